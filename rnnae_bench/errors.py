@@ -1,0 +1,61 @@
+"""Errors that a user can mend, and the range checks that raise them."""
+
+
+class UserError(ValueError):
+    """A user's mistake: one line that says what was attempted, what arrived, and how to mend it.
+
+    The command line prints it without a traceback and exits with 2.
+    """
+
+
+def require_positive(**values: float) -> None:
+    """Refuse any of the named values that is not above zero.
+
+    >>> require_positive(hidden_size=128, layers=1)
+    >>> require_positive(hidden_size=0)
+    Traceback (most recent call last):
+        ...
+    rnnae_bench.errors.UserError: hidden_size is 0; it must be above 0
+    """
+    for name, value in values.items():
+        if not value > 0:
+            raise UserError(f"{name} is {value}; it must be above 0")
+
+
+def require_not_negative(**values: float) -> None:
+    """Refuse any of the named values that is below zero (or not a number).
+
+    >>> require_not_negative(delay=-1)
+    Traceback (most recent call last):
+        ...
+    rnnae_bench.errors.UserError: delay is -1; it must be 0 or more
+    """
+    for name, value in values.items():
+        if not value >= 0:
+            raise UserError(f"{name} is {value}; it must be 0 or more")
+
+
+def require_fraction(**values: float) -> None:
+    """Refuse any of the named values outside [0, 1).
+
+    >>> require_fraction(dropout=1.5)
+    Traceback (most recent call last):
+        ...
+    rnnae_bench.errors.UserError: dropout is 1.5; it must be at least 0 and below 1
+    """
+    for name, value in values.items():
+        if not 0 <= value < 1:
+            raise UserError(f"{name} is {value}; it must be at least 0 and below 1")
+
+
+def require_choice(choices: tuple[str, ...], **values: str) -> None:
+    """Refuse any of the named values that is not one of the choices.
+
+    >>> require_choice(("tanh", "relu"), activation="sin")
+    Traceback (most recent call last):
+        ...
+    rnnae_bench.errors.UserError: activation is 'sin'; it must be one of tanh, relu
+    """
+    for name, value in values.items():
+        if value not in choices:
+            raise UserError(f"{name} is {value!r}; it must be one of {', '.join(choices)}")

@@ -1,0 +1,1 @@
+"""Copy memory: remember ten symbols across a gap, then write them down. See README.md, the card."""

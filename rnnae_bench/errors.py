@@ -8,7 +8,7 @@ class UserError(ValueError):
     """
 
 
-def require_positive(**values: float) -> None:
+def require_positive(**values: float | int) -> None:
     """Refuse any of the named values that is not above zero.
 
     >>> require_positive(hidden_size=128, layers=1)
@@ -22,7 +22,7 @@ def require_positive(**values: float) -> None:
             raise UserError(f"{name} is {value}; it must be above 0")
 
 
-def require_not_negative(**values: float) -> None:
+def require_not_negative(**values: float | int) -> None:
     """Refuse any of the named values that is below zero (or not a number).
 
     >>> require_not_negative(delay=-1)
@@ -35,7 +35,7 @@ def require_not_negative(**values: float) -> None:
             raise UserError(f"{name} is {value}; it must be 0 or more")
 
 
-def require_fraction(**values: float) -> None:
+def require_fraction(**values: float | int) -> None:
     """Refuse any of the named values outside [0, 1).
 
     >>> require_fraction(dropout=1.5)

@@ -112,9 +112,7 @@ class BenchModule(LightningModule, ABC):
             # A fused optimiser unscales fp16 gradients by itself, which leaves Lightning nothing to clip.
             fused=not str(self.trainer.precision).startswith("16"),
         )
-        schedule = torch.optim.lr_scheduler.LambdaLR(
-            optimizer, lambda step: self.optimization.rate(step, steps)
-        )
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: self.optimization.rate(step, steps))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def configure_gradient_clipping(
@@ -140,9 +138,7 @@ class SequenceModel(BenchModule):
         bidirectional: Whether the second half of each state was computed from the end of the sequence.
     """
 
-    def __init__(
-        self, spec: TaskSpec, features: int, optimization: Optimization, bidirectional: bool = False
-    ) -> None:
+    def __init__(self, spec: TaskSpec, features: int, optimization: Optimization, bidirectional: bool = False) -> None:
         super().__init__(spec, optimization)
         self.bidirectional = bidirectional
         self.embedding = Embedding(spec)

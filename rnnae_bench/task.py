@@ -6,7 +6,7 @@ import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, ClassVar, Literal, NamedTuple, Self
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import torch
 from jaxtyping import Float, Int
@@ -20,6 +20,7 @@ from rnnae_bench.errors import UserError, require_not_negative
 from rnnae_bench.spec import TaskSpec
 
 Split = Literal["validation", "test"]
+AnyTask = TypeVar("AnyTask", bound="Task")
 
 
 class Batch(NamedTuple):
@@ -34,7 +35,7 @@ class Batch(NamedTuple):
 
     def rows(self, index: slice | Tensor) -> "Batch":
         """The same batch with only the given rows."""
-        return Batch(*(None if field is None else field[index] for field in self))
+        return Batch(self.inputs[index], self.targets[index], None if self.lengths is None else self.lengths[index])
 
 
 class Task(LightningDataModule, ABC):
@@ -58,7 +59,7 @@ class Task(LightningDataModule, ABC):
         self.data_seed = data_seed
         self._order: tuple[int, Tensor] | None = None
 
-    name: ClassVar[str] = ""
+    name: str = ""
     """The registered name, as in the spec."""
 
     @classmethod
@@ -67,7 +68,7 @@ class Task(LightningDataModule, ABC):
         return load_card(Path(sys.modules[cls.__module__].__file__ or "").with_name("task.yaml"))
 
     @classmethod
-    def from_variant(cls, variant: str = "standard", **overrides: Any) -> Self:
+    def from_variant(cls: type[AnyTask], variant: str = "standard", **overrides: Any) -> AnyTask:
         """The task in one of its frozen variants; overrides are constructor arguments."""
         setting = cls.card().variant(variant)
         return cls(**{**setting.data, "protocol": setting.protocol, **overrides})

@@ -24,7 +24,7 @@ def initialize(recurrence: nn.RNNBase, how: Initialization) -> None:
         if name.startswith("bias"):
             nn.init.zeros_(weight)
             continue
-        for gate in weight.split(recurrence.hidden_size):
+        for gate in torch.split(weight, recurrence.hidden_size):
             if name.startswith("weight_hh"):
                 nn.init.orthogonal_(gate) if how == "orthogonal" else nn.init.eye_(gate)
             elif how == "orthogonal":

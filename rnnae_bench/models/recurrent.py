@@ -4,6 +4,7 @@ Notation: x_t input, h_t state, sigma the logistic function, * elementwise produ
 are laid out as in ``torch.nn``.
 """
 
+from collections.abc import Callable
 from typing import Any, Literal
 
 from jaxtyping import Float, Int
@@ -21,7 +22,7 @@ class _Recurrent(SequenceModel):
 
     def __init__(
         self,
-        kind: type[nn.RNNBase],
+        kind: Callable[..., nn.RNNBase],
         spec: TaskSpec,
         hidden_size: int,
         layers: int,
@@ -134,9 +135,7 @@ class LSTM(_Recurrent):
         forget_bias: float = 1.0,
         optimization: Optimization = Optimization(),  # noqa: B008 (frozen)
     ) -> None:
-        super().__init__(
-            nn.LSTM, spec, hidden_size, layers, bidirectional, dropout, initialization, optimization
-        )
+        super().__init__(nn.LSTM, spec, hidden_size, layers, bidirectional, dropout, initialization, optimization)
         set_gate_bias(self.recurrence, gate=1, bias=forget_bias)
 
 
@@ -168,7 +167,5 @@ class GRU(_Recurrent):
         update_bias: float = 0.0,
         optimization: Optimization = Optimization(),  # noqa: B008 (frozen)
     ) -> None:
-        super().__init__(
-            nn.GRU, spec, hidden_size, layers, bidirectional, dropout, initialization, optimization
-        )
+        super().__init__(nn.GRU, spec, hidden_size, layers, bidirectional, dropout, initialization, optimization)
         set_gate_bias(self.recurrence, gate=1, bias=update_bias)

@@ -8,9 +8,10 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 from torchmetrics import Metric, MetricCollection
 
+from rnnae_bench.card import Protocol
 from rnnae_bench.errors import UserError, require_not_negative, require_positive
 from rnnae_bench.spec import Classes, TaskSpec, Tokens
-from rnnae_bench.task import Batch, Protocol, Split, Task
+from rnnae_bench.task import Batch, Split, Task
 
 
 class CopyTask(Task):
@@ -89,7 +90,7 @@ class CopyTask(Task):
         return cross_entropy(prediction.flatten(0, 1), batch.targets.flatten())
 
     def metrics(self) -> MetricCollection:
-        """Loss over all steps; loss and accuracy over the recalled steps; share of sequences recalled whole."""
+        """Loss over all steps; loss and accuracy over the recalled steps; share recalled whole."""
         return MetricCollection(
             {
                 "loss": CrossEntropy(),
@@ -101,7 +102,7 @@ class CopyTask(Task):
         )
 
     def baseline(self, name: str) -> dict[str, float]:
-        """``memoryless``: blanks until the delimiter, then every symbol alike: recall * ln(symbols) / length."""
+        """``memoryless``: blanks until the delimiter, then all symbols alike."""
         if name != "memoryless":
             raise UserError(f"task 'copy' has no baseline '{name}'; it has memoryless")
         chance = 1 / self.symbols
@@ -122,6 +123,8 @@ class CrossEntropy(Metric):
     """
 
     full_state_update = False
+    total: Tensor
+    count: Tensor
 
     def __init__(self, last: int | None = None) -> None:
         super().__init__()
@@ -129,9 +132,7 @@ class CrossEntropy(Metric):
         self.add_state("total", torch.tensor(0.0, dtype=torch.float64), dist_reduce_fx="sum")
         self.add_state("count", torch.tensor(0), dist_reduce_fx="sum")
 
-    def update(
-        self, prediction: Float[Tensor, "batch time class"], targets: Int[Tensor, "batch time"]
-    ) -> None:
+    def update(self, prediction: Float[Tensor, "batch time class"], targets: Int[Tensor, "batch time"]) -> None:
         """Add a batch of logits and targets."""
         start = 0 if self.last is None else targets.shape[1] - self.last
         wanted = targets[:, start:].flatten()
@@ -152,6 +153,8 @@ class RecallAccuracy(Metric):
     """
 
     full_state_update = False
+    right: Tensor
+    count: Tensor
 
     def __init__(self, recall: int, whole: bool = False) -> None:
         super().__init__()
@@ -159,9 +162,7 @@ class RecallAccuracy(Metric):
         self.add_state("right", torch.tensor(0), dist_reduce_fx="sum")
         self.add_state("count", torch.tensor(0), dist_reduce_fx="sum")
 
-    def update(
-        self, prediction: Float[Tensor, "batch time class"], targets: Int[Tensor, "batch time"]
-    ) -> None:
+    def update(self, prediction: Float[Tensor, "batch time class"], targets: Int[Tensor, "batch time"]) -> None:
         """Add a batch of logits and targets."""
         right = prediction[:, -self.recall :].argmax(-1) == targets[:, -self.recall :]
         if self.whole:

@@ -66,10 +66,8 @@ def last_state(
     That is the state at the last step; for a bidirectional model the backward half has read the whole
     sequence at the first step, so its half is taken from there.
     """
-    if lengths is None:
-        last = states[:, -1]
-    else:
-        last = states[torch.arange(len(states), device=states.device), lengths - 1]
+    rows = torch.arange(len(states), device=states.device)
+    last = states[:, -1] if lengths is None else states[rows, lengths - 1]
     if not bidirectional:
         return last
     forward_half = last.chunk(2, dim=-1)[0]

@@ -1,0 +1,67 @@
+"""The command line: ``rnnae-bench COMMAND``. A command's module is imported only when that command runs."""
+
+import difflib
+import os
+import sys
+from importlib import import_module
+
+from rnnae_bench import __version__
+from rnnae_bench.errors import UserError
+
+COMMANDS = {
+    "run": "train a model on a task and keep a record of it",
+    "list": "the models and tasks that are installed",
+    "show": "a task's card, or a model's hyper-parameters",
+    "results": "a table over the records in a folder",
+}
+
+_HELP = f"""usage: rnnae-bench COMMAND [options]
+
+Which recurrent network or autoencoder is better at what, and why.
+
+commands:
+{chr(10).join(f"  {name:<9} {summary}" for name, summary in COMMANDS.items())}
+
+options:
+  -h, --help  show this text; after a command, its own options
+  --version   show the version
+
+first steps:
+  rnnae-bench run --task copy:smoke --model gru     seconds; does it run at all?
+  rnnae-bench run --task copy --model gru           the real thing
+  rnnae-bench results                               what was measured so far
+
+exit codes: 0 done, 1 a trial failed, 2 a mistake in what was asked (one line says which)"""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run a command; returns the exit code: 0 done, 1 a trial failed or was stopped, 2 the user's mistake."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    try:
+        return _dispatch(arguments)
+    except UserError as error:
+        print(f"rnnae-bench: error: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("rnnae-bench: stopped", file=sys.stderr)
+        return 1
+    except BrokenPipeError:
+        # The reader (head, less) left: not our user's mistake. Keep Python from complaining at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _dispatch(arguments: list[str]) -> int:
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(_HELP)
+        return 0 if arguments else 2
+    if arguments[0] == "--version":
+        print(f"rnnae-bench {__version__}")
+        return 0
+    command = arguments[0]
+    if command not in COMMANDS:
+        near = difflib.get_close_matches(command, COMMANDS, n=1)
+        hint = f"did you mean '{near[0]}'? " if near else ""
+        raise UserError(f"there is no command '{command}'; {hint}commands: {', '.join(COMMANDS)}")
+    code: int = import_module(f"rnnae_bench.cli.{command}").main(arguments[1:])
+    return code

@@ -1,0 +1,99 @@
+"""``rnnae-bench results``: a table over the records in a folder."""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any, get_args
+
+from rnnae_bench.errors import UserError
+from rnnae_bench.registry import parse_task
+from rnnae_bench.results.record import Status
+from rnnae_bench.results.store import Store
+from rnnae_bench.results.summary import summarize
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command's options."""
+    parser = argparse.ArgumentParser(
+        prog="rnnae-bench results",
+        description="Show what was measured: a table a task variant, one row a model setting, over all its seeds.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("folder", nargs="?", default="runs", help="folder of records (default: runs)")
+    parser.add_argument(
+        "--task",
+        action="append",
+        default=[],
+        metavar="NAME[:VARIANT]",
+        help="only this task (all variants if none is named)",
+    )
+    parser.add_argument("--model", action="append", default=[], metavar="NAME", help="only this model")
+    parser.add_argument(
+        "--status", action="append", default=[], choices=get_args(Status), help="only trials that ended so"
+    )
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="the table's rows as JSON")
+    form.add_argument("--csv", action="store_true", help="one line a record")
+    form.add_argument("--markdown", action="store_true", help="the tables in Markdown")
+    form.add_argument(
+        "--html", metavar="FILE", help="write a page with tables and pictures that opens without a network"
+    )
+    return parser
+
+
+def main(arguments: list[str]) -> int:
+    """Print the table; 0 also where nothing matches."""
+    options = parser().parse_args(arguments)
+    store = Store(Path(options.folder))
+    found = store.read()
+    for path, reason in found.unreadable.items():
+        print(f"rnnae-bench: {path} is no record, left out: {reason}", file=sys.stderr)
+    records = _filter(found.records, options)
+    if options.json:
+        print(json.dumps([row.as_dict() for row in summarize(records)], indent=1))
+        return 0
+    from rnnae_bench.leaderboard import tables
+
+    if options.csv:
+        print(tables.comma_separated(records), end="")
+    elif options.markdown:
+        print(tables.markdown(records))
+    elif options.html:
+        _write_page(Path(options.html), records, store)
+    elif not records:
+        print(f"no record in {options.folder} matches ({len(found.records)} in all)")
+    else:
+        from rich.console import Console
+
+        console = Console()
+        for table in tables.terminal(records, console):
+            console.print(table)
+    return 0
+
+
+def _write_page(path: Path, records: list[dict[str, Any]], store: Store) -> None:
+    from rnnae_bench.leaderboard.page import page
+
+    content = page(records, store)
+    try:
+        path.write_text(content, encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"cannot write the page {path}: {error.strerror}") from error
+    print(f"page {path}")
+
+
+def _filter(records: list[dict[str, Any]], options: argparse.Namespace) -> list[dict[str, Any]]:
+    wanted = [
+        (name, variant if ":" in given else None) for given in options.task for name, variant in [parse_task(given)]
+    ]
+    return [
+        record
+        for record in records
+        if (
+            not wanted
+            or any(record["task"] == name and variant in (None, record["variant"]) for name, variant in wanted)
+        )
+        and (not options.model or record["model"] in options.model)
+        and (not options.status or record["status"] in options.status)
+    ]

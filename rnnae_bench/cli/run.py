@@ -1,0 +1,218 @@
+"""``rnnae-bench run``: train a model on a task, under one or more seeds, and keep a record of each trial."""
+
+import argparse
+import json
+import logging
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+
+from rnnae_bench.errors import UserError, require_choice, require_positive
+from rnnae_bench.leaderboard import plots, tables
+from rnnae_bench.registry import models, parse_task, tasks
+from rnnae_bench.results.store import Store
+
+if TYPE_CHECKING:
+    from jsonargparse import Namespace
+
+    from rnnae_bench.configuration import Pair
+    from rnnae_bench.trial import Outcome, Trial
+
+LOGGERS = ("wandb", "csv", "tensorboard")
+
+_PENDING = "RNNAE_BENCH_PENDING"
+"""Environment variable by which the first process of a trial on several devices tells the others what to run."""
+
+
+def opening() -> argparse.ArgumentParser:
+    """What must be known before the pair's own options can be: its names and the configuration file."""
+    parser = argparse.ArgumentParser(
+        prog="rnnae-bench run",
+        description="Train a model on a task and keep a record of it. Name both to see their own options: "
+        "rnnae-bench run --task copy --model gru --help",
+        allow_abbrev=False,
+        exit_on_error=False,
+    )
+    parser.add_argument("--task", "--task.name", metavar="NAME[:VARIANT]", help="a task; a bare name means :standard")
+    parser.add_argument("--model", "--model.name", metavar="NAME", help="a model")
+    parser.add_argument("--config", metavar="FILE", help="read options from a YAML file; flags win over it")
+    return parser
+
+
+def main(arguments: list[str]) -> int:
+    """Run the trials that the arguments ask for."""
+    try:
+        named, others = opening().parse_known_args([one for one in arguments if one not in ("-h", "--help")])
+    except argparse.ArgumentError as error:
+        raise UserError(str(error)) from error
+    if named.config:
+        from rnnae_bench.configuration import read_config
+
+        content = read_config(Path(named.config))
+        named.task = named.task or _name(content, "task")
+        named.model = named.model or _name(content, "model")
+    wants_help = "-h" in arguments or "--help" in arguments
+    if wants_help and not (named.task and named.model):
+        opening().print_help()
+        return 0
+    _require("task", named.task, tasks().names())
+    _require("model", named.model, models().names())
+    pair = _pair(named.task, named.model)
+    rest = [f"--config={named.config}"] if named.config else []
+    return _run(pair, _parse(pair, [*rest, *others, *(["--help"] if wants_help else [])]))
+
+
+def _name(content: dict[str, Any], part: str) -> str | None:
+    section = content.get(part)
+    return section.get("name") if isinstance(section, dict) else None
+
+
+def _require(part: str, name: str | None, known: list[str]) -> None:
+    if not name:
+        raise UserError(f"run needs --{part} NAME; installed: {', '.join(known)}")
+
+
+def _pair(task: str, model: str) -> "Pair":
+    tasks().get(parse_task(task)[0])
+    models().get(model)
+    from rnnae_bench.environment import require_matching_torchvision
+
+    require_matching_torchvision()
+    from rnnae_bench.configuration import Pair
+
+    return Pair(task, model)
+
+
+def _parse(pair: "Pair", arguments: list[str]) -> "Namespace":
+    add = pair.parser.add_argument
+    add("--seed", type=int, default=0, help="The first seed: fixes weights, data order and noise.")
+    add("--seeds", type=int, default=1, help="How many seeds to run, counting up from --seed.")
+    add("--data_seed", type=int | None, help="Seed of the training data where it is not to be --seed.")
+    add("--out", type=str, default="runs", help="Folder for the records.")
+    add("--overwrite", action="store_true", help="Run again what has a good record already; the old one is kept.")
+    add("--logger", type=str, default="", help=f"Log elsewhere too, comma-separated: {', '.join(LOGGERS)}.")
+    add("--threads", type=int | None, help="CPU threads for torch; by default one a core.")
+    add("--json", action="store_true", help="Print the records as JSON, and nothing else, on standard output.")
+    return pair.parse(arguments)
+
+
+def _run(pair: "Pair", options: "Namespace") -> int:
+    import torch
+
+    from rnnae_bench.trial import Trial
+
+    require_positive(seeds=options.seeds)
+    loggers = _loggers(options.logger)
+    store = Store(Path(options.out))
+    store.require_writable()
+    if options.threads is not None:
+        require_positive(threads=options.threads)
+        torch.set_num_threads(options.threads)
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    logging.getLogger("lightning.fabric").setLevel(logging.ERROR)
+    resolved = pair.options(options)
+    seeds = range(options.seed, options.seed + options.seeds)
+    trials = [Trial(pair, resolved, seed, options.data_seed) for seed in seeds]
+    pending = _pending(trials, store, options.overwrite)
+    helper = int(os.environ.get("RANK", os.environ.get("LOCAL_RANK", os.environ.get("SLURM_PROCID", 0)))) > 0
+    console = Console(stderr=True, quiet=helper)
+    records: list[dict[str, Any]] = []
+    for trial in trials:
+        if trial.identity in pending:
+            outcome = _run_one(trial, store, loggers, console)
+            if outcome is None:
+                continue
+            records.append(outcome.record)
+            if outcome.record["status"] == "interrupted":
+                break
+        elif not helper and (record := store.find(trial.identity)):
+            console.print(
+                f"{_label(trial)}: measured before, see {store.path(trial.identity)} (--overwrite runs it again)",
+                highlight=False,
+                soft_wrap=True,
+            )
+            records.append(record)
+    if not helper:
+        _show(records, as_json=options.json)
+    return 0 if all(record["status"] == "ok" for record in records) else 1
+
+
+def _pending(trials: "list[Trial]", store: Store, overwrite: bool) -> set[str]:
+    """The trials to run; decided once, by the first process, for all the processes of a trial on several devices."""
+    if _PENDING in os.environ:
+        return set(os.environ[_PENDING].split())
+    pending = {
+        trial.identity
+        for trial in trials
+        if overwrite or (store.find(trial.identity) or {"status": "missing"})["status"] != "ok"
+    }
+    if any(trial.layout["devices"] > 1 for trial in trials):
+        os.environ[_PENDING] = " ".join(sorted(pending))
+    return pending
+
+
+def _loggers(names: str) -> list[str]:
+    wanted = [name.strip() for name in names.split(",") if name.strip()]
+    for name in wanted:
+        require_choice(LOGGERS, **{"--logger": name})
+    return wanted
+
+
+def _label(trial: "Trial") -> str:
+    return f"{trial.pair.model_handle.name} on {trial.pair.label}, seed {trial.seed}"
+
+
+def _run_one(trial: "Trial", store: Store, names: list[str], console: Console) -> "Outcome | None":
+    from rnnae_bench.cli.progress import LiveProgress
+
+    callbacks: list[Any] = [LiveProgress(console, _label(trial), trial.pair.variant.primary.metric)]
+    loggers = []
+    if names and not console.quiet:
+        from rnnae_bench.loggers import StreamToLoggers, make_logger
+
+        loggers = [make_logger(name, trial, store.folder) for name in names]
+        callbacks.append(StreamToLoggers())
+    outcome = trial.run(store, ["rnnae-bench", *sys.argv[1:]], callbacks, loggers)
+    if outcome is None:
+        return None
+    if loggers:
+        from rnnae_bench.loggers import finish
+
+        finish(loggers, outcome)
+    _report(trial, outcome, console)
+    return outcome
+
+
+def _report(trial: "Trial", outcome: "Outcome", console: Console) -> None:
+    record = outcome.record
+    if record["status"] != "ok":
+        console.print(f"[red]{_label(trial)}: {record['status']}[/red]: ", end="")
+        console.print(record["failure"]["message"], markup=False, highlight=False, soft_wrap=True)
+    if outcome.rescue:
+        console.print(f"[red]{outcome.rescue}; the record was saved elsewhere[/red]", highlight=False, soft_wrap=True)
+    drawn = plots.terminal_picture(outcome.series)
+    if drawn:
+        console.print(f"gradient norm over training ({_label(trial)}), logarithmic", highlight=False)
+        console.print(drawn, markup=False, highlight=False, no_wrap=True, overflow="crop")
+    lines = [f"record  {outcome.path}"]
+    if outcome.series:
+        picture = outcome.path.with_suffix(".png")
+        try:
+            picture.write_bytes(plots.picture(record, outcome.series))
+            lines.append(f"picture {picture}")
+        except OSError as error:
+            lines.append(f"picture could not be written: {error.strerror}")
+    for line in lines:
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def _show(records: list[dict[str, Any]], as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(records, indent=1))
+        return
+    console = Console()
+    for table in tables.terminal(records, console):
+        console.print(table)

@@ -1,0 +1,95 @@
+"""Pictures of one trial: the gradient's norm and the learning curve over training, as PNG and in the terminal."""
+
+from collections.abc import Mapping
+from io import BytesIO
+from typing import Any
+
+import numpy as np
+
+from rnnae_bench.results.history import Series
+
+_POINTS = 240
+
+
+def thin(series: Series, points: int = _POINTS) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Bins of consecutive steps: their middle, and the median, smallest and largest finite value in each.
+
+    A line of medians inside a band from the smallest to the largest hides no peak, however many steps there are.
+    """
+    kept = np.isfinite(series.values)
+    steps, values = series.steps[kept], series.values[kept]
+    bins = [part for part in np.array_split(np.arange(len(steps)), min(points, max(1, len(steps)))) if len(part)]
+    middle = np.array([steps[part].mean() for part in bins])
+    median = np.array([np.median(values[part]) for part in bins])
+    low = np.array([values[part].min() for part in bins])
+    high = np.array([values[part].max() for part in bins])
+    return middle, median, low, high
+
+
+def picture(record: Mapping[str, Any], series: Mapping[str, Series]) -> bytes:
+    """A PNG: above, training loss and the primary metric on the validation set; below, gradient norms by layer."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 6.5), layout="constrained", dpi=120)
+    FigureCanvasAgg(figure)
+    above, below = figure.subplots(2, 1, sharex=True)
+    failed = "" if record["status"] == "ok" else f" ({record['status']})"
+    figure.suptitle(f"{record['model']} on {record['task']}:{record['variant']}, seed {record['seed']}{failed}")
+    _band(above, series.get("loss"), "training loss", "tab:blue")
+    above.set_ylabel("training loss")
+    metric = record["primary"]["metric"]
+    looks = series.get(f"validation/{metric}")
+    if looks is not None and metric != "loss":
+        right = above.twinx()
+        right.plot(looks.steps, looks.values, "o-", color="tab:orange", markersize=3, label=f"validation {metric}")
+        right.axhline(record["primary"]["floor"], color="tab:orange", linestyle=":", linewidth=1, label="floor")
+        right.set_ylabel(f"validation {metric}")
+        right.legend(loc="center right")
+    _band(below, series.get("gradient_norm"), "all weights", "black")
+    layers = [name for name in series if name.startswith("gradient_norm/")]
+    for place, name in enumerate(layers):
+        _band(below, series[name], name.partition("/")[2], f"C{place % 10}", band=False)
+    clip = record["configuration"]["model"].get("optimization", {}).get("clip")
+    if clip:
+        below.axhline(clip, color="gray", linestyle="--", linewidth=1, label=f"clipped at {clip:g}")
+    below.set_yscale("log")
+    below.set_ylabel("gradient norm, before clipping")
+    below.set_xlabel("optimiser step")
+    below.legend(fontsize="small", ncols=2)
+    buffer = BytesIO()
+    figure.savefig(buffer, format="png")
+    return buffer.getvalue()
+
+
+def _band(axes: Any, series: Series | None, label: str, color: str, band: bool = True) -> None:
+    if series is None or not np.isfinite(series.values).any():
+        return
+    middle, median, low, high = thin(series)
+    axes.plot(middle, median, color=color, linewidth=1.2, label=label)
+    if band:
+        axes.fill_between(middle, low, high, color=color, alpha=0.2, linewidth=0)
+
+
+def terminal_picture(series: Mapping[str, Series], width: int = 56, height: int = 10) -> str:
+    """The gradient norm over training drawn with braille dots, on a logarithmic scale; empty where none is known."""
+    norms = series.get("gradient_norm")
+    if norms is None:
+        return ""
+    middle, median, _, _ = thin(norms, points=2 * width)
+    kept = median > 0
+    if not kept.any():
+        return ""
+    import plotille
+
+    figure = plotille.Figure()
+    figure.width, figure.height = width, height
+    figure.x_label, figure.y_label = "", ""
+    exponents = np.log10(median[kept])
+    low, high = float(np.floor(exponents.min())), float(np.ceil(exponents.max()))
+    figure.set_y_limits(min_=low, max_=high if high > low else low + 1)
+    figure.set_x_limits(min_=0, max_=float(norms.steps[-1]))
+    figure.register_label_formatter(float, lambda value, chars, delta, left: f"{value:>{chars}.0f}")
+    figure.y_ticks_fkt = lambda low, _: f"{10**low:.1e}"
+    figure.plot(middle[kept].tolist(), exponents.tolist())
+    return str(figure.show())

@@ -1,0 +1,188 @@
+"""The table over records, for the terminal, as Markdown, as CSV."""
+
+import csv
+import io
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from rnnae_bench.results.summary import Row, baselines, summarize
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of the table."""
+
+    head: str
+    cell: Callable[[Row], str]
+    explanation: str
+
+
+def number(value: float | None) -> str:
+    """A number with four significant digits; a dash for None.
+
+    >>> number(0.99963), number(0.000123456), number(None)
+    ('0.9996', '0.0001235', '-')
+    """
+    return "-" if value is None else f"{value:.4g}"
+
+
+def _spread(row: Row) -> str:
+    return number(row.mean) if row.sd is None else f"{number(row.mean)} ± {row.sd:.2g}"
+
+
+def _failures(row: Row) -> str:
+    return ", ".join(f"{count} {status}" for status, count in sorted(row.statuses.items()) if status != "ok") or "-"
+
+
+def _device(row: Row) -> str:
+    return f"{row.devices}x {row.accelerator} {row.precision}"
+
+
+_ON = Column("on", _device, "devices, their kind, and the precision")
+_FAILED = Column("failed", _failures, "trials that did not end ok, by status")
+COLUMNS = (
+    Column("model", lambda row: row.label, "the model, with what differs from its defaults"),
+    Column("seeds", lambda row: str(row.trials), "trials, one a seed"),
+    Column("metric", _spread, "the primary metric on the test set: mean ± standard deviation over seeds"),
+    Column("score", lambda row: "-" if row.score is None else f"{row.score:.3f}", "0 = floor, 1 = ceiling"),
+    Column("solved", lambda row: f"{row.solved}/{row.trials}", "trials that reached the solved threshold"),
+    Column(
+        "steps",
+        lambda row: number(row.steps_to_solved),
+        "steps until it was solved: the median over the trials that did",
+    ),
+    Column(
+        "seconds",
+        lambda row: "-" if row.training_seconds is None else f"{row.training_seconds:.0f}",
+        "seconds of training, the mean",
+    ),
+    Column("weights", lambda row: "-" if row.parameters is None else f"{row.parameters:,}", "trained parameters"),
+    _FAILED,
+    _ON,
+)
+
+
+@dataclass(frozen=True)
+class Section:
+    """The table of one task setting."""
+
+    setting: str
+    metric: str
+    direction: str
+    floor: float
+    rows: list[Row]
+    baselines: dict[str, float]
+    """The primary metric of what needs no training, by name."""
+
+    @property
+    def title(self) -> str:
+        """Task, metric and direction in a line."""
+        better = "higher" if self.direction == "maximize" else "lower"
+        return f"{self.setting}: {self.metric}, {better} is better"
+
+
+def sections(records: Iterable[Mapping[str, Any]]) -> list[Section]:
+    """One section a task setting, rows best first."""
+    records = list(records)
+    known = baselines(records)
+    return [
+        Section(setting, rows[0].metric, rows[0].direction, rows[0].floor, rows, known[setting])
+        for setting, group in groupby(summarize(records), key=lambda row: row.setting)
+        for rows in [list(group)]
+    ]
+
+
+def terminal(records: Iterable[Mapping[str, Any]], console: Console) -> Iterator[Table]:
+    """Rich tables, one a task setting, the baselines below the models.
+
+    A column that says the same in every row goes to the caption; where the console is narrow, the last columns go.
+    """
+    for section in sections(records):
+        columns = list(COLUMNS)
+        caption = ""
+        for column in (_ON, _FAILED):
+            said = {column.cell(row) for row in section.rows}
+            if len(said) == 1 and (column is _ON or said == {"-"}):
+                columns.remove(column)
+                caption = f"on {said.pop()}" if column is _ON else caption
+        table = _table(section, columns, caption)
+        while console.measure(table).minimum > console.width and len(columns) > 3:
+            columns.pop()
+            table = _table(section, columns, caption)
+        yield table
+
+
+def _table(section: Section, columns: Sequence[Column], caption: str) -> Table:
+    table = Table(
+        title=section.title,
+        caption=caption,
+        title_justify="left",
+        caption_justify="left",
+        title_style="bold",
+        box=SIMPLE_HEAD,
+        padding=(0, 1),
+        pad_edge=False,
+    )
+    for column in columns:
+        if column.head == "model":
+            table.add_column(column.head, overflow="fold", min_width=12)
+        else:
+            table.add_column(column.head, justify="right", no_wrap=column is not _FAILED)
+    for row in section.rows:
+        table.add_row(*(Text(column.cell(row)) for column in columns))
+    for name, value in section.baselines.items():
+        note = " (floor)" if value == section.floor else ""
+        table.add_row(Text(f"{name}{note}"), "", number(value), *[""] * (len(columns) - 3), style="dim")
+    return table
+
+
+def markdown(records: Iterable[Mapping[str, Any]]) -> str:
+    """The same tables in Markdown."""
+    lines: list[str] = []
+    for section in sections(records):
+        lines += [f"### {section.title}", ""]
+        lines.append("| " + " | ".join(column.head for column in COLUMNS) + " |")
+        lines.append("| " + " | ".join("---" for _ in COLUMNS) + " |")
+        lines += ["| " + " | ".join(_escape(column.cell(row)) for column in COLUMNS) + " |" for row in section.rows]
+        for name, value in section.baselines.items():
+            note = " (floor)" if value == section.floor else ""
+            lines.append(f"| *{_escape(name)}{note}* | | {number(value)} |" + " |" * (len(COLUMNS) - 3))
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _escape(text: str) -> str:
+    for character in ("\\", "|", "<", "*", "_", "`", "["):
+        text = text.replace(character, f"\\{character}")
+    return " ".join(text.split())
+
+
+def comma_separated(records: Iterable[Mapping[str, Any]]) -> str:
+    """One line a record: what a spreadsheet or a data frame wants."""
+    rows = [_flat(record) for record in records]
+    columns = list(dict.fromkeys(column for row in rows for column in row))
+    buffer = io.StringIO()
+    writer = csv.DictWriter(buffer, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return buffer.getvalue()
+
+
+def _flat(record: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        **{key: record[key] for key in ("id", "status", "task", "variant", "model", "seed", "data_seed")},
+        "overrides": ";".join(f"{key}={value}" for key, value in record["overrides"].items()),
+        **{f"primary.{key}": value for key, value in record["primary"].items()},
+        **{f"test.{key}": value for key, value in record["metrics"]["test"].items()},
+        **record["measures"],
+        **{key: record["environment"][key] for key in ("device", "accelerator", "devices", "precision")},
+        "started": record["started"],
+        "finished": record["finished"],
+    }

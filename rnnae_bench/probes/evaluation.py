@@ -1,0 +1,101 @@
+"""The task's metrics on the validation set while training, and on the test set after it."""
+
+import time
+from typing import Any
+
+import numpy as np
+from lightning import LightningModule, Trainer
+from torchmetrics import MetricCollection
+
+from rnnae_bench.card import Primary
+from rnnae_bench.probes.base import Probe
+from rnnae_bench.results.history import Series
+from rnnae_bench.task import Batch, Task
+
+
+class Evaluation(Probe):
+    """Scores what the model's ``validation_step`` and ``test_step`` return (the prediction).
+
+    Columns ``validation/METRIC``; measures ``steps_to_solved`` and ``seconds_to_solved``, at the first look at the
+    validation set that found the primary metric at its threshold (None where none did; seconds include the looks).
+
+    Args:
+        task: Whence the metrics.
+        primary: The metric and threshold that count as solved.
+    """
+
+    def __init__(self, task: Task, primary: Primary) -> None:
+        self._validation: MetricCollection = task.metrics()
+        self._test: MetricCollection = task.metrics()
+        self._primary = primary
+        self._looks: list[tuple[int, float, dict[str, float]]] = []
+        self._started = time.perf_counter()
+        self.test: dict[str, float] = {}
+        """Test-set metrics by name, once they are measured."""
+
+    @property
+    def validation(self) -> dict[str, float]:
+        """Validation metrics at the last look, by name."""
+        return self._looks[-1][2] if self._looks else {}
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start the clock."""
+        self._started = time.perf_counter()
+
+    def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Empty the metrics and bring them to the model's device."""
+        self._validation.to(pl_module.device).reset()
+
+    def on_validation_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Batch,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Score one batch."""
+        self._validation.update(outputs.float(), batch.targets)
+
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Keep this look's metrics, with the step and the seconds since training began."""
+        values = {name: float(value) for name, value in self._validation.compute().items()}
+        self._looks.append((trainer.global_step, time.perf_counter() - self._started, values))
+
+    def on_test_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Empty the metrics and bring them to the model's device."""
+        self._test.to(pl_module.device).reset()
+
+    def on_test_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Batch,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Score one batch."""
+        self._test.update(outputs.float(), batch.targets)
+
+    def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Keep the test metrics."""
+        self.test = {name: float(value) for name, value in self._test.compute().items()}
+
+    def series(self) -> dict[str, Series]:
+        """Validation metrics by column."""
+        if not self._looks:
+            return {}
+        steps = np.array([step for step, _, _ in self._looks], dtype=np.int64)
+        return {
+            f"validation/{name}": Series(steps, np.array([values[name] for _, _, values in self._looks]))
+            for name in self._looks[0][2]
+        }
+
+    def measures(self) -> dict[str, Any]:
+        """When the task was first solved."""
+        for step, seconds, values in self._looks:
+            if self._primary.is_solved(values[self._primary.metric]):
+                return {"steps_to_solved": step, "seconds_to_solved": seconds}
+        return {"steps_to_solved": None, "seconds_to_solved": None}

@@ -1,0 +1,93 @@
+"""The norm of the gradient at every optimiser step, whole and layer by layer, before and after clipping."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from lightning import LightningModule, Trainer
+from torch import Tensor, nn
+
+from rnnae_bench.probes.base import OptimizerSteps, StepBuffer
+from rnnae_bench.results.history import Series
+
+CLIPPED_BELOW = 1 - 1e-4
+"""A norm that fell by more than this factor was clipped; less is rounding."""
+
+
+class GradientNorms(OptimizerSteps):
+    """2-norms of the gradient of the training loss with respect to the weights.
+
+    Columns: ``gradient_norm`` (all weights, as backpropagation left it), ``gradient_norm_clipped`` (as the
+    optimiser got it), and ``gradient_norm/LAYER`` (before clipping). A layer is a module that holds weights; the
+    layers and directions of one ``torch.nn`` recurrence count each by itself.
+    """
+
+    def __init__(self) -> None:
+        self._buffer = StepBuffer()
+        self._layers: list[str] = []
+        self._before: Tensor | None = None
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Note which layer each weight belongs to."""
+        self._layers = [layer_of(name) for name, weight in pl_module.named_parameters() if weight.requires_grad]
+
+    def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Any) -> None:
+        """Measure each weight's gradient; Lightning clips after this hook."""
+        super().on_before_optimizer_step(trainer, pl_module, optimizer)
+        self._before = _norms(pl_module)
+
+    def on_step(self, trainer: Trainer, pl_module: LightningModule, step: int, outputs: Any) -> None:
+        """Measure again what clipping left; the gradients stand until the next backward pass."""
+        assert self._before is not None
+        self._buffer.append(step, torch.cat((self._before, torch.linalg.vector_norm(_norms(pl_module))[None])))
+
+    def series(self) -> dict[str, Series]:
+        """The norms, by column."""
+        steps, rows = self._buffer.rows()
+        if not len(steps):
+            return {}
+        each, after = rows[:, :-1], rows[:, -1]
+        columns = {
+            "gradient_norm": Series(steps, np.sqrt((each**2).sum(axis=1))),
+            "gradient_norm_clipped": Series(steps, after),
+        }
+        for layer in dict.fromkeys(self._layers):
+            mine = [place for place, name in enumerate(self._layers) if name == layer]
+            columns[f"gradient_norm/{layer}"] = Series(steps, np.sqrt((each[:, mine] ** 2).sum(axis=1)))
+        return columns
+
+    def measures(self) -> dict[str, Any]:
+        """Share of the steps whose gradient was clipped, and the middle and the largest norm."""
+        columns = self.series()
+        if not columns:
+            return {"clipped_fraction": None, "gradient_norm_median": None, "gradient_norm_max": None}
+        before, after = columns["gradient_norm"].values, columns["gradient_norm_clipped"].values
+        finite = before[np.isfinite(before)]
+        return {
+            "clipped_fraction": float(np.mean(after < CLIPPED_BELOW * before)),
+            "gradient_norm_median": float(np.median(finite)) if len(finite) else None,
+            "gradient_norm_max": float(finite.max()) if len(finite) else None,
+        }
+
+
+def layer_of(weight: str) -> str:
+    """The layer a weight belongs to, from its name.
+
+    >>> layer_of("head.affine.weight")
+    'head.affine'
+    >>> layer_of("recurrence.weight_hh_l1_reverse")
+    'recurrence.l1_reverse'
+    """
+    module, _, name = weight.rpartition(".")
+    _, found, layer = name.partition("_l")
+    if found and name.startswith(("weight_", "bias_")):
+        return f"{module}.l{layer}" if module else f"l{layer}"
+    return module or name
+
+
+@torch.no_grad()
+def _norms(module: nn.Module) -> Tensor:
+    weights = [weight for weight in module.parameters() if weight.requires_grad]
+    gradients = [weight.grad if weight.grad is not None else torch.zeros_like(weight) for weight in weights]
+    # One fused call for all tensors; torch.nn.utils.clip_grad_norm_ rests on the same one.
+    return torch.stack(torch._foreach_norm(gradients)).float()

@@ -1,0 +1,72 @@
+"""Loss and learning rate at every optimiser step, and the end of a trial whose loss is no longer a number."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from lightning import LightningModule, Trainer
+from torch import Tensor
+
+from rnnae_bench.probes.base import OptimizerSteps, StepBuffer
+from rnnae_bench.results.history import Series
+
+
+class Diverged(Exception):
+    """The training loss stopped being a finite number.
+
+    Args:
+        step: The first optimiser step whose loss was not finite.
+    """
+
+    def __init__(self, step: int) -> None:
+        super().__init__(f"the training loss was not finite at step {step}")
+        self.step = step
+
+
+class TrainingCurve(OptimizerSteps):
+    """The training loss (of the batch just learned from) and the learning rate.
+
+    Looks every `check_every` steps, on all devices together, whether the loss is still finite, and raises
+    `Diverged` with the exact step where it is not.
+
+    Args:
+        check_every: Optimiser steps between two looks; each waits for the device once.
+    """
+
+    def __init__(self, check_every: int = 50) -> None:
+        self.check_every = check_every
+        self._losses = StepBuffer()
+        self._unchecked: list[Tensor] = []
+        self._rates: list[float] = []
+        self._rate = 0.0
+
+    def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Any) -> None:
+        """Note the learning rate that the coming step uses."""
+        super().on_before_optimizer_step(trainer, pl_module, optimizer)
+        self._rate = optimizer.param_groups[0]["lr"]
+
+    def on_step(self, trainer: Trainer, pl_module: LightningModule, step: int, outputs: Any) -> None:
+        """Keep the loss; every so often make sure that it is finite."""
+        loss = (outputs["loss"] if isinstance(outputs, dict) else outputs).detach().float().reshape(1)
+        self._losses.append(step, loss)
+        self._rates.append(float(self._rate))
+        self._unchecked.append(loss)
+        if step % self.check_every == 0 or step == trainer.max_steps:
+            finite = torch.cat(self._unchecked).isfinite().tolist()
+            self._unchecked.clear()
+            if trainer.strategy.reduce_boolean_decision(not all(finite), all=False):
+                raise Diverged(step - len(finite) + 1 + (finite.index(False) if False in finite else 0))
+
+    def latest_loss(self) -> float | None:
+        """The last step's loss (waits for the device)."""
+        if self._unchecked:
+            return float(self._unchecked[-1])
+        values = self._losses.rows()[1]
+        return float(values[-1, 0]) if len(values) else None
+
+    def series(self) -> dict[str, Series]:
+        """Columns ``loss`` and ``learning_rate``."""
+        steps, rows = self._losses.rows()
+        if not len(steps):
+            return {}
+        return {"loss": Series(steps, rows[:, 0]), "learning_rate": Series(steps, np.array(self._rates))}

@@ -1,0 +1,1 @@
+"""Records of trials: their form, their place on disk, their summary. Nothing here imports torch."""

@@ -1,0 +1,144 @@
+"""Rows of a table from records: the trials that differ only in their seed, taken together."""
+
+import json
+import statistics
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Row:
+    """One setting of a model on one task variant, over all its seeds.
+
+    Values of the metric and the costs are over the trials that ended ``ok``; `statuses` counts all of them.
+    """
+
+    task: str
+    variant: str
+    model: str
+    overrides: dict[str, Any]
+    accelerator: str
+    devices: int
+    precision: str
+    metric: str
+    direction: str
+    seeds: list[int]
+    statuses: dict[str, int]
+    mean: float | None
+    sd: float | None
+    """Sample standard deviation over seeds (n - 1); None below two."""
+    minimum: float | None
+    maximum: float | None
+    floor: float
+    score: float | None
+    """Mean score: 0 at the floor, 1 at the ceiling."""
+    solved: int
+    """Trials that reached the solved threshold."""
+    steps_to_solved: float | None
+    """Median over the trials that reached it on the validation set."""
+    training_seconds: float | None
+    steps_per_second: float | None
+    peak_memory_bytes: int | None
+    parameters: int | None
+    state_size: int | None
+    ids: list[str]
+
+    @property
+    def trials(self) -> int:
+        """How many records the row stands for."""
+        return len(self.ids)
+
+    @property
+    def label(self) -> str:
+        """The model with what differs from its defaults, as ``gru[hidden_size=64]``."""
+        own = [
+            f"{key.removeprefix('model.')}={value}" for key, value in self.overrides.items() if key.startswith("model.")
+        ]
+        return f"{self.model}[{','.join(own)}]" if own else self.model
+
+    @property
+    def setting(self) -> str:
+        """Task and variant; with what differs from the frozen variant, which is then another task."""
+        own = [
+            f"{key.removeprefix('task.')}={value}" for key, value in self.overrides.items() if key.startswith("task.")
+        ]
+        return f"{self.task}:{self.variant}" + (f"[{','.join(own)}]" if own else "")
+
+    def as_dict(self) -> dict[str, Any]:
+        """The row as plain data."""
+        return asdict(self)
+
+
+def summarize(records: Iterable[Mapping[str, Any]]) -> list[Row]:
+    """The rows of a table: grouped by everything but the seed, best first within each task variant."""
+    groups: dict[str, list[Mapping[str, Any]]] = {}
+    for record in records:
+        environment = record["environment"]
+        key = [record["task"], record["variant"], record["model"], record["configuration"], environment["plugins"]]
+        key += [environment[part] for part in ("accelerator", "devices", "precision")]
+        groups.setdefault(json.dumps(key, sort_keys=True), []).append(record)
+    rows = [_row(group) for group in groups.values()]
+    return sorted(rows, key=_rank)
+
+
+def _rank(row: Row) -> tuple[Any, ...]:
+    sign = -1 if row.direction == "maximize" else 1
+    return (row.setting, row.mean is None, 0.0 if row.mean is None else sign * row.mean, row.label)
+
+
+def _row(group: Sequence[Mapping[str, Any]]) -> Row:
+    group = sorted(group, key=lambda record: record["seed"])
+    first, done = group[0], [record for record in group if record["status"] == "ok"]
+    values = [record["primary"]["value"] for record in done if record["primary"]["value"] is not None]
+    return Row(
+        task=first["task"],
+        variant=first["variant"],
+        model=first["model"],
+        overrides=first["overrides"],
+        accelerator=first["environment"]["accelerator"],
+        devices=first["environment"]["devices"],
+        precision=first["environment"]["precision"],
+        metric=first["primary"]["metric"],
+        direction=first["primary"]["direction"],
+        seeds=[record["seed"] for record in group],
+        statuses=dict(Counter(record["status"] for record in group)),
+        mean=statistics.fmean(values) if values else None,
+        sd=statistics.stdev(values) if len(values) > 1 else None,
+        minimum=min(values, default=None),
+        maximum=max(values, default=None),
+        floor=first["primary"]["floor"],
+        score=_mean(record["primary"]["score"] for record in done),
+        solved=sum(record["primary"]["solved"] for record in group),
+        steps_to_solved=_median(record["measures"]["steps_to_solved"] for record in group),
+        training_seconds=_mean(record["measures"]["training_seconds"] for record in done),
+        steps_per_second=_mean(record["measures"]["steps_per_second"] for record in done),
+        peak_memory_bytes=max(
+            (record["measures"]["peak_memory_bytes"] for record in done if record["measures"]["peak_memory_bytes"]),
+            default=None,
+        ),
+        parameters=first["measures"]["parameters"],
+        state_size=first["measures"]["state_size"],
+        ids=[record["id"] for record in group],
+    )
+
+
+def baselines(records: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, float]]:
+    """The baselines' primary metric by task setting (as `Row.setting`) and baseline name."""
+    found: dict[str, dict[str, float]] = {}
+    for record in records:
+        metric = record["primary"]["metric"]
+        known = {name: values[metric] for name, values in record["baselines"].items() if metric in values}
+        found.setdefault(_row([record]).setting, {}).update(known)
+    return found
+
+
+def _mean(values: Iterable[float | None]) -> float | None:
+    present = [value for value in values if value is not None]
+    return statistics.fmean(present) if present else None
+
+
+def _median(values: Iterable[float | None]) -> float | None:
+    present = [value for value in values if value is not None]
+    return statistics.median(present) if present else None

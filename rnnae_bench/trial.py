@@ -1,0 +1,301 @@
+"""One trial: one model on one task variant under one seed, from its options to its record."""
+
+import hashlib
+import json
+import signal
+import tempfile
+import traceback
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning import Callback, Trainer
+from lightning.pytorch.loggers import Logger
+
+from rnnae_bench import environment
+from rnnae_bench.configuration import Pair, changed
+from rnnae_bench.errors import UserError, require_not_negative
+from rnnae_bench.probes import Cost, Diverged, Evaluation, GradientNorms, Probe, TrainingCurve
+from rnnae_bench.results.history import Series
+from rnnae_bench.results.record import SCHEMA_VERSION, Status, finite
+from rnnae_bench.results.store import Store
+from rnnae_bench.task import Task
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a trial left behind."""
+
+    record: dict[str, Any]
+    series: dict[str, Series]
+    path: Path
+    """The record's file."""
+    rescue: str | None = None
+    """Why the record does not lie where it should; None where it does."""
+
+
+class Trial:
+    """A trial, checked and ready to run. Making one does no training and writes nothing.
+
+    Args:
+        pair: Task variant and model.
+        options: All options of the pair, as from `Pair.resolve`.
+        seed: Fixes weights and everything random in the model.
+        data_seed: Fixes the training stream; None means the same as `seed`, so that two models under one seed see
+            the same data.
+
+    Raises:
+        UserError: the options can't work: a value out of range, a model that does not support the task, data that
+            are not there, devices or a precision that this machine lacks.
+    """
+
+    def __init__(self, pair: Pair, options: Mapping[str, Any], seed: int, data_seed: int | None = None) -> None:
+        require_not_negative(seed=seed)
+        self.pair = pair
+        self.options = {part: dict(options[part]) for part in ("task", "model", "trainer")}
+        self.seed = seed
+        self.data_seed = seed if data_seed is None else data_seed
+        self.overrides = changed(self.options, pair.defaults)
+        self.task: Task = pair.build_task(self.options["task"], self.data_seed)
+        pair.build_model(self.task, self.options["model"], seed)
+        self.fingerprints = self.task.fingerprint()
+        self.layout = self._layout()
+        self.baselines = self._baselines()
+
+    @property
+    def identity(self) -> str:
+        """Content hash of what determines the result; 16 hexadecimal digits."""
+        content = {
+            "schema": SCHEMA_VERSION,
+            "task": self.pair.label,
+            "model": self.pair.model_handle.name,
+            "configuration": self._determining(),
+            "layout": self.layout,
+            "seed": [self.seed, self.data_seed],
+            "plugins": self.plugins,
+        }
+        return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+    @property
+    def plugins(self) -> dict[str, str]:
+        """The distributions that the task and the model come from, with their versions."""
+        handles = (self.pair.task_handle, self.pair.model_handle)
+        return {handle.distribution: handle.version for handle in handles}
+
+    def run(
+        self,
+        store: Store,
+        command: Sequence[str],
+        callbacks: Sequence[Callback] = (),
+        loggers: Sequence[Logger] = (),
+    ) -> Outcome | None:
+        """Train, test, and write the record, however it ends.
+
+        Args:
+            store: Where the record goes.
+            command: The command line to note in the record.
+            callbacks: What watches beside the probes (a progress bar, say).
+            loggers: Lightning loggers that get every step's measures too.
+
+        Returns:
+            The outcome; None on the helper processes of a trial on several devices.
+        """
+        evaluation = Evaluation(self.task, self.pair.variant.primary)
+        # The curve comes last: it raises where the loss is not finite, when the others have measured that step.
+        probes: list[Probe] = [GradientNorms(), evaluation, Cost(), TrainingCurve()]
+        started = datetime.now(UTC)
+        status: Status = "ok"
+        failure: dict[str, Any] | None = None
+        on_interrupt = signal.getsignal(signal.SIGINT)
+        trainer = None
+        try:
+            trainer = self._trainer([*probes, *callbacks], loggers)
+            model = self.pair.build_model(self.task, self.options["model"], self.seed)
+            with warnings.catch_warnings():
+                _silence(warnings)
+                trainer.fit(model, datamodule=self.task)
+                trainer.test(model, datamodule=self.task, verbose=False)
+        except BaseException as error:
+            status, failure = _failure(error, trainer)
+        try:
+            if trainer is not None and not trainer.is_global_zero:
+                return None
+            return self._keep(store, probes, evaluation, status, failure, started, command)
+        finally:
+            # Lightning ignores further Ctrl-C after the first; the record is written, so they count again.
+            signal.signal(signal.SIGINT, on_interrupt)
+
+    def _keep(
+        self,
+        store: Store,
+        probes: Sequence[Probe],
+        evaluation: Evaluation,
+        status: Status,
+        failure: dict[str, Any] | None,
+        started: datetime,
+        command: Sequence[str],
+    ) -> Outcome:
+        series: dict[str, Series] = {}
+        measures: dict[str, Any] = {}
+        for probe in probes:
+            series.update(probe.series())
+            measures.update(probe.measures())
+        primary = self.pair.variant.primary
+        value = finite(evaluation.test.get(primary.metric)) if status == "ok" else None
+        floor = self.baselines[primary.floor][primary.metric]
+        record: dict[str, Any] = finite(
+            {
+                "schema": SCHEMA_VERSION,
+                "id": self.identity,
+                "status": status,
+                "failure": failure,
+                "task": self.pair.task_handle.name,
+                "variant": self.pair.variant.name,
+                "model": self.pair.model_handle.name,
+                "seed": self.seed,
+                "data_seed": self.data_seed,
+                "overrides": self.overrides,
+                "configuration": self.options,
+                "primary": {
+                    "metric": primary.metric,
+                    "direction": primary.direction,
+                    "value": value,
+                    "floor": floor,
+                    "floor_baseline": primary.floor,
+                    "ceiling": primary.ceiling,
+                    "score": None if value is None else primary.score(value, floor),
+                    "solved_at": primary.solved,
+                    "solved": value is not None and primary.is_solved(value),
+                },
+                "metrics": {"test": evaluation.test, "validation": evaluation.validation},
+                "baselines": self.baselines,
+                "measures": measures,
+                "fingerprints": self.fingerprints,
+                "environment": self._environment(),
+                "command": list(command),
+                "started": started.isoformat(timespec="seconds"),
+                "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+            }
+        )
+        try:
+            return Outcome(record, series, store.write(record, series))
+        except OSError as error:
+            refuge = Store(Path(tempfile.mkdtemp(prefix="rnnae-bench-")))
+            reason = f"{store.folder} could not be written: {error.strerror}"
+            return Outcome(record, series, refuge.write(record, series), rescue=reason)
+
+    def _environment(self) -> dict[str, Any]:
+        cuda = self.layout["accelerator"] == "cuda"
+        return {
+            "host": environment.host(),
+            "device": torch.cuda.get_device_name() if cuda else environment.processor(),
+            "threads": torch.get_num_threads(),
+            "accelerator": self.layout["accelerator"],
+            "devices": self.layout["devices"],
+            "precision": self.layout["precision"],
+            "versions": environment.versions(),
+            "plugins": self.plugins,
+            "git": environment.git(),
+        }
+
+    def _determining(self) -> dict[str, Any]:
+        layout = ("accelerator", "strategy", "devices", "num_nodes", "precision", "profiler")
+        trainer = {key: value for key, value in self.options["trainer"].items() if key not in layout}
+        return {**self.options, "trainer": trainer}
+
+    def _baselines(self) -> dict[str, dict[str, float]]:
+        frozen = self.pair.variant.baselines
+        if any(key.startswith("task.") and not key.startswith("task.protocol.") for key in self.overrides):
+            return {name: self.task.baseline(name) for name in frozen}
+        return {name: dict(baseline.values) for name, baseline in frozen.items()}
+
+    def _layout(self) -> dict[str, Any]:
+        strategy = str(self.options["trainer"]["strategy"])
+        if "spawn" in strategy or "fork" in strategy or "notebook" in strategy:
+            raise UserError(
+                f"--trainer.strategy {strategy} runs the training where its measures can't be fetched from; use ddp"
+            )
+        trainer = self._trainer([], [])
+        accelerator, devices, precision = trainer.strategy.root_device.type, trainer.world_size, str(trainer.precision)
+        if accelerator == "cpu" and precision.startswith("16"):
+            raise UserError(
+                f"--trainer.precision {precision}: half precision (fp16) needs a GPU, and this trial runs on the CPU; "
+                "use bf16-mixed or 32-true"
+            )
+        if accelerator == "cuda" and precision.startswith("bf16") and not torch.cuda.is_bf16_supported():
+            raise UserError(
+                f"--trainer.precision {precision}: {torch.cuda.get_device_name()} has no bfloat16; use 16-mixed"
+            )
+        batch_size = self.task.protocol.batch_size
+        if batch_size % devices:
+            raise UserError(
+                f"a batch of {batch_size} does not divide over {devices} devices; "
+                f"choose --task.protocol.batch_size as a multiple of {devices}"
+            )
+        return {
+            "accelerator": accelerator,
+            "devices": devices,
+            "strategy": type(trainer.strategy).__name__,
+            "precision": precision,
+        }
+
+    def _trainer(self, callbacks: Sequence[Callback], loggers: Sequence[Logger]) -> Trainer:
+        options = {key: value for key, value in self.options["trainer"].items() if value is not None}
+        protocol = self.task.protocol
+        with warnings.catch_warnings():
+            _silence(warnings)
+            try:
+                return Trainer(
+                    **options,
+                    max_epochs=-1,
+                    max_steps=protocol.max_steps,
+                    val_check_interval=protocol.evaluate_every * options.get("accumulate_grad_batches", 1),
+                    check_val_every_n_epoch=None,
+                    num_sanity_val_steps=0,
+                    use_distributed_sampler=False,
+                    enable_checkpointing=False,
+                    enable_progress_bar=False,
+                    enable_model_summary=False,
+                    enable_autolog_hparams=False,
+                    callbacks=list(callbacks),
+                    logger=list(loggers),
+                )
+            except (ValueError, RuntimeError, TypeError, ImportError) as error:
+                given = changed({"trainer": self.options["trainer"]}, {"trainer": self.pair.defaults["trainer"]})
+                flags = " ".join(f"--{key} {value}" for key, value in given.items())
+                reason = " ".join(str(error).split())
+                raise UserError(f"these trainer options don't work here ({flags or 'defaults'}): {reason}") from error
+
+
+def _failure(error: BaseException, trainer: Trainer | None) -> tuple[Status, dict[str, Any]]:
+    """Status and description of what ended a trial early."""
+    step = trainer.global_step if trainer is not None else None
+    text = f"{type(error).__name__}: {' '.join(str(error).split())}"
+    if isinstance(error, Diverged):
+        return "diverged", {"message": str(error), "step": error.step, "traceback": None}
+    interrupted = isinstance(error, KeyboardInterrupt) or isinstance(error.__context__, KeyboardInterrupt)
+    terminated = trainer is not None and trainer.received_sigterm
+    if interrupted or terminated:
+        name = "SIGTERM" if terminated else "Ctrl-C"
+        return "interrupted", {"message": f"stopped by {name} at step {step}", "step": step, "traceback": None}
+    details = {"message": text, "step": step, "traceback": "".join(traceback.format_exception(error))}
+    memory = ("out of memory", "can't allocate memory", "not enough memory")
+    if isinstance(error, MemoryError | torch.OutOfMemoryError) or any(words in str(error) for words in memory):
+        return "oom", details
+    return "error", details
+
+
+def _silence(warnings: Any) -> None:
+    """Drop Lightning's remarks on what the runner does on purpose, and one of its own deprecated calls."""
+    for remark in (
+        ".*does not have many workers.*",
+        ".*`isinstance\\(treespec, LeafSpec\\)` is deprecated.*",
+        ".*GPU available but not used.*",
+        ".*is smaller than the logging interval.*",
+        ".*`max_epochs` was not set.*",
+    ):
+        warnings.filterwarnings("ignore", message=remark)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from jsonargparse import SUPPRESS, ArgumentParser, Namespace, set_loader
+from jsonargparse import ArgumentParser, Namespace, set_loader
 from lightning import LightningModule, Trainer, seed_everything
 
 from rnnae_bench.card import Card, Variant
@@ -80,8 +80,8 @@ class Pair:
             description=f"Run {self.model_handle.name} on {self.label}: {self.variant.summary}",
         )
         parser.add_argument("--config", action="config", help="Read options from a YAML file; flags win over it.")
-        parser.add_argument("--task.name", type=str, help=SUPPRESS)
-        parser.add_argument("--model.name", type=str, help=SUPPRESS)
+        parser.add_argument("--task.name", type=str, help="The same as --task, in a configuration file.")
+        parser.add_argument("--model.name", type=str, help="The same as --model, in a configuration file.")
         parser.add_class_arguments(self.task_class, "task", skip={"data_seed"}, instantiate=False)
         parser.add_class_arguments(self.model_class, "model", skip={"spec"}, instantiate=False)
         others = _parameters(Trainer) - set(TRAINER_OPTIONS)
@@ -159,6 +159,10 @@ class Pair:
     def _explain(self, message: str) -> str:
         message = re.sub(r"Parser key \"?([\w.]+)\"?:", r"--\1:", " ".join(message.split()))
         message = re.sub(r"<class '(?:\w+\.)*(\w+)'>", r"\1", message)
+        union = re.search(r"(--[\w.]+): Does not validate against any of the Union.*Given value: (.*)", message)
+        if union:
+            choices = ", ".join(dict.fromkeys(re.findall(r"'([^']+)'", message)))
+            return f"{union[1]}: got {union[2]}" + (f"; it must be one of {choices}" if choices else "")
         unknown = re.search(r"unrecognized arguments: (--[\w.-]+)", message)
         wrong_key = re.search(r"Group '([\w.]+)' does not accept option '([\w.]+)'", message)
         if wrong_key:

@@ -32,7 +32,7 @@ def make_logger(name: str, trial: Trial, folder: Path) -> Logger:
             name=f"{pair.model_handle.name}-{trial.seed}",
             project=os.environ.get("WANDB_PROJECT", "rnnae-bench"),
             save_dir=root,
-            offline=offline,
+            mode="offline" if offline else os.environ.get("WANDB_MODE", "online"),
             group=f"{pair.label}/{pair.model_handle.name}",
             job_type="trial",
             tags=[pair.task_handle.name, pair.label, pair.model_handle.name],

@@ -30,7 +30,7 @@ class Optimization:
     """
 
     learning_rate: float = 3e-3
-    warmup: float = 0.1
+    warmup: float = 0.3
     decay: Literal["cosine", "none"] = "cosine"
     weight_decay: float = 0.0
     clip: float = 1.0
@@ -109,8 +109,8 @@ class BenchModule(LightningModule, ABC):
             self.parameters(),
             lr=self.optimization.learning_rate,
             weight_decay=self.optimization.weight_decay,
-            # A fused optimiser unscales fp16 gradients by itself, which leaves Lightning nothing to clip.
-            fused=not str(self.trainer.precision).startswith("16"),
+            # Under automatic mixed precision Lightning won't clip for an optimiser that could unscale by itself.
+            fused="mixed" not in str(self.trainer.precision),
         )
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: self.optimization.rate(step, steps))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

@@ -34,8 +34,9 @@ class Batch(NamedTuple):
     """Steps of each sequence where they differ; the steps beyond are padding."""
 
     def rows(self, index: slice | Tensor) -> "Batch":
-        """The same batch with only the given rows."""
-        return Batch(self.inputs[index], self.targets[index], None if self.lengths is None else self.lengths[index])
+        """The same batch with only the given rows, laid out in one piece."""
+        lengths = None if self.lengths is None else self.lengths[index].contiguous()
+        return Batch(self.inputs[index].contiguous(), self.targets[index].contiguous(), lengths)
 
 
 class Task(LightningDataModule, ABC):

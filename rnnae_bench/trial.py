@@ -221,9 +221,11 @@ class Trial:
             )
         trainer = self._trainer([], [])
         accelerator, devices, precision = trainer.strategy.root_device.type, trainer.world_size, str(trainer.precision)
-        if accelerator == "cpu" and precision.startswith("16"):
+        asked = str(self.options["trainer"]["precision"])
+        # Lightning would quietly take bf16 instead.
+        if accelerator == "cpu" and asked.startswith(("16", "transformer-engine")):
             raise UserError(
-                f"--trainer.precision {precision}: half precision (fp16) needs a GPU, and this trial runs on the CPU; "
+                f"--trainer.precision {asked}: half precision (fp16) needs a GPU, and this trial runs on the CPU; "
                 "use bf16-mixed or 32-true"
             )
         if accelerator == "cuda" and precision.startswith("bf16") and not torch.cuda.is_bf16_supported():
@@ -264,7 +266,7 @@ class Trial:
                     callbacks=list(callbacks),
                     logger=list(loggers),
                 )
-            except (ValueError, RuntimeError, TypeError, ImportError) as error:
+            except Exception as error:
                 given = changed({"trainer": self.options["trainer"]}, {"trainer": self.pair.defaults["trainer"]})
                 flags = " ".join(f"--{key} {value}" for key, value in given.items())
                 reason = " ".join(str(error).split())
@@ -295,6 +297,7 @@ def _silence(warnings: Any) -> None:
         ".*does not have many workers.*",
         ".*`isinstance\\(treespec, LeafSpec\\)` is deprecated.*",
         ".*GPU available but not used.*",
+        ".*AMP with fp16 is not supported on CPU.*",
         ".*is smaller than the logging interval.*",
         ".*`max_epochs` was not set.*",
     ):

@@ -4,7 +4,6 @@ import argparse
 import json
 import logging
 import os
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -62,7 +61,8 @@ def main(arguments: list[str]) -> int:
     _require("model", named.model, models().names())
     pair = _pair(named.task, named.model)
     rest = [f"--config={named.config}"] if named.config else []
-    return _run(pair, _parse(pair, [*rest, *others, *(["--help"] if wants_help else [])]))
+    options = _parse(pair, [*rest, *others, *(["--help"] if wants_help else [])])
+    return _run(pair, options, ["rnnae-bench", "run", *arguments])
 
 
 def _name(content: dict[str, Any], part: str) -> str | None:
@@ -99,7 +99,7 @@ def _parse(pair: "Pair", arguments: list[str]) -> "Namespace":
     return pair.parse(arguments)
 
 
-def _run(pair: "Pair", options: "Namespace") -> int:
+def _run(pair: "Pair", options: "Namespace", command: list[str]) -> int:
     import torch
 
     from rnnae_bench.trial import Trial
@@ -122,7 +122,7 @@ def _run(pair: "Pair", options: "Namespace") -> int:
     records: list[dict[str, Any]] = []
     for trial in trials:
         if trial.identity in pending:
-            outcome = _run_one(trial, store, loggers, console)
+            outcome = _run_one(trial, store, command, loggers, console)
             if outcome is None:
                 continue
             records.append(outcome.record)
@@ -165,7 +165,7 @@ def _label(trial: "Trial") -> str:
     return f"{trial.pair.model_handle.name} on {trial.pair.label}, seed {trial.seed}"
 
 
-def _run_one(trial: "Trial", store: Store, names: list[str], console: Console) -> "Outcome | None":
+def _run_one(trial: "Trial", store: Store, command: list[str], names: list[str], console: Console) -> "Outcome | None":
     from rnnae_bench.cli.progress import LiveProgress
 
     callbacks: list[Any] = [LiveProgress(console, _label(trial), trial.pair.variant.primary.metric)]
@@ -175,7 +175,7 @@ def _run_one(trial: "Trial", store: Store, names: list[str], console: Console) -
 
         loggers = [make_logger(name, trial, store.folder) for name in names]
         callbacks.append(StreamToLoggers())
-    outcome = trial.run(store, ["rnnae-bench", *sys.argv[1:]], callbacks, loggers)
+    outcome = trial.run(store, command, callbacks, loggers)
     if outcome is None:
         return None
     if loggers:

@@ -113,7 +113,7 @@ def terminal(records: Iterable[Mapping[str, Any]], console: Console) -> Iterator
                 columns.remove(column)
                 caption = f"on {said.pop()}" if column is _ON else caption
         table = _table(section, columns, caption)
-        while console.measure(table).minimum > console.width and len(columns) > 3:
+        while console.measure(table).maximum > console.width and len(columns) > 3:
             columns.pop()
             table = _table(section, columns, caption)
         yield table
@@ -132,7 +132,7 @@ def _table(section: Section, columns: Sequence[Column], caption: str) -> Table:
     )
     for column in columns:
         if column.head == "model":
-            table.add_column(column.head, overflow="fold", min_width=12)
+            table.add_column(column.head, overflow="fold", max_width=40)
         else:
             table.add_column(column.head, justify="right", no_wrap=column is not _FAILED)
     for row in section.rows:

@@ -1,11 +1,10 @@
 """The record: the one JSON document that a trial leaves behind, whatever happened to it."""
 
-import json
 import math
 from collections.abc import Mapping
-from functools import lru_cache
-from importlib.resources import files
 from typing import Any, Literal
+
+from rnnae_bench.schema import Schema
 
 SCHEMA_VERSION = 1
 
@@ -13,28 +12,17 @@ Status = Literal["ok", "diverged", "oom", "timeout", "error", "interrupted", "sk
 """How a trial ended. Everything but ``ok`` is a failed row, never a gap."""
 
 
-@lru_cache(maxsize=1)
-def schema() -> dict[str, Any]:
-    """The published JSON Schema of records, ``record.schema.json``."""
-    return json.loads(files("rnnae_bench.results").joinpath("record.schema.json").read_text(encoding="utf-8"))
-
-
-@lru_cache(maxsize=1)
-def _validator() -> Any:
-    from jsonschema import Draft202012Validator
-
-    return Draft202012Validator(schema(), format_checker=Draft202012Validator.FORMAT_CHECKER)
+SCHEMA = Schema("rnnae_bench.results", "record.schema.json")
+"""The published JSON Schema of records."""
 
 
 def problem_of(record: Any) -> str | None:
     """Why this is not a record, in one line; None where it is one."""
-    from jsonschema.exceptions import best_match
-
-    error = best_match(_validator().iter_errors(record))
-    if error is None:
+    problem = SCHEMA.problem(record)
+    if problem is None:
         return None
-    where = ".".join(map(str, error.absolute_path)) or "the document"
-    return f"{where}: {error.message if len(error.message) < 200 else error.message[:200] + '...'}"
+    keys, reason = problem
+    return f"{'.'.join(map(str, keys)) or 'the document'}: {reason}"
 
 
 def finite(value: Any) -> Any:

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -33,16 +34,18 @@ class Store:
         return self.folder / f"{identity}.json"
 
     def require_writable(self) -> None:
-        """Raise `UserError` where no record could be written here; makes nothing."""
+        """Raise `UserError` where no record could be written here; tries it with a file that leaves no trace."""
         place = self.folder.absolute()
         while not place.exists():
             place = place.parent
         if not place.is_dir():
             raise UserError(f"cannot write records to {self.folder}: {place} is a file; choose another --out")
-        if not os.access(place, os.W_OK | os.X_OK):
+        try:
+            tempfile.TemporaryFile(dir=place).close()
+        except OSError as error:
             raise UserError(
-                f"cannot write records to {self.folder}: no permission to write in {place}; choose another --out"
-            )
+                f"cannot write records to {self.folder}: {error.strerror} in {place}; choose another --out"
+            ) from error
 
     def write(self, record: Mapping[str, Any], series: Mapping[str, Series]) -> Path:
         """Write a record and its histories, each whole or not at all; the JSON file, which names the other, last.

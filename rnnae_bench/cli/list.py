@@ -1,0 +1,91 @@
+"""``rnnae-bench list``: what is registered, where it comes from, and whether it would load."""
+
+import argparse
+import json
+import sys
+from dataclasses import asdict, dataclass
+from typing import Literal
+
+from rnnae_bench.card import load_card
+from rnnae_bench.cli.table import print_table
+from rnnae_bench.errors import UserError
+from rnnae_bench.registry import Handle, Kind, Registry, models, tasks
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One registered model or task, as it is listed."""
+
+    kind: Kind
+    name: str
+    summary: str
+    variants: list[str]
+    """A task's variants; none for a model."""
+    distribution: str
+    version: str
+    status: Literal["ok", "broken", "conflict"]
+    reason: str | None
+    """Why it is broken, or who else claims the name."""
+
+
+def entry(handle: Handle, registry: Registry) -> Entry:
+    """Describe a registered object without importing it."""
+    summary, variants = "", []
+    reason = handle.broken()
+    source = None if reason else handle.source()
+    if source:
+        summary = source.summary
+        if handle.kind == "task":
+            try:
+                card = load_card(source.path.with_name("task.yaml"))
+                summary, variants = card.title, [*card.variants]
+            except UserError as error:
+                reason = str(error)
+    conflict = registry.conflict(handle.name)
+    return Entry(
+        handle.kind,
+        handle.name,
+        summary,
+        variants,
+        handle.distribution,
+        handle.version,
+        "conflict" if conflict else "broken" if reason else "ok",
+        conflict or reason,
+    )
+
+
+def parser() -> argparse.ArgumentParser:
+    """The options of ``list``."""
+    options = argparse.ArgumentParser(prog="rnnae-bench list", description="List the registered models and tasks.")
+    options.add_argument("what", nargs="?", choices=("models", "tasks"), help="only these; by default both")
+    options.add_argument("--json", action="store_true", help="print a list of JSON objects instead of tables")
+    return options
+
+
+def main(argv: list[str]) -> int:
+    """Print what is registered; 0 whatever is broken."""
+    options = parser().parse_args(argv)
+    registries = {"models": models(), "tasks": tasks()}
+    if options.what:
+        registries = {options.what: registries[options.what]}
+    entries = {what: [entry(handle, known) for handle in known.handles()] for what, known in registries.items()}
+    if options.json:
+        json.dump([asdict(each) for listed in entries.values() for each in listed], sys.stdout, indent=2)
+        print()
+        return 0
+    for number, (what, listed) in enumerate(entries.items()):
+        if number:
+            print()
+        print_table([what, *_COLUMNS[what]], [[each.name, *_cells(each)] for each in listed])
+        for each in listed:
+            if each.reason:
+                print(f"{each.status}: {each.kind} '{each.name}' of {each.distribution}: {each.reason}")
+    return 0
+
+
+_COLUMNS = {"models": ["summary", "from", "status"], "tasks": ["summary", "variants", "from", "status"]}
+
+
+def _cells(listed: Entry) -> list[str]:
+    variants = [", ".join(listed.variants)] if listed.kind == "task" else []
+    return [listed.summary, *variants, f"{listed.distribution} {listed.version}", listed.status]

@@ -1,0 +1,273 @@
+"""``rnnae-bench show``: one model or one task in full, from its source and its card alone."""
+
+import argparse
+import ast
+import json
+import shutil
+import sys
+import textwrap
+from pathlib import Path
+from typing import Any
+
+from rnnae_bench.card import Card, Variant, load_card
+from rnnae_bench.cli.table import print_table
+from rnnae_bench.errors import UserError
+from rnnae_bench.registry import Handle, models, parse_task, tasks
+from rnnae_bench.source import ClassSource, Parameter
+
+
+def describe_model(name: str) -> dict[str, Any]:
+    """All that is known of a model without importing it, ready for JSON.
+
+    Raises:
+        UserError: there is no such model, or it is broken.
+    """
+    handle = models().get(name)
+    source = _source(handle)
+    return {
+        **_origin(handle, source),
+        "description": source.description,
+        "hyperparameters": _parameters(source),
+        "tuned": {task: card.tuned[name] for task, card in _cards().items() if name in card.tuned},
+    }
+
+
+def describe_task(text: str) -> dict[str, Any]:
+    """All that is known of a task without importing it, ready for JSON; of one variant where ``:VARIANT`` is given.
+
+    Raises:
+        UserError: there is no such task or variant, the task is broken, or its card is.
+    """
+    name, chosen = parse_task(text)
+    handle = tasks().get(name)
+    source = _source(handle)
+    card = load_card(_card_path(source))
+    shown = [card.variant(chosen)] if ":" in text else [*card.variants.values()]
+    readme = card.path.with_name("README.md")
+    return {
+        **_origin(handle, source),
+        "title": card.title,
+        "measures": card.measures,
+        "description": source.description,
+        "sources": card.sources,
+        "licence": card.licence,
+        "card": str(card.path),
+        "readme": str(readme) if readme.is_file() else None,
+        "options": _parameters(source),
+        "variants": {variant.name: _variant(variant) for variant in shown},
+        "tuning": card.tuning,
+        "tuned": card.tuned,
+    }
+
+
+def parser() -> argparse.ArgumentParser:
+    """The options of ``show``."""
+    options = argparse.ArgumentParser(prog="rnnae-bench show", description="Show one model or one task in full.")
+    options.add_argument("kind", choices=("model", "task"))
+    options.add_argument("name", help="a model's NAME, or a task's NAME[:VARIANT]; without VARIANT, all of them")
+    options.add_argument("--json", action="store_true", help="print one JSON object instead of text")
+    return options
+
+
+def main(argv: list[str]) -> int:
+    """Print what is known of a model or task."""
+    options = parser().parse_args(argv)
+    shown = describe_model(options.name) if options.kind == "model" else describe_task(options.name)
+    if options.json:
+        json.dump(shown, sys.stdout, indent=2, default=str)
+        print()
+    elif options.kind == "model":
+        _print_model(shown)
+    else:
+        _print_task(shown)
+    return 0
+
+
+def _source(handle: Handle) -> ClassSource:
+    reason = handle.broken()
+    if reason:
+        raise UserError(f"cannot show the {handle.kind} '{handle.name}' of {handle.distribution}: {reason}")
+    source = handle.source()
+    if source is None:
+        raise UserError(f"cannot show the {handle.kind} '{handle.name}': {handle.value} has no Python source to read")
+    return source
+
+
+def _card_path(source: ClassSource) -> Path:
+    return source.path.with_name("task.yaml")
+
+
+def _cards() -> dict[str, Card]:
+    """The cards of all tasks that have a sound one, by task."""
+    cards = {}
+    for handle in tasks().handles():
+        source = handle.source()
+        try:
+            if source:
+                cards[handle.name] = load_card(_card_path(source))
+        except UserError:  # a broken task hides its own card only; `list` says what is wrong with it
+            continue
+    return cards
+
+
+def _origin(handle: Handle, source: ClassSource) -> dict[str, Any]:
+    return {
+        "kind": handle.kind,
+        "name": handle.name,
+        "class": handle.value,
+        "distribution": handle.distribution,
+        "version": handle.version,
+        "path": str(source.path),
+        "line": source.line,
+    }
+
+
+def _parameters(source: ClassSource) -> list[dict[str, Any]] | None:
+    """The constructor's arguments that a user may set; None where the source doesn't show them."""
+    if source.parameters is None:
+        return None
+    own = [each for each in source.parameters if each.name.partition(".")[0] not in ("spec", "data_seed")]
+    return [
+        {
+            "name": each.name,
+            "type": each.type,
+            "required": each.default is None,
+            "default": _value(each),
+            "description": each.description,
+        }
+        for each in own
+    ]
+
+
+def _value(parameter: Parameter) -> Any:
+    """The default itself where JSON has it, else its source."""
+    try:
+        return ast.literal_eval(parameter.default or "None")
+    except ValueError:
+        return parameter.default
+
+
+def _variant(variant: Variant) -> dict[str, Any]:
+    return {
+        "summary": variant.summary,
+        "data": variant.data,
+        "protocol": vars(variant.protocol),
+        "primary": vars(variant.primary),
+        "floor": variant.baselines[variant.primary.floor].values[variant.primary.metric],
+        "baselines": {name: vars(baseline) for name, baseline in variant.baselines.items()},
+    }
+
+
+def _print_model(shown: dict[str, Any]) -> None:
+    _print_heading(f"model {shown['name']}", shown)
+    _section("Hyper-parameters")
+    parameters = shown["hyperparameters"]
+    if parameters is None:
+        print(f"(another module defines the constructor; see the source of {shown['class']})")
+    else:
+        rows = [[each["name"], each["type"], _default(each), each["description"]] for each in parameters]
+        print_table(["name", "type", "default", "description"], rows)
+    _print_tuned("task", shown["tuned"])
+
+
+def _print_task(shown: dict[str, Any]) -> None:
+    _print_heading(f"task {shown['name']}: {shown['title']}", shown)
+    _section("Measures")
+    _paragraph(shown["measures"])
+    _section("Sources")
+    for source in shown["sources"]:
+        _paragraph(f"- {source}")
+    print(f"licence: {shown['licence']}")
+    variants = shown["variants"]
+    _section("Variants")
+    for name, each in variants.items():
+        _paragraph(f"{name}: {each['summary']}")
+    print()
+    print_table(
+        ["variant", "steps", "batch", "primary metric", "direction", "floor", "ceiling", "solved"],
+        [
+            [
+                name,
+                _text(each["protocol"]["max_steps"]),
+                _text(each["protocol"]["batch_size"]),
+                each["primary"]["metric"],
+                each["primary"]["direction"],
+                f"{each['floor']:.6g} ({each['primary']['floor']})",
+                _text(each["primary"]["ceiling"]),
+                _text(each["primary"]["solved"]),
+            ]
+            for name, each in variants.items()
+        ],
+    )
+    _section("Baselines, on the test set")
+    print_table(
+        ["variant", "baseline", "metrics", "source"],
+        [
+            [
+                name,
+                baseline,
+                ", ".join(f"{metric} {value:.6g}" for metric, value in one["values"].items()),
+                one["source"],
+            ]
+            for name, each in variants.items()
+            for baseline, one in each["baselines"].items()
+        ],
+    )
+    _section("Options, with each variant's setting")
+    print_table(
+        ["name", "type", *variants, "description"],
+        [
+            [
+                each["name"],
+                each["type"],
+                *(_setting(each, variant) for variant in variants.values()),
+                each["description"],
+            ]
+            for each in shown["options"] or []
+        ],
+    )
+    _print_tuned("model", shown["tuned"])
+    if shown["tuning"]:
+        _paragraph(shown["tuning"])
+
+
+def _print_tuned(by: str, tuned: dict[str, dict[str, Any]]) -> None:
+    _section(f"Tuned hyper-parameters, by {by}")
+    rows = [[each, name, _text(value)] for each, settings in tuned.items() for name, value in settings.items()]
+    if rows:
+        print_table([by, "name", "value"], rows)
+    else:
+        print("none")
+
+
+def _setting(parameter: dict[str, Any], variant: dict[str, Any]) -> str:
+    name = parameter["name"]
+    settings = {**variant["data"], **{f"protocol.{field}": value for field, value in variant["protocol"].items()}}
+    return _text(settings[name]) if name in settings else _default(parameter)
+
+
+def _default(parameter: dict[str, Any]) -> str:
+    return "(required)" if parameter["required"] else _text(parameter["default"])
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, default=str)
+
+
+def _print_heading(title: str, shown: dict[str, Any]) -> None:
+    print(title)
+    print(f"{shown['class']}, {shown['distribution']} {shown['version']}")
+    print(f"{shown['path']}:{shown['line']}")
+    if shown.get("readme"):
+        print(shown["readme"])
+    print()
+    print(shown["description"])
+
+
+def _section(title: str) -> None:
+    print(f"\n{title}")
+
+
+def _paragraph(text: str) -> None:
+    width = min(100, shutil.get_terminal_size().columns)
+    print(textwrap.fill(text, width, break_on_hyphens=False))

@@ -1,0 +1,389 @@
+"""The exam that every task and model takes, our own and those of plugins: ``check_task`` and ``check_model``.
+
+A plugin's author calls them from a test::
+
+    from rnnae_bench.testing import check_model, check_task
+
+    def test_the_exam():
+        check_task(MyTask)
+        assert check_model(MyModel, MyTask.from_variant("smoke")) is None
+
+Each raises an ``AssertionError`` that says what is wrong and what the contract asks for.
+"""
+
+import math
+import warnings
+from itertools import pairwise
+
+import torch
+from lightning import LightningModule, Trainer
+from lightning.fabric.utilities.warnings import PossibleUserWarning
+from torch import Tensor
+
+from rnnae_bench.card import Variant
+from rnnae_bench.spec import Classes, Images, TaskSpec, Tokens
+from rnnae_bench.task import Batch, Split, Task
+
+FROZEN_TOLERANCE = 5e-4
+"""Relative: a card's frozen values must stand to four significant digits."""
+_SPLITS: tuple[Split, Split] = ("validation", "test")
+
+
+def check_task(task_class: type[Task], variant: str = "smoke") -> None:
+    """Examine a task: its card, its data, its loss and metrics, and the frozen values of one variant.
+
+    Args:
+        task_class: The task.
+        variant: The variant whose data and baselines are looked at; all variants are constructed.
+
+    Raises:
+        AssertionError: the task breaks its contract.
+        UserError: the card can't be read, or there is no such variant.
+    """
+    card = task_class.card()
+    for each in card.variants.values():
+        try:
+            task_class.from_variant(each.name)
+        except TypeError as error:
+            raise AssertionError(f"the variant '{each.name}' can't be constructed: {error}") from error
+        _check_scale(each)
+    task = task_class.from_variant(variant)
+    _require(bool(task.name) and task.spec.task == task.name, "`name` must be set, and be the spec's `task`")
+    _check_data(task_class, variant)
+    batch = task.train_batch(0)
+    for data in (batch, *map(task.evaluation_set, _SPLITS)):
+        _check_inputs(task.spec, data)
+    _check_targets(task.spec, batch)
+    _check_loss(task, batch)
+    _check_metrics(task, card.variant(variant))
+    _check_baselines(task, card.variant(variant))
+
+
+def check_model(model_class: type[LightningModule], task: Task) -> str | None:
+    """Examine a model on a task: construction, prediction, one optimiser step, and saving.
+
+    Args:
+        model_class: The model; it is constructed with the task's spec alone.
+        task: The task to try it on, best in its ``smoke`` variant.
+
+    Returns:
+        None, or the model's reason for not supporting the task, in which case nothing else is looked at.
+
+    Raises:
+        AssertionError: the model breaks its contract.
+    """
+    spec = task.spec
+    reason = model_class.supports(spec) if hasattr(model_class, "supports") else None
+    if reason is not None:
+        _require(isinstance(reason, str) and bool(reason), f"`supports` must give None or a reason, not {reason!r}")
+        return reason
+    model, twin, other = (_build(model_class, spec, seed) for seed in (0, 0, 1))
+    weights, same = model.state_dict(), twin.state_dict()
+    _require(
+        weights.keys() == same.keys() and all(torch.equal(weights[key], same[key]) for key in weights),
+        "the same seed must give the same weights: draw them from torch's global generator only",
+    )
+    batch = task.train_batch(0)
+    _check_prediction(model, spec, batch)
+    _check_optimizer_step(model, task)
+    _check_evaluation_steps(model, task)
+    other.load_state_dict(model.state_dict())
+    _require(
+        torch.equal(_predict(model, batch), _predict(other, batch)),
+        "a model that loads another's state_dict must predict the same: keep all state in parameters and buffers",
+    )
+    return None
+
+
+def _require(condition: bool, message: str) -> None:
+    # Not an assert statement: the exam must hold under `python -O` too.
+    if not condition:
+        raise AssertionError(message)
+
+
+def _same(one: Batch, two: Batch) -> bool:
+    pairs = zip(one, two, strict=True)
+    return all(a is b if a is None or b is None else torch.equal(a, b) for a, b in pairs)
+
+
+# The task
+
+
+def _check_scale(variant: Variant) -> None:
+    """Floor, solved threshold and ceiling must lie in this order along the metric's direction."""
+    primary = variant.primary
+    floor = variant.baselines[primary.floor].values[primary.metric]
+    sign = 1 if primary.direction == "maximize" else -1
+    _require(
+        sign * floor < sign * primary.solved <= sign * primary.ceiling,
+        f"the variant '{variant.name}' is to {primary.direction} {primary.metric}, so its solved threshold "
+        f"{primary.solved} must lie between floor {floor} and ceiling {primary.ceiling}",
+    )
+
+
+def _check_data(task_class: type[Task], variant: str) -> None:
+    """Batches are a function of (constructor arguments, data seed, step); evaluation sets of the first alone."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        one = task_class.from_variant(variant)
+        forwards = [one.train_batch(step) for step in range(5)]
+        torch.manual_seed(1)
+        two = task_class.from_variant(variant)
+        backwards = [two.train_batch(step) for step in reversed(range(5))][::-1]
+        _require(
+            all(map(_same, forwards, backwards)),
+            "train_batch(step) must depend on nothing but the constructor's arguments, data_seed and step, "
+            "neither on earlier calls nor on torch's global generator",
+        )
+        _require(one.fingerprint() == two.fingerprint(), "two instances must have the same evaluation sets")
+    _require(
+        not any(_same(*pair) for pair in pairwise(forwards)),
+        "train_batch must differ from step to step",
+    )
+    rows = {len(tensor) for batch in forwards for tensor in batch if tensor is not None}
+    _require(
+        rows == {one.protocol.batch_size},
+        f"every training batch must have protocol.batch_size = {one.protocol.batch_size} rows, not {sorted(rows)}",
+    )
+    seeded = task_class.from_variant(variant, data_seed=one.data_seed + 1)
+    prints, others = one.fingerprint(), seeded.fingerprint()
+    _require(prints["train"] != others["train"], "data_seed must change the training batches")
+    _require(
+        all(prints[split] == others[split] for split in _SPLITS),
+        "data_seed must not change the evaluation sets",
+    )
+    _require(prints["validation"] != prints["test"], "the validation and the test set must differ")
+
+
+def _check_inputs(spec: TaskSpec, batch: Batch) -> None:
+    """Inputs and lengths have the shape, type and range that the spec promises."""
+    inputs, shape = batch.inputs, tuple(batch.inputs.shape[1:])
+    sound, wanted = False, f"{spec.inputs}"
+    if isinstance(spec.inputs, Images):
+        sound = shape == (spec.inputs.channels, spec.inputs.height, spec.inputs.width) and _within(inputs, 0, 1)
+        sound = sound and inputs.dtype == torch.float32
+    elif len(shape) >= 1 and (
+        shape[0] == spec.inputs.length or (spec.variable_length and shape[0] <= spec.inputs.length)
+    ):
+        if isinstance(spec.inputs, Tokens):
+            sound = len(shape) == 1 and inputs.dtype == torch.int64 and _within(inputs, 0, spec.inputs.vocabulary - 1)
+            wanted += f" from 0 to {spec.inputs.vocabulary - 1}, padding included"
+        else:
+            sound = shape[1:] == (spec.inputs.features,) and inputs.dtype == torch.float32
+    _require(
+        sound,
+        f"the spec says that inputs are {wanted}, and a batch has {inputs.dtype} {tuple(inputs.shape)} "
+        f"between {inputs.min():g} and {inputs.max():g}",
+    )
+    _require(
+        spec.variable_length == (batch.lengths is not None), "batches must have lengths where they vary, and only there"
+    )
+    if batch.lengths is not None:
+        _require(
+            batch.lengths.dtype == torch.int64 and _within(batch.lengths, 1, inputs.shape[1]),
+            f"lengths must be int64 between 1 and the {inputs.shape[1]} steps of the batch",
+        )
+    if spec.scored_steps is not None:
+        first, stop = spec.scored_steps
+        _require(
+            0 <= first < stop <= spec.sequence.length, f"scored_steps {spec.scored_steps} lie outside the sequence"
+        )
+
+
+def _check_targets(spec: TaskSpec, batch: Batch) -> None:
+    """A training batch's targets fit a prediction: class numbers, or what is predicted itself."""
+    targets, shape = batch.targets, _prediction_shape(spec, batch.inputs)
+    if isinstance(spec.outputs, Classes):
+        labels = targets[_real_steps(batch)] if targets.dim() == 2 else targets
+        sound = (
+            targets.shape == shape[:-1] and targets.dtype == torch.int64 and _within(labels, 0, spec.outputs.count - 1)
+        )
+        wanted = f"int64 {shape[:-1]} from 0 to {spec.outputs.count - 1}"
+    else:
+        sound = targets.shape == shape and targets.dtype == torch.float32
+        wanted = f"float32 {shape}"
+    _require(sound, f"targets must be {wanted}; a training batch has {targets.dtype} {tuple(targets.shape)}")
+
+
+def _check_loss(task: Task, batch: Batch) -> None:
+    """The loss is a finite scalar, has a gradient, and is a mean: shards average to the whole."""
+    prediction = _answer(task.spec, batch.inputs).requires_grad_()
+    loss = task.loss(prediction, batch)
+    _require(loss.dim() == 0 and bool(loss.isfinite()), f"the loss must be a finite scalar, not {loss}")
+    (gradient,) = torch.autograd.grad(loss, prediction)
+    _require(
+        bool(gradient.isfinite().all() and gradient.any()), "the loss must have a finite gradient that is not zero"
+    )
+    total = 0.0
+    for shard in _SHARDS:
+        rows = batch.rows(shard)
+        total += len(rows.targets) * task.loss(prediction.detach()[shard], rows).item()
+    _require(
+        math.isclose(total / len(batch.targets), loss.item(), rel_tol=1e-4, abs_tol=1e-6),
+        "the loss must be a mean over the rows, so that devices which each see a part average to the whole",
+    )
+
+
+def _check_metrics(task: Task, variant: Variant) -> None:
+    """Metrics are finite scalars, contain the primary, and are the same whole or in parts."""
+    batch = task.evaluation_set("validation")
+    with torch.no_grad():
+        prediction = task.predict(lambda inputs, lengths=None: _answer(task.spec, inputs), batch)
+    whole, parts = task.metrics(), task.metrics()
+    whole.update(prediction, batch.targets)
+    for shard in _SHARDS:
+        parts.update(prediction[shard], batch.targets[shard])
+    once, twice = whole.compute(), parts.compute()
+    _require(
+        variant.primary.metric in once,
+        f"the card's primary metric '{variant.primary.metric}' is not among the metrics {', '.join(once)}",
+    )
+    for name, value in once.items():
+        _require(
+            value.dim() == 0 and bool(value.isfinite()), f"the metric '{name}' must be a finite scalar, not {value}"
+        )
+        _require(
+            math.isclose(value.item(), twice[name].item(), rel_tol=1e-4, abs_tol=1e-6),
+            f"the metric '{name}' changes when the rows come in two parts: keep sums and counts, not means",
+        )
+
+
+def _check_baselines(task: Task, variant: Variant) -> None:
+    """The card's frozen values are what the task's own data give."""
+    known = set(task.metrics())
+    for name, baseline in variant.baselines.items():
+        values = task.baseline(name)
+        _require(
+            values.keys() <= known, f"the baseline '{name}' gives {sorted(values.keys() - known)}, which no metric is"
+        )
+        for metric, frozen in baseline.values.items():
+            _require(
+                metric in values, f"the card has a {metric} of the baseline '{name}', which baseline() does not give"
+            )
+            _require(
+                math.isclose(frozen, values[metric], rel_tol=FROZEN_TOLERANCE),
+                f"the card of '{variant.name}' says that the baseline '{name}' has {metric} {frozen}, "
+                f"and the task's data give {values[metric]!r}; a scored variant is never altered, it gets a successor",
+            )
+
+
+# The model
+
+
+def _build(model_class: type[LightningModule], spec: TaskSpec, seed: int) -> LightningModule:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        try:
+            return model_class(spec)
+        except TypeError as error:
+            raise AssertionError(f"a model must be constructible from the spec alone: {error}") from error
+
+
+def _predict(model: LightningModule, batch: Batch) -> Tensor:
+    """The prediction as at evaluation, without dropout."""
+    model.eval()
+    with torch.no_grad():
+        prediction = model(batch.inputs, batch.lengths)
+    model.train()
+    return prediction
+
+
+def _check_prediction(model: LightningModule, spec: TaskSpec, batch: Batch) -> None:
+    """The prediction has its shape, and depends on neither the future (where that is hidden) nor the padding."""
+    prediction = _predict(model, batch)
+    shape = _prediction_shape(spec, batch.inputs)
+    _require(prediction.shape == shape, f"the prediction must be {shape}, and is {tuple(prediction.shape)}")
+    _require(bool(prediction.isfinite().all()), "the prediction must be finite")
+    if spec.causal and spec.predicts == "every step":
+        half = spec.sequence.length // 2
+        future = torch.arange(batch.inputs.shape[1]).expand(batch.inputs.shape[:2]) >= half
+        altered = _predict(model, batch._replace(inputs=_altered(spec, batch.inputs, future)))
+        _require(
+            torch.allclose(prediction[:, :half], altered[:, :half], atol=1e-5),
+            "the task is causal, and a prediction changes with the inputs after it",
+        )
+    if batch.lengths is not None:
+        real = _real_steps(batch)
+        altered = _predict(model, batch._replace(inputs=_altered(spec, batch.inputs, ~real)))
+        seen = real if spec.predicts == "every step" else slice(None)
+        _require(torch.allclose(prediction[seen], altered[seen], atol=1e-5), "a prediction changes with the padding")
+
+
+def _check_optimizer_step(model: LightningModule, task: Task) -> None:
+    """One step under a trainer leaves a finite gradient at every parameter, and moves some."""
+    before = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
+    trainer = Trainer(
+        accelerator="cpu",
+        devices=1,
+        max_steps=1,
+        limit_val_batches=0,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", PossibleUserWarning)  # advice on loader workers
+            warnings.filterwarnings("ignore", "You passed in a `val_dataloader`")  # looked at below
+            trainer.fit(model, datamodule=task)
+    finally:
+        task.trainer = None
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            sound = parameter.grad is not None and bool(parameter.grad.isfinite().all())
+            _require(sound, f"the parameter '{name}' has no finite gradient after a step; freeze it, or use it")
+    _require(
+        any(not torch.equal(before[name], parameter) for name, parameter in model.named_parameters()),
+        "an optimiser step must change the parameters",
+    )
+
+
+def _check_evaluation_steps(model: LightningModule, task: Task) -> None:
+    """The runner scores what validation_step and test_step return: it must be the prediction."""
+    batch = task.evaluation_set("validation").rows(slice(0, 8))
+    model.eval()
+    with torch.no_grad():
+        wanted = task.predict(model, batch)
+        for step in ("validation_step", "test_step"):
+            given = getattr(model, step)(batch, 0)
+            sound = isinstance(given, Tensor) and given.shape == wanted.shape and torch.allclose(given, wanted)
+            _require(sound, f"{step} must return task.predict(model, batch)")
+
+
+# What the spec says of tensors
+
+_SHARDS = (slice(0, None, 2), slice(1, None, 2))
+"""The rows of each of two devices."""
+
+
+def _prediction_shape(spec: TaskSpec, inputs: Tensor) -> tuple[int, ...]:
+    """Shape of the prediction for these inputs."""
+    rows = len(inputs)
+    if isinstance(spec.outputs, Images):
+        return (rows, spec.outputs.channels, spec.outputs.height, spec.outputs.width)
+    size = spec.outputs.count if isinstance(spec.outputs, Classes) else spec.outputs.features
+    steps = spec.sequence.length if isinstance(spec.inputs, Images) else inputs.shape[1]
+    return (rows, steps, size) if spec.predicts == "every step" else (rows, size)
+
+
+def _answer(spec: TaskSpec, inputs: Tensor) -> Tensor:
+    """A prediction at random, uniform in [0, 1) so that it will do for pixels too."""
+    return torch.rand(_prediction_shape(spec, inputs), generator=torch.Generator().manual_seed(0))
+
+
+def _real_steps(batch: Batch) -> Tensor:
+    """Which steps are no padding: ``Bool[Tensor, "batch time"]``."""
+    steps = torch.arange(batch.inputs.shape[1])
+    return steps.expand(batch.inputs.shape[:2]) < (len(steps) if batch.lengths is None else batch.lengths[:, None])
+
+
+def _altered(spec: TaskSpec, inputs: Tensor, where: Tensor) -> Tensor:
+    """The inputs with other values at the chosen steps ``Bool[Tensor, "batch time"]``."""
+    if isinstance(spec.inputs, Tokens):
+        return torch.where(where, (inputs + 1) % spec.inputs.vocabulary, inputs)
+    return torch.where(where[..., None], inputs + 1, inputs)
+
+
+def _within(tensor: Tensor, low: int, high: int) -> bool:
+    return bool(tensor.min() >= low and tensor.max() <= high)

@@ -1,0 +1,180 @@
+"""The denoising task's data, loss, metrics and baselines."""
+
+from collections.abc import Callable
+from functools import cached_property
+from pathlib import Path
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn.functional import mse_loss
+from torchmetrics import Metric, MetricCollection
+from torchmetrics.image import PeakSignalNoiseRatio, StructuralSimilarityIndexMeasure
+
+from rnnae_bench.card import Protocol
+from rnnae_bench.errors import UserError, require_choice, require_positive
+from rnnae_bench.spec import Images, TaskSpec
+from rnnae_bench.task import Batch, Split, Task
+from rnnae_tasks.denoise.digits import Digits, packed_digits, published_digits
+from rnnae_tasks.denoise.ridge import fit_ridge
+
+
+class DenoiseTask(Task):
+    """Give back the clean handwritten digit behind Gaussian noise.
+
+    Test image 200, a two, averaged over 2 x 2 pixels and drawn in five greys::
+
+        target                  input
+        |              |        |. .. . .   ...|
+        |              |        | .     ... .  |
+        |      +#+     |        | .   .:#+. :  |
+        |     ##:#:    |        |. . .#+.#  .. |
+        |     .  #:    |        | ..  :..++ . .|
+        |        #:    |        |.  . ...::  .:|
+        |       +#:    |        |  . .  +#::. .|
+        |    :######   |        | . . :##+++: .|
+        |  .#+##+ .#:  |        |   +++++ :+. .|
+        | .#+##.  .#.  |        |..##++.. .# ..|
+        | .##+.   :#   |        |..#:+..  .#:: |
+        |         #.   |        |.  : ..  ## ..|
+        |              |        |..  :      ::.|
+        |              |        |    .: :  :.. |
+
+    A noisy image is ``clip(clean + sigma * e, 0, 1)`` with e standard normal, pixel by pixel. Training noise is
+    drawn afresh at every step, evaluation noise once. An autoencoder sees the image whole; a sequence model
+    reads its 28 rows from top to bottom and answers a row at each.
+
+    Args:
+        sigma: Standard deviation of the noise, on pixels in [0, 1].
+        source: ``embedded`` takes the 5,000 digits that come with the suite (3,500 train, 500 validate, 1,000
+            test); ``torchvision`` takes all of MNIST (55,000, 5,000 and 10,000).
+        folder: torchvision's root folder, with MNIST's files or to download them to; for that source only.
+        protocol: Budget and batch sizes.
+        data_seed: Fixes the order of the training images and their noise.
+    """
+
+    name = "denoise"
+
+    def __init__(
+        self,
+        sigma: float = 0.5,
+        source: Literal["embedded", "torchvision"] = "embedded",
+        folder: str | None = None,
+        protocol: Protocol = Protocol(),  # noqa: B008 (frozen)
+        data_seed: int = 0,
+    ) -> None:
+        require_positive(sigma=sigma)
+        require_choice(("embedded", "torchvision"), source=source)
+        if source == "torchvision" and folder is None:
+            raise UserError("source is 'torchvision' without a folder; say where MNIST lies or may be downloaded to")
+        if source == "embedded" and folder is not None:
+            raise UserError(f"folder is '{folder}' with source 'embedded', which reads none; set source to torchvision")
+        super().__init__(protocol, data_seed)
+        self.sigma = sigma
+        self.folder = folder
+        self._evaluation_sets: dict[Split, Batch] = {}
+
+    @property
+    def spec(self) -> TaskSpec:
+        """Images in, images out; all of the image may be seen before any of it is answered."""
+        image = Images(channels=1, height=28, width=28)
+        return TaskSpec(task=self.name, inputs=image, outputs=image, predicts="every step", causal=False)
+
+    @cached_property
+    def digits(self) -> Digits:
+        """The clean images; read when first asked for."""
+        return packed_digits() if self.folder is None else published_digits(Path(self.folder))
+
+    def prepare_data(self) -> None:
+        """Read the images, so that a download happens once per machine, before other processes look."""
+        _ = self.digits
+
+    def corrupt(
+        self,
+        clean: Float[Tensor, "batch channel height width"],
+        generator: torch.Generator,
+    ) -> Float[Tensor, "batch channel height width"]:
+        """The noisy copies of clean images."""
+        return torch.randn(clean.shape, generator=generator).mul_(self.sigma).add_(clean).clamp_(0, 1)
+
+    def train_batch(self, step: int) -> Batch:
+        """Shuffled training images under fresh noise."""
+        images = self.digits.train
+        clean = _in_unit_range(images.index_select(0, self.shuffled(step, len(images))))
+        return Batch(self.corrupt(clean, self.generator("train", self.data_seed, step)), clean)
+
+    def evaluation_set(self, split: Split) -> Batch:
+        """All validation or test images under noise that was drawn once."""
+        if split not in self._evaluation_sets:
+            clean = _in_unit_range(self.digits.validation if split == "validation" else self.digits.test)
+            self._evaluation_sets[split] = Batch(self.corrupt(clean, self.generator(split)), clean)
+        return self._evaluation_sets[split]
+
+    def loss(self, prediction: Tensor, batch: Batch) -> Float[Tensor, ""]:
+        """Mean squared error over all pixels."""
+        return mse_loss(prediction.to(batch.targets.dtype), batch.targets)
+
+    def metrics(self) -> MetricCollection:
+        """Mean squared error, and means over images of the peak signal-to-noise ratio and of the similarity.
+
+        ``psnr`` is 10 log10(1 / mse) of each image; ``ssim`` is the structural similarity of Wang et al. (2004)
+        with torchmetrics' settings: Gaussian window of standard deviation 1.5 (11 x 11), K1 = 0.01, K2 = 0.03.
+        """
+        return MetricCollection(
+            {
+                "mse": PixelError(),
+                "psnr": PeakSignalNoiseRatio(data_range=1.0, reduction="elementwise_mean", dim=(1, 2, 3)),
+                "ssim": StructuralSimilarityIndexMeasure(data_range=1.0),
+            },
+            compute_groups=False,
+        )
+
+    def predict(self, model: Callable[..., Tensor], batch: Batch) -> Tensor:
+        """The model's images in the targets' precision; differences in half precision would be too coarse."""
+        return super().predict(model, batch).to(batch.targets.dtype)
+
+    def baseline(self, name: str) -> dict[str, float]:
+        """``mean``: the mean training image, always; ``noisy``: the input; ``ridge``: the best affine map."""
+        noisy, clean, _ = self.evaluation_set("test")
+        if name == "mean":
+            answer = _in_unit_range(self.digits.train).mean(0).expand_as(clean)
+        elif name == "noisy":
+            answer = noisy
+        elif name == "ridge":
+            answer = fit_ridge(_in_unit_range(self.digits.train), self.sigma)(noisy)
+        else:
+            raise UserError(f"task 'denoise' has no baseline '{name}'; it has mean, noisy, ridge")
+        metrics = self.metrics()
+        metrics.update(answer, clean)
+        return {metric: value.item() for metric, value in metrics.compute().items()}
+
+
+def _in_unit_range(images: Tensor) -> Tensor:
+    return images / 255
+
+
+class PixelError(Metric):
+    """Mean squared error over all pixels of all images."""
+
+    full_state_update = False
+    total: Tensor
+    count: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.add_state("total", torch.tensor(0.0, dtype=torch.float64), dist_reduce_fx="sum")
+        self.add_state("count", torch.tensor(0), dist_reduce_fx="sum")
+
+    def update(
+        self,
+        prediction: Float[Tensor, "batch channel height width"],
+        targets: Float[Tensor, "batch channel height width"],
+    ) -> None:
+        """Add a batch of predicted and clean images."""
+        self.total += mse_loss(prediction, targets, reduction="sum")
+        self.count += targets.numel()
+
+    def compute(self) -> Float[Tensor, ""]:
+        """The mean."""
+        return self.total / self.count

@@ -1,0 +1,1 @@
+"""Parity: has the number of ones so far been odd? See README.md, the card."""

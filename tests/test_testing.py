@@ -1,0 +1,345 @@
+"""The exam, taken by everything that is registered; and the exam itself, on tasks and models that must fail."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from lightning import LightningModule
+from rnnae_tasks.copy.datamodule import CopyTask
+from torch.nn.functional import cross_entropy
+from torchmetrics import MeanMetric, MetricCollection
+
+from rnnae_bench.errors import UserError
+from rnnae_bench.models.recurrent import GRU
+from rnnae_bench.registry import models, tasks
+from rnnae_bench.spec import Classes, TaskSpec, Tokens, Vectors
+from rnnae_bench.task import Batch
+from rnnae_bench.testing import check_model, check_task
+
+
+@pytest.mark.parametrize("name", tasks().names())
+def test_every_registered_task_passes(name):
+    task_class = tasks().get(name).load()
+    assert task_class.name == name
+    check_task(task_class)
+
+
+@pytest.mark.parametrize("task", tasks().names())
+@pytest.mark.parametrize("model", models().names())
+def test_every_registered_model_serves_a_task_or_says_why_not(model, task, record_property):
+    record_property("reason", check_model(models().get(model).load(), tasks().get(task).load().from_variant("smoke")))
+
+
+def test_every_registered_task_is_served_by_a_model():
+    classes = [models().get(name).load() for name in models().names()]
+    for name in tasks().names():
+        spec = tasks().get(name).load().from_variant("smoke").spec
+        assert any(model.supports(spec) is None for model in classes), name
+
+
+class Copy(CopyTask):
+    """A copy task to break; its card is the real one."""
+
+    @classmethod
+    def card(cls):
+        return CopyTask.card()
+
+    @classmethod
+    def with_variant(cls, **changes):
+        """The same class with other fields in its smoke variant."""
+        card = CopyTask.card()
+        changed = replace(card, variants={**card.variants, "smoke": replace(card.variant("smoke"), **changes)})
+        return type("Copy", (cls,), {"card": classmethod(lambda cls: changed)})
+
+    @classmethod
+    def with_spec(cls, **changes):
+        """The same class with a spec that is not true."""
+        return type("Copy", (cls,), {"spec": property(lambda self: replace(CopyTask.spec.fget(self), **changes))})
+
+
+class DrawsFromTheGlobalGenerator(Copy):
+    def train_batch(self, step):
+        return self.sequences(self.protocol.batch_size, torch.default_generator)
+
+
+class CountsItsCalls(Copy):
+    calls = 0
+
+    def train_batch(self, step):
+        self.calls += 1
+        return super().train_batch(self.calls)
+
+
+class NeverChanges(Copy):
+    def train_batch(self, step):
+        return super().train_batch(0)
+
+
+class HasOneRowTooMany(Copy):
+    def train_batch(self, step):
+        return self.sequences(self.protocol.batch_size + 1, self.generator("train", self.data_seed, step))
+
+
+class IgnoresTheDataSeed(Copy):
+    def train_batch(self, step):
+        return self.sequences(self.protocol.batch_size, self.generator("train", step))
+
+
+class EvaluatesByTheDataSeed(Copy):
+    def evaluation_set(self, split):
+        return self.sequences(self.evaluation_size, self.generator(split, self.data_seed))
+
+
+class ValidatesOnTheTestSet(Copy):
+    def evaluation_set(self, split):
+        return super().evaluation_set("test")
+
+
+class GivesFloats(Copy):
+    def sequences(self, count, generator):
+        batch = super().sequences(count, generator)
+        return batch._replace(inputs=batch.inputs.float())
+
+
+class GivesLengths(Copy):
+    def sequences(self, count, generator):
+        return super().sequences(count, generator)._replace(lengths=torch.ones(count, dtype=torch.long))
+
+
+class SumsTheLoss(Copy):
+    def loss(self, prediction, batch):
+        return cross_entropy(prediction.flatten(0, 1), batch.targets.flatten(), reduction="sum")
+
+
+class KeepsTheAxesOfTheLoss(Copy):
+    def loss(self, prediction, batch):
+        return cross_entropy(prediction.flatten(0, 1), batch.targets.flatten(), reduction="none")
+
+
+class HasNoGradient(Copy):
+    def loss(self, prediction, batch):
+        return (prediction * 0).mean()
+
+
+class RecallOfTheLastBatch(MeanMetric):
+    def update(self, prediction, targets):
+        self.weight = torch.zeros(())
+        super().update((prediction.argmax(-1) == targets).float())
+
+
+class ForgetsEarlierBatches(Copy):
+    def metrics(self):
+        return MetricCollection({"recall_accuracy": RecallOfTheLastBatch()})
+
+
+class LacksThePrimaryMetric(Copy):
+    def metrics(self):
+        return MetricCollection({"loss": super().metrics()["loss"]})
+
+
+class HasAnotherFloor(Copy):
+    def baseline(self, name):
+        return {**super().baseline(name), "recall_loss": 2.0}
+
+
+class HasAMetricOfItsOwnInABaseline(Copy):
+    def baseline(self, name):
+        return {**super().baseline(name), "regret": 1.0}
+
+
+class GivesNoRecallLoss(Copy):
+    def baseline(self, name):
+        return {key: value for key, value in super().baseline(name).items() if key != "recall_loss"}
+
+
+SMOKE = CopyTask.card().variant("smoke")
+
+
+@pytest.mark.parametrize(
+    ("task_class", "reason"),
+    [
+        (Copy.with_variant(data={"gap": 3}), "can't be constructed.*gap"),
+        (Copy.with_variant(primary=replace(SMOKE.primary, direction="minimize")), "must lie between floor"),
+        (Copy.with_variant(primary=replace(SMOKE.primary, solved=0.1)), "must lie between floor"),
+        (Copy.with_variant(primary=replace(SMOKE.primary, solved=1.1)), "must lie between floor"),
+        (Copy.with_spec(task="paste"), "`name` must be set"),
+        (DrawsFromTheGlobalGenerator, "must depend on nothing but"),
+        (CountsItsCalls, "must depend on nothing but"),
+        (NeverChanges, "must differ from step to step"),
+        (HasOneRowTooMany, r"batch_size = 32 rows, not \[33\]"),
+        (IgnoresTheDataSeed, "data_seed must change"),
+        (EvaluatesByTheDataSeed, "data_seed must not change"),
+        (ValidatesOnTheTestSet, "validation and the test set must differ"),
+        (GivesFloats, "inputs are 8 steps of 10 symbols.*float32"),
+        (GivesLengths, "lengths where they vary"),
+        (Copy.with_spec(inputs=Tokens(vocabulary=9, length=8)), "from 0 to 8.*between 0 and 9"),
+        (Copy.with_spec(inputs=Tokens(vocabulary=10, length=9)), "inputs are 9 steps"),
+        (Copy.with_spec(inputs=Vectors(features=1, length=8)), "inputs are 8 steps of 1 real number"),
+        (Copy.with_spec(outputs=Classes(8)), "targets must be int64.*from 0 to 7"),
+        (Copy.with_spec(predicts="last step"), "targets must be int64"),
+        (Copy.with_spec(scored_steps=(5, 9)), "lie outside"),
+        (SumsTheLoss, "must be a mean over the rows"),
+        (KeepsTheAxesOfTheLoss, "finite scalar"),
+        (HasNoGradient, "gradient that is not zero"),
+        (ForgetsEarlierBatches, "changes when the rows come in two parts"),
+        (LacksThePrimaryMetric, "'recall_accuracy' is not among"),
+        (HasAnotherFloor, "recall_loss 2.079.*give 2.0"),
+        (HasAMetricOfItsOwnInABaseline, "regret.*no metric"),
+        (GivesNoRecallLoss, "recall_loss of the baseline 'memoryless'"),
+    ],
+)
+def test_a_task_that_breaks_its_contract_fails(task_class, reason):
+    with pytest.raises(AssertionError, match=reason):
+        check_task(task_class)
+
+
+def test_an_unbroken_subclass_passes():
+    check_task(Copy)
+    check_task(Copy.with_variant(summary="another"))
+
+
+def test_an_unknown_variant_is_refused():
+    with pytest.raises(UserError, match="no variant 'tiny'"):
+        check_task(CopyTask, "tiny")
+
+
+class Model(GRU):
+    """A model to break."""
+
+    def __init__(self, spec: TaskSpec) -> None:
+        super().__init__(spec, hidden_size=8)
+
+
+class NeedsASize(GRU):
+    def __init__(self, spec, hidden_size):
+        super().__init__(spec, hidden_size)
+
+
+class DrawsFromItsOwnGenerator(Model):
+    def __init__(self, spec):
+        super().__init__(spec)
+        generator = torch.Generator()
+        generator.seed()
+        torch.nn.init.normal_(self.head.affine.weight, generator=generator)
+
+
+class AnswersOneStepShort(Model):
+    def forward(self, inputs, lengths=None):
+        return super().forward(inputs, lengths)[:, 1:]
+
+
+class AnswersNothing(Model):
+    def forward(self, inputs, lengths=None):
+        return super().forward(inputs, lengths) / 0
+
+
+class ReadsTheFuture(GRU):
+    def __init__(self, spec):
+        super().__init__(spec, hidden_size=8, bidirectional=True)
+
+
+class ReadsThePadding(Model):
+    def states(self, inputs, lengths=None):
+        return super().states(inputs)
+
+    def forward(self, inputs, lengths=None):
+        return super().forward(inputs)
+
+
+class HasAnIdleParameter(Model):
+    def __init__(self, spec):
+        super().__init__(spec)
+        self.idle = torch.nn.Parameter(torch.zeros(2))
+
+
+class LosesItsGradient(Model):
+    def training_step(self, batch, batch_idx):
+        return super().training_step(batch, batch_idx) * float("nan")
+
+
+class StandsStill(Model):
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), lr=0.0)
+
+
+class HidesState(Model):
+    def __init__(self, spec):
+        super().__init__(spec)
+        self.hidden_scale = torch.rand(()).item()
+
+    def forward(self, inputs, lengths=None):
+        return super().forward(inputs, lengths) * self.hidden_scale
+
+
+class ReturnsTheLoss(Model):
+    def validation_step(self, batch, batch_idx):
+        return self.training_step(batch, batch_idx)
+
+
+class IsNotTested(Model):
+    test_step = LightningModule.test_step
+
+
+class RefusesInSilence(Model):
+    @classmethod
+    def supports(cls, spec, **hyperparameters):
+        return ""
+
+
+@pytest.mark.parametrize(
+    ("model_class", "task", "reason"),
+    [
+        (NeedsASize, "copy", "from the spec alone.*hidden_size"),
+        (DrawsFromItsOwnGenerator, "copy", "the same seed"),
+        (AnswersOneStepShort, "copy", r"must be \(32, 8, 9\), and is \(32, 7, 9\)"),
+        (AnswersNothing, "copy", "must be finite"),
+        (ReadsTheFuture, "copy", "changes with the inputs after it"),
+        (ReadsThePadding, "names", "changes with the padding"),
+        (HasAnIdleParameter, "copy", "'idle' has no finite gradient"),
+        (LosesItsGradient, "copy", "has no finite gradient"),
+        (StandsStill, "copy", "must change the parameters"),
+        (ReturnsTheLoss, "copy", "validation_step must return"),
+        (IsNotTested, "copy", "test_step must return"),
+        (HidesState, "copy", "must predict the same"),
+        (RefusesInSilence, "copy", "None or a reason"),
+    ],
+)
+def test_a_model_that_breaks_its_contract_fails(model_class, task, reason):
+    with pytest.raises(AssertionError, match=reason):
+        check_model(model_class, tasks().get(task).load().from_variant("smoke"))
+
+
+def test_an_unbroken_model_passes_and_leaves_the_task_as_it_was():
+    task = CopyTask.from_variant("smoke")
+    assert check_model(Model, task) is None
+    assert task.trainer is None
+
+
+def test_a_refusal_is_handed_back():
+    assert "autoencoder" in check_model(models().get("dense_ae").load(), CopyTask.from_variant("smoke"))
+
+
+def test_a_plain_lightning_module_may_take_part():
+    class Plain(LightningModule):
+        def __init__(self, spec):
+            super().__init__()
+            self.spec = spec
+            self.recurrence = torch.nn.GRU(spec.inputs.vocabulary, 8, batch_first=True)
+            self.out = torch.nn.Linear(8, spec.outputs.count)
+
+        def forward(self, inputs, lengths=None):
+            vectors = torch.nn.functional.one_hot(inputs, self.spec.inputs.vocabulary).float()
+            return self.out(self.recurrence(vectors)[0])
+
+        def training_step(self, batch: Batch, batch_idx):
+            return self.trainer.datamodule.loss(self(batch.inputs), batch)
+
+        def validation_step(self, batch, batch_idx):
+            return self(batch.inputs)
+
+        test_step = validation_step
+
+        def configure_optimizers(self):
+            return torch.optim.Adam(self.parameters())
+
+    assert check_model(Plain, CopyTask.from_variant("smoke")) is None

@@ -37,6 +37,6 @@ class Schema:
             missing = (
                 [key for key in error.rule_definition if key not in error.value] if error.rule == "required" else []
             )
-            reason = f"misses {', '.join(missing)}" if missing else error.message.removeprefix(error.name).strip()
+            reason = f"misses {', '.join(missing)}" if missing else error.message.removeprefix(error.name or "").strip()
             return error.path[1:], reason if len(reason) < 200 else f"{reason[:200]}..."
         return None

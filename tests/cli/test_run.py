@@ -2,8 +2,10 @@
 
 import json
 import signal
+import struct
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -232,19 +234,16 @@ def test_two_processes_learn_what_one_learns(tmp_path):
 @pytest.mark.usefixtures("single_thread")
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
 def test_a_stopped_trial_keeps_its_history(name, tmp_path):
-    process = subprocess.Popen(
-        command("--task.protocol.max_steps", "1000000", "--task.protocol.evaluate_every", "20", "--out", str(tmp_path)),
-        stderr=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
+    endless = command(
+        "--task.protocol.max_steps", "1000000", "--task.protocol.evaluate_every", "20", "--out", str(tmp_path)
     )
-    assert process.stderr is not None
-    for line in process.stderr:
-        if "step 40/" in line:
-            process.send_signal(signal.Signals[name])
-            break
-    rest = process.stderr.read()
-    process.wait()
+    with subprocess.Popen(endless, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if "step 40/" in line:
+                process.send_signal(signal.Signals[name])
+                break
+        rest = process.stderr.read()
     assert process.returncode == 1
     assert "Traceback" not in rest
     record = only_record(tmp_path)
@@ -275,14 +274,12 @@ def test_wandb_offline_holds_the_gradient_norms(tmp_path, monkeypatch):
 
 
 def read_wandb(path: Path) -> tuple[list[dict], dict]:
-    """History rows and summary of an offline run, by wandb's own reader."""
+    """History rows and summary of an offline run, decoded with wandb's own message types."""
     from wandb.proto import wandb_internal_pb2
-    from wandb.sdk.internal.datastore import DataStore
 
-    store = DataStore()
-    store.open_for_scan(str(path))
-    history, summary = [], {}
-    while (data := store.scan_data()) is not None:
+    history: list[dict] = []
+    summary: dict = {}
+    for data in transaction_log(path.read_bytes()):
         record = wandb_internal_pb2.Record()
         record.ParseFromString(data)
         kind = record.WhichOneof("record_type")
@@ -293,3 +290,20 @@ def read_wandb(path: Path) -> tuple[list[dict], dict]:
                 {(one.key or one.nested_key[0]): json.loads(one.value_json) for one in record.summary.update}
             )
     return history, summary
+
+
+def transaction_log(content: bytes) -> Iterator[bytes]:
+    """The messages of a W&B file: LevelDB's log format, blocks of 32 KiB, after a header of seven bytes."""
+    block, header = 32768, struct.Struct("<IHB")
+    place, parts = 7, []
+    while place + header.size <= len(content):
+        left = block - place % block
+        if left < header.size:
+            place += left
+            continue
+        _, size, kind = header.unpack_from(content, place)
+        parts.append(content[place + header.size : place + header.size + size])
+        place += header.size + size
+        if kind in (1, 4):  # whole, or the last part
+            yield b"".join(parts)
+            parts = []

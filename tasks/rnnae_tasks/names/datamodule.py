@@ -1,0 +1,191 @@
+"""The names task's data, loss, metrics and baselines."""
+
+import hashlib
+import math
+from pathlib import Path
+from typing import Literal
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+from torchmetrics import Metric, MetricCollection
+from torchmetrics.classification import MulticlassAccuracy
+
+from rnnae_bench.card import Protocol
+from rnnae_bench.errors import UserError, require_choice
+from rnnae_bench.spec import Classes, TaskSpec, Tokens
+from rnnae_bench.task import Batch, Split, Task
+from rnnae_tasks.names.surnames import ALPHABET, embedded, unambiguous
+from rnnae_tasks.names.tutorial import tutorial
+
+Part = Literal["train", "validation", "test"]
+
+
+class NamesTask(Task):
+    """Read a surname letter by letter, say its language.
+
+    Two rows (``.`` padding, which is token 0 as ``a`` is: the lengths alone tell them apart)::
+
+        input    o ' r e i l l y    length 8   target  Irish
+                 r o s s i . . .    length 5           Italian
+
+    Every string stands in one language, and in one of training, validation and test part: of each language, 20%
+    of the names for test, 10% for validation, those whose SHA-256 are least. Every name is read once an epoch; as
+    the score weighs languages equally, so does the loss.
+
+    Args:
+        source: The lists that come with the package, or those of the PyTorch tutorial on character-level RNNs.
+        folder: Where the tutorial's 18 files lie; without it they are downloaded once, into the user's cache.
+        protocol: Budget and batch sizes.
+        data_seed: Fixes the order of the training names.
+    """
+
+    name = "names"
+
+    def __init__(
+        self,
+        source: Literal["embedded", "tutorial"] = "embedded",
+        folder: str | None = None,
+        protocol: Protocol = Protocol(),  # noqa: B008 (frozen)
+        data_seed: int = 0,
+    ) -> None:
+        require_choice(("embedded", "tutorial"), source=source)
+        if folder is not None and source == "embedded":
+            raise UserError(f"folder is {folder!r} with source 'embedded', which reads none; set source to tutorial")
+        super().__init__(protocol, data_seed)
+        lists = embedded() if source == "embedded" else unambiguous(tutorial(Path(folder) if folder else None))
+        self.languages: list[str] = list(lists)
+        """The classes, in the order of their index."""
+        self._names: dict[Part, list[list[str]]] = {"train": [], "validation": [], "test": []}
+        for names in lists.values():
+            order = sorted(names, key=lambda name: hashlib.sha256(name.encode()).digest())
+            test = round(0.2 * len(order))
+            train = test + round(0.1 * len(order))
+            self._names["test"].append(order[:test])
+            self._names["validation"].append(order[test:train])
+            self._names["train"].append(order[train:])
+        self._length = max(len(name) for names in lists.values() for name in names)
+        self._batches = {part: self._encoded(part) for part in self._names}
+        counts = torch.tensor([len(names) for names in self._names["train"]])
+        self._weights = counts.sum() / (len(counts) * counts)
+
+    def names(self, part: Part) -> list[tuple[str, str]]:
+        """All (name, language) pairs of a part, in the order of its rows."""
+        return [(name, self.languages[k]) for k, names in enumerate(self._names[part]) for name in names]
+
+    def _encoded(self, part: Part) -> Batch:
+        pairs = self.names(part)
+        inputs = torch.zeros(len(pairs), self._length, dtype=torch.long)
+        for row, (name, _) in enumerate(pairs):
+            inputs[row, : len(name)] = torch.tensor([ALPHABET.index(symbol) for symbol in name])
+        index = {language: k for k, language in enumerate(self.languages)}
+        targets = torch.tensor([index[language] for _, language in pairs])
+        return Batch(inputs, targets, torch.tensor([len(name) for name, _ in pairs]))
+
+    @property
+    def spec(self) -> TaskSpec:
+        """Letters in, of names that differ in length; a language out."""
+        return TaskSpec(
+            task=self.name,
+            inputs=Tokens(vocabulary=len(ALPHABET), length=self._length),
+            outputs=Classes(len(self.languages)),
+            predicts="last step",
+            causal=False,
+            variable_length=True,
+        )
+
+    def train_batch(self, step: int) -> Batch:
+        """Names in random order, every one once an epoch, padded to the longest of the batch."""
+        train = self._batches["train"]
+        inputs, targets, lengths = train.rows(self.shuffled(step, len(train.targets)))
+        assert lengths is not None
+        return Batch(inputs[:, : int(lengths.max())], targets, lengths)
+
+    def evaluation_set(self, split: Split) -> Batch:
+        """All names of the part: inputs ``Int[Tensor, "names time"]``, targets ``Int[Tensor, "names"]``, lengths."""
+        return self._batches[split]
+
+    def loss(self, prediction: Float[Tensor, "batch class"], batch: Batch) -> Float[Tensor, ""]:
+        """Cross-entropy in nats, each name weighted so that in an epoch all languages weigh alike.
+
+        The weight is names / (languages * names of its language), which is 1 on average over the training part.
+        """
+        losses = cross_entropy(prediction, batch.targets, reduction="none")
+        return (losses * self._weights.to(losses.device)[batch.targets]).mean()
+
+    def metrics(self) -> MetricCollection:
+        """Balanced accuracy (the mean of the languages' recalls), accuracy, and cross-entropy averaged likewise."""
+        count = len(self.languages)
+        return MetricCollection(
+            {
+                "balanced_accuracy": MulticlassAccuracy(count, average="macro"),
+                "accuracy": MulticlassAccuracy(count, average="micro"),
+                "loss": BalancedCrossEntropy(count),
+            },
+            compute_groups=False,
+        )
+
+    def baseline(self, name: str) -> dict[str, float]:
+        """``majority``: equal chances, the commonest language when pressed. ``ngram``: `ngram_logits`."""
+        if name == "majority":
+            counts = self._batches["test"].targets.bincount()
+            return {
+                "balanced_accuracy": 1 / len(counts),
+                "accuracy": (counts.max() / counts.sum()).item(),
+                "loss": math.log(len(counts)),
+            }
+        if name == "ngram":
+            metrics = self.metrics()
+            metrics.update(self.ngram_logits(), self._batches["test"].targets)
+            return {metric: value.item() for metric, value in metrics.compute().items()}
+        raise UserError(f"task 'names' has no baseline '{name}'; it has majority, ngram")
+
+    def ngram_logits(self, split: Split = "test", inverse_penalty: float = 3.0) -> Float[Tensor, "names class"]:
+        """Log-probabilities of a logistic regression on character n-grams, fitted on the training part.
+
+        Its features are the tf-idf weights (with logarithmic counts) of runs of 1 to 3 symbols that stay within a
+        word and its two borders. Languages weigh equally in the fit.
+
+        Args:
+            split: The part whose names are classified.
+            inverse_penalty: scikit-learn's C; the default did best on the validation part of the embedded lists.
+        """
+        from sklearn.feature_extraction.text import TfidfVectorizer
+        from sklearn.linear_model import LogisticRegression
+        from sklearn.pipeline import make_pipeline
+
+        classifier = make_pipeline(
+            TfidfVectorizer(analyzer="char_wb", ngram_range=(1, 3), sublinear_tf=True),
+            LogisticRegression(C=inverse_penalty, class_weight="balanced", solver="newton-cg"),
+        )
+        classifier.fit([name for name, _ in self.names("train")], self._batches["train"].targets.numpy())
+        return torch.from_numpy(classifier.predict_log_proba([name for name, _ in self.names(split)])).float()
+
+
+class BalancedCrossEntropy(Metric):
+    """Cross-entropy in nats: the mean over each class, then the mean of the classes that occur.
+
+    Args:
+        classes: How many there are.
+    """
+
+    full_state_update = False
+    totals: Tensor
+    counts: Tensor
+
+    def __init__(self, classes: int) -> None:
+        super().__init__()
+        self.add_state("totals", torch.zeros(classes, dtype=torch.float64), dist_reduce_fx="sum")
+        self.add_state("counts", torch.zeros(classes, dtype=torch.long), dist_reduce_fx="sum")
+
+    def update(self, prediction: Float[Tensor, "batch class"], targets: Int[Tensor, " batch"]) -> None:
+        """Add a batch of logits and targets."""
+        losses = cross_entropy(prediction.double(), targets, reduction="none")
+        self.totals.index_add_(0, targets, losses)
+        self.counts.index_add_(0, targets, torch.ones_like(targets))
+
+    def compute(self) -> Float[Tensor, ""]:
+        """The mean."""
+        occurs = self.counts > 0
+        return (self.totals[occurs] / self.counts[occurs]).mean()

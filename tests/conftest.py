@@ -1,5 +1,6 @@
 """Fixtures shared by all tests."""
 
+import copy
 from pathlib import Path
 
 import pytest
@@ -15,3 +16,72 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no real data beside the project ({folder} is absent)")
     return folder
+
+
+RECORD = {
+    "schema": 1,
+    "id": "0123456789abcdef",
+    "status": "ok",
+    "failure": None,
+    "task": "copy",
+    "variant": "standard",
+    "model": "gru",
+    "seed": 0,
+    "data_seed": 0,
+    "overrides": {},
+    "configuration": {"task": {}, "model": {}, "trainer": {}},
+    "primary": {
+        "metric": "recall_accuracy",
+        "direction": "maximize",
+        "value": 0.5,
+        "floor": 0.125,
+        "floor_baseline": "memoryless",
+        "ceiling": 1.0,
+        "score": 0.42857142857142855,
+        "solved_at": 0.99,
+        "solved": False,
+    },
+    "metrics": {"test": {"recall_accuracy": 0.5}, "validation": {}},
+    "baselines": {"memoryless": {"recall_accuracy": 0.125}},
+    "measures": {
+        "steps": 10,
+        "training_seconds": 2.0,
+        "steps_per_second": 5.0,
+        "peak_memory_bytes": 1000,
+        "parameters": 42,
+        "state_size": 8,
+        "steps_to_solved": None,
+        "seconds_to_solved": None,
+        "clipped_fraction": 0.0,
+    },
+    "fingerprints": {"train": "a", "validation": "b", "test": "c"},
+    "environment": {
+        "host": {"processor": "x", "cores": 2, "memory_bytes": None, "system": "Linux"},
+        "device": "x",
+        "threads": 1,
+        "accelerator": "cpu",
+        "devices": 1,
+        "precision": "32-true",
+        "versions": {"torch": "2"},
+        "plugins": {"rnnae-bench": "0.1.0"},
+        "git": None,
+    },
+    "command": ["rnnae-bench", "run"],
+    "started": "2026-01-01T00:00:00+00:00",
+    "finished": "2026-01-01T00:00:02+00:00",
+}
+
+
+@pytest.fixture
+def make_record():
+    """A function that makes a record, with some of its top-level fields or of its primary metric's changed."""
+
+    def make(value: float | None = 0.5, **changes):
+        record = copy.deepcopy(RECORD)
+        record["primary"]["value"] = value
+        record["primary"]["score"] = None if value is None else (value - 0.125) / 0.875
+        record["primary"]["solved"] = value is not None and value >= 0.99
+        record.update(changes)
+        return record
+
+    return make

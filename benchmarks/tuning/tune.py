@@ -39,6 +39,11 @@ def validation_value(pair: Pair, options: dict, store: Store) -> float | None:
     return record["metrics"]["validation"][record["primary"]["metric"]]
 
 
+def candidate(fixed: dict, rate: float) -> dict:
+    """The options of one candidate: what is fixed for all, and its learning rate."""
+    return {**fixed, "optimization": {**fixed["optimization"], "learning_rate": rate}}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("task")
@@ -49,19 +54,22 @@ def main() -> None:
     torch.set_num_threads(1)
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     store = Store(Path(arguments.out))
-    fixed = {key: yaml.safe_load(value) for key, _, value in (one.partition("=") for one in arguments.set)}
+    fixed: dict = {"optimization": {}}
+    for key, _, value in (one.partition("=") for one in arguments.set):
+        section, dot, name = key.partition(".")
+        (fixed[section] if dot else fixed)[name or section] = yaml.safe_load(value)
     tuned = {}
     for model in arguments.models:
         pair = Pair(arguments.task, model)
         sign = 1 if pair.variant.primary.direction == "maximize" else -1
         found = {}
         for rate in LEARNING_RATES:
-            value = validation_value(pair, {**fixed, "optimization": {"learning_rate": rate}}, store)
+            value = validation_value(pair, candidate(fixed, rate), store)
             print(f"{pair.label} {model} learning_rate={rate:g}: {value}", flush=True)
             if value is not None:
                 found[rate] = sign * value
         best = max(found, key=lambda rate: found[rate])
-        tuned[model] = {**fixed, "optimization": {"learning_rate": best}}
+        tuned[model] = candidate(fixed, best)
     print(yaml.safe_dump({"tuned": tuned}, default_flow_style=None, sort_keys=False), end="")
 
 

@@ -1,0 +1,140 @@
+"""Records on disk: whole or not at all, never lost, and a bad file harms nothing else."""
+
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from jsonschema import Draft7Validator
+
+from rnnae_bench.errors import UserError
+from rnnae_bench.results import history
+from rnnae_bench.results.history import Series
+from rnnae_bench.results.record import SCHEMA, finite, problem_of
+from rnnae_bench.results.store import Store
+
+SERIES = {
+    "loss": Series(np.array([1, 2, 3]), np.array([3.0, np.nan, np.inf])),
+    "validation/loss": Series(np.array([2]), np.array([1.5])),
+}
+
+
+def test_what_is_written_is_read_back(tmp_path, make_record):
+    store = Store(tmp_path / "deep" / "runs")
+    path = store.write(make_record(), SERIES)
+    (record,) = store.read().records
+    assert record == json.loads(path.read_text())
+    assert {key: record[key] for key in make_record()} == make_record()
+    table = (tmp_path / "deep" / "runs" / record["history"]["file"]).read_bytes()
+    assert record["history"]["sha256"] == hashlib.sha256(table).hexdigest()
+    for name, series in store.series(record).items():
+        np.testing.assert_array_equal(series.steps, SERIES[name].steps)
+        np.testing.assert_array_equal(series.values, SERIES[name].values)
+
+
+def test_parquet_is_one_row_a_step_with_nulls(tmp_path):
+    path = tmp_path / "x.parquet"
+    path.write_bytes(history.encode(SERIES))
+    table = pq.read_table(path).to_pydict()
+    assert table["step"] == [1, 2, 3]
+    assert table["validation/loss"] == [None, 1.5, None]
+    assert table["loss"][0] == 3.0
+
+
+def test_a_trial_without_any_step_has_an_empty_history(tmp_path, make_record):
+    store = Store(tmp_path)
+    store.write(make_record(), {})
+    (record,) = store.read().records
+    assert store.series(record) == {}
+
+
+def test_the_published_schema_is_a_schema_and_agrees_with_an_independent_validator(tmp_path, make_record):
+    Draft7Validator.check_schema(SCHEMA.document)
+    record = json.loads(Store(tmp_path).write(make_record(), SERIES).read_text())
+    Draft7Validator(SCHEMA.document).validate(record)
+    for key in record:
+        broken = {name: value for name, value in record.items() if name != key}
+        assert not Draft7Validator(SCHEMA.document).is_valid(broken)
+        assert problem_of(broken) == f"the document: misses {key}"
+    assert "status" in (problem_of({**record, "status": "fine"}) or "")
+    assert problem_of({**record, "extra": 1}) is not None
+
+
+def test_numbers_json_has_no_word_for_become_null(tmp_path, make_record):
+    record = make_record()
+    record["measures"]["clipped_fraction"] = float("nan")
+    with pytest.raises(ValueError, match="JSON"):
+        Store(tmp_path).write(record, {})
+    assert not list(tmp_path.glob("*.json"))
+    path = Store(tmp_path).write(finite(record), {})
+    assert json.loads(path.read_text())["measures"]["clipped_fraction"] is None
+
+
+def test_bad_files_are_reported_and_harm_nothing_else(tmp_path, make_record):
+    store = Store(tmp_path)
+    good = store.write(make_record(), SERIES)
+    (tmp_path / "torn.json").write_text(good.read_text()[:100])
+    (tmp_path / "other.json").write_text('{"a": 1}')
+    (tmp_path / "list.json").write_text("[]")
+    (tmp_path / "bytes.json").write_bytes(b"\xff\xfe")
+    (tmp_path / "folder.json").mkdir()
+    found = store.read()
+    assert len(found.records) == 1
+    assert {path.name for path in found.unreadable} == {
+        "torn.json",
+        "other.json",
+        "list.json",
+        "bytes.json",
+        "folder.json",
+    }
+
+
+def test_an_earlier_record_is_kept(tmp_path, make_record):
+    store = Store(tmp_path)
+    for value in (0.1, 0.2, 0.3):
+        store.write(make_record(value), SERIES)
+    assert store.find("0123456789abcdef")["primary"]["value"] == 0.3
+    kept = [json.loads(path.read_text())["primary"]["value"] for path in (tmp_path / "superseded").glob("*.json")]
+    assert sorted(kept) == [0.1, 0.2]
+    assert len(list((tmp_path / "superseded").glob("*.parquet"))) == 2
+
+
+def test_a_missing_folder_is_the_users_mistake(tmp_path):
+    with pytest.raises(UserError, match="no such folder"):
+        Store(tmp_path / "absent").read()
+
+
+def test_a_writer_killed_at_any_time_leaves_no_torn_record(tmp_path, make_record):
+    """A process that writes the same record over and over is killed; whatever stands there is whole."""
+    script = textwrap.dedent(
+        """
+        import json, sys
+        import numpy as np
+        from rnnae_bench.results.history import Series
+        from rnnae_bench.results.store import Store
+        record = json.loads(sys.argv[2])
+        print("ready", flush=True)
+        while True:
+            series = {"loss": Series(np.arange(2000), np.random.rand(2000))}
+            print(Store(__import__("pathlib").Path(sys.argv[1])).write(record, series), flush=True)
+        """
+    )
+    for writes in (1, 3, 7):
+        with subprocess.Popen(
+            [sys.executable, "-c", script, str(tmp_path), json.dumps(make_record())], stdout=subprocess.PIPE, text=True
+        ) as process:
+            assert process.stdout is not None
+            for _ in range(1 + writes):
+                process.stdout.readline()
+            os.kill(process.pid, signal.SIGKILL)
+        store = Store(tmp_path)
+        found = store.read()
+        assert not found.unreadable
+        for record in found.records:
+            assert len(store.series(record)["loss"].steps) == 2000

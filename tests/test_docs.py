@@ -1,0 +1,104 @@
+"""The documentation is true: its commands run, its Python runs, its docstrings' examples hold."""
+
+import doctest
+import importlib
+import pkgutil
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+import rnnae_tasks
+
+import rnnae_bench
+from rnnae_bench.cli import main
+
+README = Path(__file__).parents[1] / "README.md"
+BLOCK = re.compile(r"(?P<mark><!-- not run: [^>]+ -->\n)?```(?P<language>\w+)\n(?P<content>.*?)```", re.DOTALL)
+
+
+def blocks(language: str) -> list[re.Match]:
+    return [block for block in BLOCK.finditer(README.read_text()) if block["language"] == language]
+
+
+def modules() -> list[str]:
+    return [
+        module.name
+        for package in (rnnae_bench, rnnae_tasks)
+        for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}.")
+        if not module.name.endswith("__main__")
+    ]
+
+
+@pytest.mark.parametrize("name", modules())
+def test_examples_in_docstrings_hold(name):
+    assert doctest.testmod(importlib.import_module(name)).failed == 0
+
+
+def test_readme_commands_run(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    ran = 0
+    for block in blocks("console"):
+        if block["mark"]:
+            continue
+        for line in block["content"].splitlines():
+            prompt, program, *arguments = shlex.split(line)
+            assert (prompt, program) == ("$", "rnnae-bench"), line
+            try:
+                code = main(arguments)
+            except SystemExit as left:
+                code = left.code
+            assert code == 0, f"{line}: {capsys.readouterr().err}"
+            ran += 1
+    assert ran >= 8
+    namespace: dict = {}
+    for block in blocks("python"):
+        exec(compile(block["content"], str(README), "exec"), namespace)
+    assert "gru 0" in capsys.readouterr().out
+    check_leaky(namespace["Leaky"])
+
+
+def check_leaky(leaky):
+    """The README's model passes the exam, and its states are its equation's."""
+    import torch
+    from rnnae_tasks.copy.datamodule import CopyTask
+
+    from rnnae_bench.testing import check_model
+
+    task = CopyTask.from_variant("smoke")
+    assert check_model(leaky, task) is None
+    model = leaky(task.spec, hidden_size=3, leak=0.25).double()
+    inputs = torch.randn(2, 4, model.embedding.features, dtype=torch.float64)
+    state = torch.zeros(2, 3, dtype=torch.float64)
+    for step, answer in zip(inputs.unbind(1), model.states(inputs).unbind(1), strict=True):
+        drive = step @ model.input.weight.T + model.input.bias + state @ model.recurrent.weight.T
+        state = (1 - 0.25) * state + 0.25 * torch.tanh(drive)
+        torch.testing.assert_close(answer, state)
+
+
+def test_readme_names_what_is_installed():
+    from rnnae_bench.registry import models, tasks
+
+    text = README.read_text()
+    for name in [*models().names(), *tasks().names()]:
+        assert f"`{name}`" in text, name
+
+
+def test_every_command_has_help(capsys):
+    for command in rnnae_bench.cli.COMMANDS:
+        try:
+            code = main([command, "--help"])
+        except SystemExit as left:
+            code = left.code
+        assert code == 0
+        assert f"usage: rnnae-bench {command}" in capsys.readouterr().out
+
+
+def test_the_commands_in_help_are_the_commands(capsys):
+    assert main(["--help"]) == 0
+    said = capsys.readouterr().out
+    for command, summary in rnnae_bench.cli.COMMANDS.items():
+        assert re.search(rf"^  {command} +{summary}$", said, re.MULTILINE)
+    assert main([]) == 2
+    assert main(["rum"]) == 2
+    assert "did you mean 'run'" in capsys.readouterr().err

@@ -136,12 +136,7 @@ class Pair:
         return self.task_class(**self._instantiate("task", options), data_seed=data_seed)
 
     def build_model(self, task: Task, options: Mapping[str, Any], seed: int) -> LightningModule:
-        """The model with the given options on the task's spec, its weights fixed by the seed.
-
-        Raises:
-            UserError: the model can't serve the spec, or a hyper-parameter is out of range.
-        """
-        self.require_support(task, options)
+        """The model with the given options on the task's spec, its weights fixed by the seed."""
         seed_everything(seed, workers=True, verbose=False)
         return self.model_class(task.spec, **self._instantiate("model", options))
 

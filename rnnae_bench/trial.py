@@ -60,11 +60,29 @@ class Trial:
         self.seed = seed
         self.data_seed = seed if data_seed is None else data_seed
         self.overrides = changed(self.options, pair.defaults)
-        self.task: Task = pair.build_task(self.options["task"], self.data_seed)
-        pair.build_model(self.task, self.options["model"], seed)
-        self.fingerprints = self.task.fingerprint()
+        try:
+            self.task: Task = pair.build_task(self.options["task"], self.data_seed)
+            self.fingerprints = self.task.fingerprint()
+        except UserError:
+            raise
+        except Exception as error:
+            reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+            raise UserError(f"task '{pair.label}' can't make its data with these options: {reason}") from error
+        self._try_model()
         self.layout = self._layout()
         self.baselines = self._baselines()
+
+    def _try_model(self) -> None:
+        """Build the model once, to refuse what it refuses; what else goes wrong there is for the record to tell."""
+        self.pair.require_support(self.task, self.options["model"])
+        try:
+            self.pair.build_model(self.task, self.options["model"], self.seed)
+        except UserError:
+            raise
+        except ValueError as error:
+            raise UserError(f"model '{self.pair.model_handle.name}' refuses these options: {error}") from error
+        except Exception:
+            return
 
     @property
     def identity(self) -> str:

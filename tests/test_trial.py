@@ -74,6 +74,19 @@ def test_a_failed_trial_is_a_row(pair, tmp_path, error, status):
         assert "Traceback" in record["failure"]["traceback"]
 
 
+def test_a_model_that_cannot_be_built_is_a_row_too(pair, tmp_path, capsys):
+    huge = trial(pair, model={"hidden_size": 3_000_000})
+    record = huge.run(Store(tmp_path), ["x"]).record
+    assert record["status"] == "oom"
+    assert record["failure"]["step"] == 0
+    assert record["measures"]["parameters"] is None
+
+
+def test_data_that_cannot_be_made_are_the_users_mistake(pair):
+    with pytest.raises(UserError, match="can't make its data with these options"):
+        trial(pair, task={"delay": 10**13})
+
+
 def test_two_models_see_the_same_data_under_one_seed(pair):
     other = Pair("copy:smoke", "rnn")
     small = Trial(other, other.resolve(SMALL), 7)

@@ -71,7 +71,7 @@ def _band(axes: Any, series: Series | None, label: str, color: str, band: bool =
         axes.fill_between(middle, low, high, color=color, alpha=0.2, linewidth=0)
 
 
-def terminal_picture(series: Mapping[str, Series], width: int = 56, height: int = 10) -> str:
+def terminal_picture(series: Mapping[str, Series], width: int = 52, height: int = 10) -> str:
     """The gradient norm over training drawn with braille dots, on a logarithmic scale; empty where none is known."""
     norms = series.get("gradient_norm")
     if norms is None:
@@ -84,7 +84,8 @@ def terminal_picture(series: Mapping[str, Series], width: int = 56, height: int 
 
     figure = plotille.Figure()
     figure.width, figure.height = width, height
-    figure.x_label, figure.y_label = "", ""
+    figure.with_colors = False
+    figure.x_label, figure.y_label = "step", "norm"
     exponents = np.log10(median[kept])
     low, high = float(np.floor(exponents.min())), float(np.ceil(exponents.max()))
     figure.set_y_limits(min_=low, max_=high if high > low else low + 1)

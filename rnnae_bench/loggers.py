@@ -9,6 +9,7 @@ import numpy as np
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger, WandbLogger
 
+from rnnae_bench.errors import UserError
 from rnnae_bench.probes import Probe
 from rnnae_bench.trial import Outcome, Trial
 
@@ -18,7 +19,17 @@ def make_logger(name: str, trial: Trial, folder: Path) -> Logger:
 
     W&B works offline where no key is configured and ``WANDB_MODE`` doesn't say otherwise; ``wandb sync`` sends the
     run later.
+
+    Raises:
+        UserError: the logger can't start: an online W&B run without a key or a network, a folder that can't be written.
     """
+    try:
+        return _started(name, trial, folder)
+    except Exception as error:
+        raise UserError(f"the logger '{name}' can't start: {' '.join(str(error).split())}") from error
+
+
+def _started(name: str, trial: Trial, folder: Path) -> Logger:
     root = folder / "logs"
     pair = trial.pair
     if name == "csv":

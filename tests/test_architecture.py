@@ -1,0 +1,61 @@
+"""Arrows between modules run one way: what may import what, read off the sources."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import rnnae_tasks
+
+import rnnae_bench
+
+BENCH = Path(rnnae_bench.__file__).parent
+TASKS = Path(rnnae_tasks.__file__).parent
+TORCH = {"torch", "lightning", "torchmetrics", "torchvision"}
+CONTRACTS = {"rnnae_bench.task", "rnnae_bench.spec", "rnnae_bench.card", "rnnae_bench.errors"}
+
+
+def imported(path: Path, everywhere: bool = True) -> Iterator[str]:
+    """The modules that a file imports; with `everywhere`, inside functions too."""
+    tree = ast.parse(path.read_text())
+    for node in ast.walk(tree) if everywhere else tree.body:
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+
+
+def sources(*folders: str) -> list[Path]:
+    return sorted(path for folder in folders for path in (BENCH / folder).rglob("*.py"))
+
+
+@pytest.mark.parametrize("path", sources("results", "leaderboard"), ids=lambda path: path.stem)
+def test_results_and_leaderboard_never_import_torch(path):
+    modules = set(imported(path))
+    assert not {module.partition(".")[0] for module in modules} & TORCH
+    allowed = ("rnnae_bench.results", "rnnae_bench.leaderboard", "rnnae_bench.errors", "rnnae_bench.schema")
+    assert all(module.startswith(allowed) for module in modules if module.startswith("rnnae_bench."))
+
+
+@pytest.mark.parametrize("path", sorted(TASKS.rglob("*.py")), ids=lambda path: f"{path.parent.name}.{path.stem}")
+def test_tasks_import_the_contracts_only(path):
+    suite = {module for module in imported(path) if module.startswith("rnnae_bench")}
+    assert suite <= CONTRACTS
+
+
+@pytest.mark.parametrize("path", sources("models"), ids=lambda path: path.stem)
+def test_models_know_nothing_of_what_runs_them(path):
+    suite = {module for module in imported(path) if module.startswith("rnnae_bench.")}
+    assert suite <= {
+        "rnnae_bench.errors",
+        "rnnae_bench.module",
+        "rnnae_bench.spec",
+        "rnnae_bench.models.initialization",
+    }
+
+
+@pytest.mark.parametrize("path", sources("probes"), ids=lambda path: path.stem)
+def test_probes_know_nothing_of_trials(path):
+    suite = {module for module in imported(path) if module.startswith("rnnae_bench.")}
+    allowed = ("rnnae_bench.probes", "rnnae_bench.results.history", "rnnae_bench.card", "rnnae_bench.task")
+    assert all(module.startswith(allowed) for module in suite)

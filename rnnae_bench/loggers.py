@@ -56,7 +56,7 @@ def _started(name: str, trial: Trial, folder: Path) -> Logger:
 def _has_wandb_key() -> bool:
     import wandb
 
-    return bool(wandb.setup().settings.api_key)
+    return bool(wandb.login(prompt=False, verify=False))
 
 
 class StreamToLoggers(Callback):

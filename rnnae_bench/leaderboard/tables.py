@@ -24,7 +24,7 @@ class Column:
     explanation: str
 
 
-def number(value: float | None) -> str:
+def number(value: float | int | None) -> str:
     """A number with four significant digits; a dash for None.
 
     >>> number(0.99963), number(0.000123456), number(None)

@@ -134,11 +134,11 @@ def baselines(records: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, float
     return found
 
 
-def _mean(values: Iterable[float | None]) -> float | None:
+def _mean(values: Iterable[float | int | None]) -> float | None:
     present = [value for value in values if value is not None]
     return statistics.fmean(present) if present else None
 
 
-def _median(values: Iterable[float | None]) -> float | None:
+def _median(values: Iterable[float | int | None]) -> float | None:
     present = [value for value in values if value is not None]
-    return statistics.median(present) if present else None
+    return float(statistics.median(present)) if present else None

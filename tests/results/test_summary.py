@@ -27,6 +27,16 @@ def test_failed_trials_are_counted_and_left_out_of_the_mean(make_record):
     assert row.trials == 2
 
 
+def test_steps_to_solved_are_the_median_of_those_that_solved_it(make_record):
+    records = [make_record(1.0, seed=seed) for seed in range(4)]
+    for record, steps in zip(records, (100, None, 400, 200), strict=True):
+        record["measures"]["steps_to_solved"] = steps
+    (row,) = summarize(records)
+    assert row.steps_to_solved == np.median([100, 400, 200])
+    (one,) = summarize(records[:1])
+    assert one.steps_to_solved == 100.0
+
+
 def test_rows_differ_by_everything_but_the_seed(make_record):
     wide = make_record(0.6, overrides={"model.hidden_size": 9})
     wide["configuration"] = {"task": {}, "model": {"hidden_size": 9}, "trainer": {}}

@@ -53,17 +53,13 @@ class Row:
     @property
     def label(self) -> str:
         """The model with what differs from its defaults, as ``gru[hidden_size=64]``."""
-        own = [
-            f"{key.removeprefix('model.')}={value}" for key, value in self.overrides.items() if key.startswith("model.")
-        ]
+        own = [f"{key.rpartition('.')[2]}={value}" for key, value in self.overrides.items() if key.startswith("model.")]
         return f"{self.model}[{','.join(own)}]" if own else self.model
 
     @property
     def setting(self) -> str:
         """Task and variant; with what differs from the frozen variant, which is then another task."""
-        own = [
-            f"{key.removeprefix('task.')}={value}" for key, value in self.overrides.items() if key.startswith("task.")
-        ]
+        own = [f"{key.rpartition('.')[2]}={value}" for key, value in self.overrides.items() if key.startswith("task.")]
         return f"{self.task}:{self.variant}" + (f"[{','.join(own)}]" if own else "")
 
     def as_dict(self) -> dict[str, Any]:

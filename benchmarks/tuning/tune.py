@@ -50,6 +50,7 @@ def main() -> None:
     parser.add_argument("models", nargs="+")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="fixed for every candidate")
     parser.add_argument("--out", default="runs/tuning", help="folder for the records; what is there is not run again")
+    parser.add_argument("--rates", nargs="+", type=float, default=LEARNING_RATES, help="the learning rates to try")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
@@ -63,7 +64,7 @@ def main() -> None:
         pair = Pair(arguments.task, model)
         sign = 1 if pair.variant.primary.direction == "maximize" else -1
         found = {}
-        for rate in LEARNING_RATES:
+        for rate in arguments.rates:
             value = validation_value(pair, candidate(fixed, rate), store)
             print(f"{pair.label} {model} learning_rate={rate:g}: {value}", flush=True)
             if value is not None:

@@ -39,7 +39,7 @@ class CopyTask(Task):
 
     def __init__(
         self,
-        delay: int = 15,
+        delay: int = 20,
         recall: int = 10,
         symbols: int = 8,
         evaluation_size: int = 1000,

@@ -14,7 +14,7 @@ FROZEN = {
     "copy:long-1000": "9b11323b6cc8540e",
     "copy:long-500": "b0eb124adedfc3c2",
     "copy:smoke": "164735320d44bdfb",
-    "copy:standard": "88a7b3e2e5714eb4",
+    "copy:standard": "e75e97c6222053d3",
     "denoise:long": "5c7f9998828fb6a7",
     "denoise:sigma-0.3": "83cd5b19c4b21552",
     "denoise:smoke": "b405a2634b8b7ba2",

@@ -54,3 +54,12 @@ def test_what_the_readme_promises_holds(records):
     ridge = next(one for one in records if one["task"] == "denoise")["baselines"]["ridge"]
     for model in ("dense_ae", "conv_ae"):
         assert max(values["denoise", model]) < ridge["mse"]
+
+
+def test_the_readme_shows_the_committed_numbers(records):
+    readme = (FOLDER.parent / "README.md").read_text()
+    for section in tables.sections(records):
+        for row in section.rows:
+            value = next(column for column in tables.COLUMNS if column.head == "metric").cell(row)
+            solved = f"{row.solved}/{row.trials}"
+            assert f"| `{section.setting}` | `{row.model}` | {row.trials} | {section.metric} {value} | {solved} |" in readme

@@ -68,6 +68,9 @@ COLUMNS = (
     _ON,
 )
 
+_DISPENSABLE = ("weights", "seconds", "steps", "on", "score")
+"""Columns that a narrow console does without, the first to go first."""
+
 
 @dataclass(frozen=True)
 class Section:
@@ -102,7 +105,7 @@ def sections(records: Iterable[Mapping[str, Any]]) -> list[Section]:
 def terminal(records: Iterable[Mapping[str, Any]], console: Console) -> Iterator[Table]:
     """Rich tables, one a task setting, the baselines below the models.
 
-    A column that says the same in every row goes to the caption; where the console is narrow, the last columns go.
+    A column that says the same in every row goes to the caption; where the console is narrow, columns go.
     """
     for section in sections(records):
         columns = list(COLUMNS)
@@ -113,8 +116,10 @@ def terminal(records: Iterable[Mapping[str, Any]], console: Console) -> Iterator
                 columns.remove(column)
                 caption = f"on {said.pop()}" if column is _ON else caption
         table = _table(section, columns, caption)
-        while console.measure(table).maximum > console.width and len(columns) > 3:
-            columns.pop()
+        for head in _DISPENSABLE:
+            if console.measure(table, options=console.options.update(max_width=1000)).maximum <= console.width:
+                break
+            columns = [column for column in columns if column.head != head]
             table = _table(section, columns, caption)
         yield table
 

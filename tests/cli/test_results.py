@@ -43,10 +43,22 @@ def test_the_table_has_models_baselines_and_failures(folder, capsys):
     said = capsys.readouterr().out
     lines = [line.split() for line in said.splitlines()]
     order = [words[0] for words in lines if words and words[0] in ("gru", "lstm", "rnn", "memoryless")]
-    assert order == ["lstm", "gru", "rnn"]
-    assert "memoryless" in said
+    assert order == ["lstm", "gru", "rnn", "memoryless"]
+    assert "memoryless (floor)" in said
     assert "0.6 ± 0.14" in said
+    assert "1 error" in said
     assert "copy:smoke" not in said
+
+
+@pytest.mark.parametrize("width", [62, 80, 100, 200])
+def test_a_narrow_terminal_gets_fewer_columns_and_whole_words(folder, width, monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", str(width))
+    assert main(["results", str(folder), "--task", "copy:standard"]) == 0
+    said = capsys.readouterr().out
+    for whole in ("memoryless (floor)", "0.6 ± 0.14", "failed", "solved"):
+        assert whole in said
+    assert "…" not in said
+    assert ("weights" in said) == (width >= 100)
 
 
 def test_filters_and_json(folder, capsys):

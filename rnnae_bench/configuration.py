@@ -160,10 +160,8 @@ class Pair:
             return f"{union[1]}: got {union[2]}" + (f"; it must be one of {choices}" if choices else "")
         unknown = re.search(r"unrecognized arguments: (--[\w.-]+)", message)
         wrong_key = re.search(r"Group '([\w.]+)' does not accept option '([\w.]+)'", message)
-        if wrong_key:
-            unknown = re.match(r".*", f"--{wrong_key[1]}.{wrong_key[2]}")
-        if unknown:
-            option = unknown[0].rpartition(" ")[2]
+        option = unknown[1] if unknown else f"--{wrong_key[1]}.{wrong_key[2]}" if wrong_key else None
+        if option:
             if option.startswith("--trainer."):
                 return (
                     f"{option} is not passed to the trainer; these are: {', '.join(TRAINER_OPTIONS)} "

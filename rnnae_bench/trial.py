@@ -134,7 +134,7 @@ class Trial:
             trainer = self._trainer([*probes, *callbacks], loggers)
             model = self.pair.build_model(self.task, self.options["model"], self.seed)
             with warnings.catch_warnings():
-                _silence(warnings)
+                _silence()
                 trainer.fit(model, datamodule=self.task)
                 trainer.test(model, datamodule=self.task, verbose=False)
         except BaseException as error:
@@ -267,7 +267,7 @@ class Trial:
         options = {key: value for key, value in self.options["trainer"].items() if value is not None}
         protocol = self.task.protocol
         with warnings.catch_warnings():
-            _silence(warnings)
+            _silence()
             try:
                 return Trainer(
                     **options,
@@ -309,7 +309,7 @@ def _failure(error: BaseException, trainer: Trainer | None) -> tuple[Status, dic
     return "error", details
 
 
-def _silence(warnings: Any) -> None:
+def _silence() -> None:
     """Drop Lightning's remarks on what the runner does on purpose, and one of its own deprecated calls."""
     for remark in (
         ".*does not have many workers.*",

@@ -57,13 +57,6 @@ class TrainingCurve(OptimizerSteps):
             if trainer.strategy.reduce_boolean_decision(not all(finite), all=False):
                 raise Diverged(step - len(finite) + 1 + (finite.index(False) if False in finite else 0))
 
-    def latest_loss(self) -> float | None:
-        """The last step's loss (waits for the device)."""
-        if self._unchecked:
-            return float(self._unchecked[-1])
-        values = self._losses.rows()[1]
-        return float(values[-1, 0]) if len(values) else None
-
     def series(self) -> dict[str, Series]:
         """Columns ``loss`` and ``learning_rate``."""
         steps, rows = self._losses.rows()

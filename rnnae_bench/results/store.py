@@ -54,10 +54,8 @@ class Store:
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         target = self.path(record["id"])
-        self._supersede(target)
         table = history.encode(series)
         histories = target.with_suffix(".parquet")
-        write_atomically(histories, table)
         complete = {
             **record,
             "history": {
@@ -69,7 +67,10 @@ class Store:
         problem = problem_of(complete)
         if problem:
             raise ValueError(f"the record does not fit its own schema: {problem}")
-        write_atomically(target, json.dumps(complete, indent=1, allow_nan=False).encode() + b"\n")
+        document = json.dumps(complete, indent=1, allow_nan=False).encode() + b"\n"
+        self._supersede(target)
+        write_atomically(histories, table)
+        write_atomically(target, document)
         return target
 
     def _supersede(self, target: Path) -> None:
@@ -88,15 +89,9 @@ class Store:
         found = Records()
         for path in self._files():
             try:
-                record = json.loads(path.read_text(encoding="utf-8"))
-            except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+                found.records.append(_load(path))
+            except (OSError, ValueError) as error:
                 found.unreadable[path] = str(error)
-                continue
-            problem = problem_of(record)
-            if problem:
-                found.unreadable[path] = problem
-            else:
-                found.records.append(record)
         found.records.sort(key=lambda one: (one["task"], one["variant"], one["model"], one["seed"], one["id"]))
         return found
 
@@ -107,14 +102,10 @@ class Store:
 
     def find(self, identity: str) -> dict[str, Any] | None:
         """The record of that id; None where there is none that can be read."""
-        path = self.path(identity)
-        if not path.exists():
-            return None
         try:
-            record = json.loads(path.read_text(encoding="utf-8"))
+            return _load(self.path(identity))
         except (OSError, ValueError):
             return None
-        return None if problem_of(record) else record
 
     def series(self, record: Mapping[str, Any]) -> dict[str, Series]:
         """The histories of a record."""
@@ -128,6 +119,15 @@ class Records:
     records: list[dict[str, Any]] = field(default_factory=list)
     unreadable: dict[Path, str] = field(default_factory=dict)
     """Files that are no records, with the reason."""
+
+
+def _load(path: Path) -> dict[str, Any]:
+    """The record in a file; OSError or ValueError where it can't be read as one."""
+    record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    problem = problem_of(record)
+    if problem:
+        raise ValueError(problem)
+    return record
 
 
 def write_atomically(path: Path, content: bytes) -> None:

@@ -92,6 +92,8 @@ class TaskSpec:
     """First and one-past-last step of those the primary metric looks at; None means all that are predicted."""
     variable_length: bool = False
     """Whether sequences end at different steps (their lengths then come with the batch)."""
+    continues: bool = False
+    """Whether each row of a training batch goes on where the same row of the batch before ended."""
 
     @property
     def sequence(self) -> Tokens | Vectors:

@@ -32,7 +32,7 @@ def test_the_signature_is_the_one_python_sees():
     read = {each.name: each for each in read_class(RNN.__module__, "RNN").parameters}
     imported = inspect.signature(RNN).parameters
     whole = [name for name in read if "." not in name]
-    assert whole == [name for name in imported if name not in ("spec", "optimization")]
+    assert whole == [name for name in imported if name not in ("spec", "through_time", "optimization")]
     assert [read[name].default for name in whole] == [repr(imported[name].default) for name in whole]
     assert read["activation"].type == "Literal['tanh', 'relu']"
     assert read["initialization"].type == "Literal['pytorch', 'orthogonal', 'identity']"

@@ -1,15 +1,17 @@
-"""Ways to initialise a recurrence, applied to the weights of ``torch.nn.RNN``, ``LSTM`` and ``GRU``."""
+"""Ways to initialise a recurrence, applied to the weights of an RNN, LSTM or GRU."""
 
 from typing import Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+
+from rnnae_bench.recurrence.stack import Stack
 
 Initialization = Literal["pytorch", "orthogonal", "identity"]
 
 
 @torch.no_grad()
-def initialize(recurrence: nn.RNNBase, how: Initialization) -> None:
+def initialize(recurrence: Stack, how: Initialization) -> None:
     """Initialise all weights of a recurrence, gate by gate.
 
     - ``pytorch``: uniform in ±1/sqrt(hidden), as PyTorch leaves them.
@@ -21,10 +23,15 @@ def initialize(recurrence: nn.RNNBase, how: Initialization) -> None:
     if how == "pytorch":
         return
     for name, weight in recurrence.named_parameters():
-        if name.startswith("bias"):
-            nn.init.zeros_(weight)
-            continue
-        for gate in torch.split(weight, recurrence.hidden_size):
+        for one in weight.unbind() if recurrence.models else (weight,):
+            _initialize(name, one, recurrence.hidden_size, how)
+
+
+def _initialize(name: str, weight: Tensor, hidden_size: int, how: Initialization) -> None:
+    if name.startswith("bias"):
+        nn.init.zeros_(weight)
+    elif name.startswith("weight"):
+        for gate in torch.split(weight, hidden_size):
             if name.startswith("weight_hh"):
                 nn.init.orthogonal_(gate) if how == "orthogonal" else nn.init.eye_(gate)
             elif how == "orthogonal":
@@ -34,7 +41,7 @@ def initialize(recurrence: nn.RNNBase, how: Initialization) -> None:
 
 
 @torch.no_grad()
-def set_gate_bias(recurrence: nn.RNNBase, gate: int, bias: float) -> None:
+def set_gate_bias(recurrence: Stack, gate: int, bias: float) -> None:
     """Set the bias of one gate (by its place in PyTorch's weights) in every layer and direction.
 
     PyTorch adds two bias vectors; the whole goes to the first and the second becomes zero.
@@ -42,6 +49,6 @@ def set_gate_bias(recurrence: nn.RNNBase, gate: int, bias: float) -> None:
     rows = slice(gate * recurrence.hidden_size, (gate + 1) * recurrence.hidden_size)
     for name, weight in recurrence.named_parameters():
         if name.startswith("bias_ih"):
-            weight[rows] = bias
+            weight[..., rows] = bias
         elif name.startswith("bias_hh"):
-            weight[rows] = 0.0
+            weight[..., rows] = 0.0

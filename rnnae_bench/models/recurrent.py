@@ -1,34 +1,68 @@
-"""Vanilla RNN, LSTM and GRU on PyTorch's fused recurrences.
+"""Vanilla RNN, LSTM and GRU on the recurrences of this suite.
 
 Notation: x_t input, h_t state, sigma the logistic function, * elementwise product, [.] a matrix product. Weights
 are laid out as in ``torch.nn``.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from jaxtyping import Float, Int
-from torch import Tensor, nn
-from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+from torch import Tensor
 
-from rnnae_bench.errors import UserError, require_choice, require_fraction, require_positive
+from rnnae_bench.errors import (
+    UserError,
+    require_choice,
+    require_fraction,
+    require_not_negative,
+    require_positive,
+)
 from rnnae_bench.models.initialization import Initialization, initialize, set_gate_bias
 from rnnae_bench.module import Optimization, SequenceModel
+from rnnae_bench.recurrence import stack
 from rnnae_bench.spec import TaskSpec
 
 
+@dataclass(frozen=True)
+class ThroughTime:
+    """How state and gradient pass through time while training.
+
+    Args:
+        window: Steps after which the gradient is cut (truncated backpropagation through time, Williams & Peng 1990);
+            the state is carried on. 0 never cuts.
+        learned_state: Learn the initial state, instead of starting from zero.
+        stateful: Start each training batch from the final state of the one before; for tasks whose batches continue
+            each other.
+        recurrent_dropout: Share of the recurrent weights zeroed, the same at all steps of a batch (DropConnect,
+            Merity, Keskar & Socher 2018).
+    """
+
+    window: int = 0
+    learned_state: bool = False
+    stateful: bool = False
+    recurrent_dropout: float = 0.0
+
+    def __post_init__(self) -> None:
+        require_not_negative(window=self.window)
+        require_fraction(recurrent_dropout=self.recurrent_dropout)
+        if self.learned_state and self.stateful:
+            raise UserError("learned_state and stateful are both set, and a batch can start from one state only")
+
+
 class _Recurrent(SequenceModel):
-    """What the three have in common: a recurrence of ``torch.nn`` run over padded sequences."""
+    """What the three have in common: a stack of recurrences run over padded sequences."""
 
     def __init__(
         self,
-        kind: Callable[..., nn.RNNBase],
+        kind: Callable[..., stack.Stack],
         spec: TaskSpec,
         hidden_size: int,
         layers: int,
         bidirectional: bool,
         dropout: float,
         initialization: Initialization,
+        through_time: ThroughTime,
         optimization: Optimization,
         **options: Any,
     ) -> None:
@@ -44,16 +78,29 @@ class _Recurrent(SequenceModel):
             num_layers=layers,
             bidirectional=bidirectional,
             dropout=dropout,
-            batch_first=True,
+            recurrent_dropout=through_time.recurrent_dropout,
+            window=through_time.window,
+            learned_state=through_time.learned_state,
             **options,
         )
         initialize(self.recurrence, initialization)
+        self._stateful = through_time.stateful
+        self._carried: stack.States | None = None
+
+    @classmethod
+    def supports(cls, spec: TaskSpec, **hyperparameters: Any) -> str | None:
+        """Refuses what `SequenceModel` does, and to carry a state over to batches that don't continue the last."""
+        through_time = hyperparameters.get("through_time", ThroughTime())
+        stateful = through_time["stateful"] if isinstance(through_time, dict) else through_time.stateful
+        if stateful and not spec.continues:
+            return "its batches don't continue each other, so that no state can be carried over (through_time.stateful)"
+        return super().supports(spec, **hyperparameters)
 
     @property
     def state_size(self) -> int:
         """Numbers carried from one step to the next, over all layers and directions."""
         recurrence = self.recurrence
-        per_layer = recurrence.hidden_size * (2 if isinstance(recurrence, nn.LSTM) else 1)
+        per_layer = recurrence.hidden_size * recurrence.states
         return per_layer * recurrence.num_layers * (2 if recurrence.bidirectional else 1)
 
     def states(
@@ -62,10 +109,14 @@ class _Recurrent(SequenceModel):
         lengths: Int[Tensor, " batch"] | None = None,
     ) -> Float[Tensor, "batch time hidden"]:
         """The last layer's state at every step; where sequences differ in length, zero beyond their end."""
-        if lengths is None:
-            return self.recurrence(inputs)[0]
-        packed = pack_padded_sequence(inputs, lengths.cpu(), batch_first=True, enforce_sorted=False)
-        return pad_packed_sequence(self.recurrence(packed)[0], batch_first=True, total_length=inputs.shape[1])[0]
+        if not (self._stateful and self.training):
+            return self.recurrence(inputs, lengths)[0]
+        carried = self._carried
+        if carried is not None and carried[0].shape[-2] != len(inputs):
+            carried = None
+        states, final = self.recurrence(inputs, lengths, carried)
+        self._carried = tuple(one.detach() for one in final)
+        return states
 
 
 class RNN(_Recurrent):
@@ -75,10 +126,11 @@ class RNN(_Recurrent):
         spec: The task to serve.
         hidden_size: Numbers in the state of one layer and direction.
         layers: Recurrent layers, each reading the states of the one below.
-        activation: The function f.
+        activation: The function f; with the identity the recurrence is linear.
         bidirectional: Add a second recurrence that reads from the end; refused on causal tasks.
         dropout: Share of the states zeroed between layers while training.
         initialization: PyTorch's uniform, orthogonal, or identity recurrent weights (with relu: the IRNN).
+        through_time: How state and gradient pass through time while training.
         optimization: How to train.
     """
 
@@ -87,23 +139,25 @@ class RNN(_Recurrent):
         spec: TaskSpec,
         hidden_size: int = 128,
         layers: int = 1,
-        activation: Literal["tanh", "relu"] = "tanh",
+        activation: Literal["tanh", "relu", "identity"] = "tanh",
         bidirectional: bool = False,
         dropout: float = 0.0,
         initialization: Initialization = "orthogonal",
+        through_time: ThroughTime = ThroughTime(),
         optimization: Optimization = Optimization(),  # noqa: B008 (frozen)
     ) -> None:
-        require_choice(("tanh", "relu"), activation=activation)
+        require_choice(("tanh", "relu", "identity"), activation=activation)
         super().__init__(
-            nn.RNN,
+            stack.RNN,
             spec,
             hidden_size,
             layers,
             bidirectional,
             dropout,
             initialization,
+            through_time,
             optimization,
-            nonlinearity=activation,
+            activation=activation,
         )
 
 
@@ -121,6 +175,7 @@ class LSTM(_Recurrent):
         dropout: Share of the states zeroed between layers while training.
         initialization: PyTorch's uniform, orthogonal, or identity recurrent weights.
         forget_bias: Bias of the forget gate at the start; positive remembers (Jozefowicz et al. 2015).
+        through_time: How state and gradient pass through time while training.
         optimization: How to train.
     """
 
@@ -133,9 +188,12 @@ class LSTM(_Recurrent):
         dropout: float = 0.0,
         initialization: Initialization = "orthogonal",
         forget_bias: float = 1.0,
+        through_time: ThroughTime = ThroughTime(),
         optimization: Optimization = Optimization(),  # noqa: B008 (frozen)
     ) -> None:
-        super().__init__(nn.LSTM, spec, hidden_size, layers, bidirectional, dropout, initialization, optimization)
+        super().__init__(
+            stack.LSTM, spec, hidden_size, layers, bidirectional, dropout, initialization, through_time, optimization
+        )
         set_gate_bias(self.recurrence, gate=1, bias=forget_bias)
 
 
@@ -153,6 +211,7 @@ class GRU(_Recurrent):
         dropout: Share of the states zeroed between layers while training.
         initialization: PyTorch's uniform, orthogonal, or identity recurrent weights.
         update_bias: Bias of the update gate z at the start; positive remembers, as the LSTM's forget bias does.
+        through_time: How state and gradient pass through time while training.
         optimization: How to train.
     """
 
@@ -165,7 +224,10 @@ class GRU(_Recurrent):
         dropout: float = 0.0,
         initialization: Initialization = "orthogonal",
         update_bias: float = 0.0,
+        through_time: ThroughTime = ThroughTime(),
         optimization: Optimization = Optimization(),  # noqa: B008 (frozen)
     ) -> None:
-        super().__init__(nn.GRU, spec, hidden_size, layers, bidirectional, dropout, initialization, optimization)
+        super().__init__(
+            stack.GRU, spec, hidden_size, layers, bidirectional, dropout, initialization, through_time, optimization
+        )
         set_gate_bias(self.recurrence, gate=1, bias=update_bias)

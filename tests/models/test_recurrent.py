@@ -9,7 +9,9 @@ from torch import nn
 
 from rnnae_bench.errors import UserError
 from rnnae_bench.heads import last_state
-from rnnae_bench.models.recurrent import GRU, LSTM, RNN
+from rnnae_bench.models.initialization import initialize, set_gate_bias
+from rnnae_bench.models.recurrent import GRU, LSTM, RNN, ThroughTime
+from rnnae_bench.recurrence import stack
 from rnnae_bench.spec import Classes, Images, TaskSpec, Tokens, Values, Vectors
 
 CELLS = {RNN: nn.RNN, LSTM: nn.LSTM, GRU: nn.GRU}
@@ -186,7 +188,7 @@ def test_lstm_forget_bias_is_the_share_of_the_cell_that_stays(bias, share):
     model = LSTM(VECTORS, hidden_size=4, forget_bias=bias)
     nn.init.zeros_(model.recurrence.weight_hh_l0)
     start = torch.randn(1, 2, 4)
-    _, (_, cell) = model.recurrence(torch.zeros(2, 3, 3), (torch.zeros(1, 2, 4), start))
+    _, (_, cell) = model.recurrence(torch.zeros(2, 3, 3), state=(torch.zeros(1, 2, 4), start))
     torch.testing.assert_close(cell, share**3 * start)
 
 
@@ -194,7 +196,7 @@ def test_lstm_forget_bias_is_the_share_of_the_cell_that_stays(bias, share):
 def test_gru_update_bias_keeps_or_replaces_the_state(initialization):
     start, inputs = torch.randn(1, 2, 4), torch.randn(2, 5, 3)
     keeps = GRU(VECTORS, hidden_size=4, initialization=initialization, update_bias=40.0)
-    torch.testing.assert_close(keeps.recurrence(inputs, start)[1], start)
+    torch.testing.assert_close(keeps.recurrence(inputs, state=(start,))[1][0], start)
     replaces = GRU(VECTORS, hidden_size=4, initialization=initialization, update_bias=-40.0)
     nn.init.zeros_(replaces.recurrence.weight_hh_l0)
     expected = torch.tanh(
@@ -202,7 +204,7 @@ def test_gru_update_bias_keeps_or_replaces_the_state(initialization):
         + replaces.recurrence.bias_ih_l0[8:]
         + replaces.recurrence.bias_hh_l0[8:] / (1 + torch.exp(-reset_drive(replaces, inputs[:, -1])))
     )
-    torch.testing.assert_close(replaces.recurrence(inputs, start)[1][0], expected)
+    torch.testing.assert_close(replaces.recurrence(inputs, state=(start,))[1][0][0], expected)
 
 
 def reset_drive(model, x):
@@ -288,3 +290,90 @@ def test_one_step_moves_every_weight(kind, bidirectional, spec, inputs, lengths,
     for name, weight in model.named_parameters():
         assert not torch.equal(weight, before[name]), name
     assert (model(inputs, lengths) - 0.3).square().mean() < loss
+
+
+def loss_gradients(model, inputs):
+    loss = model.states(inputs)[:, -1].square().sum()
+    return torch.autograd.grad(loss, [inputs, *model.recurrence.parameters()])
+
+
+@pytest.mark.parametrize("kind", CELLS)
+def test_truncated_backpropagation_is_full_where_the_window_is_long_enough(kind):
+    full = randomised(kind(VECTORS, hidden_size=4, layers=2))
+    inputs = torch.randn(2, 7, 3, dtype=torch.float64, requires_grad=True)
+    for window in (7, 8, 100):
+        cut = kind(VECTORS, hidden_size=4, layers=2, through_time=ThroughTime(window=window)).double()
+        cut.load_state_dict(full.state_dict())
+        for one, other in zip(loss_gradients(full, inputs), loss_gradients(cut, inputs), strict=True):
+            torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize("kind", CELLS)
+def test_no_gradient_crosses_a_cut_and_the_state_does(kind):
+    full = randomised(kind(VECTORS, hidden_size=4))
+    cut = kind(VECTORS, hidden_size=4, through_time=ThroughTime(window=3)).double()
+    cut.load_state_dict(full.state_dict())
+    inputs = torch.randn(2, 7, 3, dtype=torch.float64, requires_grad=True)
+    torch.testing.assert_close(cut.states(inputs), full.states(inputs), rtol=1e-12, atol=1e-14)
+    gradient = loss_gradients(cut, inputs)[0]
+    assert (gradient[:, :6] == 0).all()
+    assert (gradient[:, 6] != 0).all()
+    assert (loss_gradients(full, inputs)[0] != 0).all()
+
+
+@pytest.mark.parametrize("kind", CELLS)
+def test_a_learned_initial_state_starts_as_zero_and_learns(kind):
+    model = kind(VECTORS, hidden_size=4, layers=2, bidirectional=True, through_time=ThroughTime(learned_state=True))
+    learned = list(model.recurrence.learned)
+    assert [tuple(one.shape) for one in learned] == [(4, 1, 4)] * (2 if kind is LSTM else 1)
+    assert all((one == 0).all() for one in learned)
+    model(torch.randn(2, 7, 3)).square().sum().backward()
+    assert all((one.grad != 0).any() for one in learned)
+
+
+@pytest.mark.parametrize("kind", CELLS)
+def test_stateful_batches_go_on_as_one_sequence(kind):
+    stream = TaskSpec("stream", Vectors(3, 7), Values(2), "last step", causal=True, continues=True)
+    model = randomised(kind(stream, hidden_size=4, layers=2, through_time=ThroughTime(stateful=True)))
+    inputs = torch.randn(2, 14, 3, dtype=torch.float64, requires_grad=True)
+    first, second = model.states(inputs[:, :7]), model.states(inputs[:, 7:])
+    model.eval()
+    whole = model.states(inputs)
+    torch.testing.assert_close(torch.cat((first, second), dim=1), whole, rtol=1e-12, atol=1e-14)
+    torch.testing.assert_close(model.states(inputs[:, :7]), first, rtol=1e-12, atol=1e-14)
+    gradient = torch.autograd.grad(second.square().sum(), inputs)[0]
+    assert (gradient[:, :7] == 0).all()
+    model.train()
+    assert model.states(inputs[:1]).shape == (1, 14, 4)  # another batch size: from the start
+
+
+def test_stateful_is_refused_where_batches_do_not_continue_each_other():
+    assert "stateful" in GRU.supports(VECTORS, through_time=ThroughTime(stateful=True))
+    assert "stateful" in GRU.supports(VECTORS, through_time={"stateful": True})
+    assert GRU.supports(VECTORS, through_time=ThroughTime(window=3)) is None
+    with pytest.raises(UserError, match="one state only"):
+        ThroughTime(stateful=True, learned_state=True)
+    for wrong in ({"window": -1}, {"recurrent_dropout": 1.5}):
+        with pytest.raises(UserError, match=next(iter(wrong))):
+            ThroughTime(**wrong)
+
+
+@pytest.mark.parametrize("kind", CELLS)
+def test_recurrent_dropout_acts_while_training_only(kind):
+    model = kind(VECTORS, hidden_size=4, through_time=ThroughTime(recurrent_dropout=0.5))
+    inputs = torch.randn(2, 7, 3)
+    assert not torch.equal(model.states(inputs), model.states(inputs))
+    torch.testing.assert_close(model.states(inputs)[:, 0], model.states(inputs)[:, 0])  # nothing recurs yet
+    model.eval()
+    assert torch.equal(model.states(inputs), model.states(inputs))
+
+
+@pytest.mark.parametrize("initialization", ["orthogonal", "identity"])
+def test_independent_models_are_initialised_one_by_one(initialization):
+    recurrence = stack.GRU(3, 4, models=2)
+    initialize(recurrence, initialization)
+    set_gate_bias(recurrence, gate=1, bias=2.5)
+    for one in recurrence.weight_hh_l0:
+        for gate in one.split(4):
+            torch.testing.assert_close(gate @ gate.T, torch.eye(4), atol=1e-6, rtol=0)
+    assert recurrence.bias_ih_l0.tolist() == [[0.0] * 4 + [2.5] * 4 + [0.0] * 4] * 2

@@ -48,6 +48,20 @@ def test_training_rows_pair_each_window_with_the_next_observed_sample():
         assert batch.targets[row, 0] == series[start + 5]
 
 
+def test_ordered_rows_continue_each_other():
+    task = SineTask(**SMALL, ordered=True, protocol=Protocol(batch_size=3))
+    assert task.spec.continues
+    assert not SineTask(**SMALL).spec.continues
+    series = task.observed.float()
+    windows = 35  # of five samples, each with a target, in samples 0..179
+    for row, first in enumerate((0, 11, 23)):
+        for step in range(40):
+            start = 5 * ((first + step) % windows)
+            batch = task.train_batch(step)
+            assert torch.equal(batch.inputs[row, :, 0], series[start : start + 5])
+            assert batch.targets[row, 0] == series[start + 5]
+
+
 def test_parts_share_no_sample():
     task = SineTask(**SMALL)
     assert task.parts == {"train": (0, 180), "validation": (180, 240), "test": (240, 300)}

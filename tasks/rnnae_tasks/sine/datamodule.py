@@ -36,6 +36,9 @@ class SineTask(Task):
         noise: Standard deviation of the observation noise.
         validation_share: Share of the series, before the test part, for validation; 0 validates on the test part.
         test_share: Share of the series, at its end, for the test.
+        ordered: Give each training row as the window that follows the same row of the batch before, so that a model may
+            carry its state over (at the end of the training part a row begins again at its start), instead of windows
+            in random order.
         protocol: Budget and batch sizes.
         data_seed: Fixes the order of the training windows; the series and its noise do not depend on it.
     """
@@ -51,6 +54,7 @@ class SineTask(Task):
         noise: float = 0.0,
         validation_share: float = 0.0,
         test_share: float = 0.2,
+        ordered: bool = False,
         protocol: Protocol = Protocol(),  # noqa: B008 (frozen)
         data_seed: int = 0,
     ) -> None:
@@ -60,7 +64,7 @@ class SineTask(Task):
         if samples < 2:
             raise UserError(f"samples is {samples}; it must be at least 2")
         super().__init__(protocol, data_seed)
-        self.window, self.horizon, self.noise = window, horizon, noise
+        self.window, self.horizon, self.noise, self.ordered = window, horizon, noise, ordered
         self.radians_per_step = span / (samples - 1)
         test_start = samples - round(test_share * samples)
         train_stop = test_start - round(validation_share * samples)
@@ -100,11 +104,20 @@ class SineTask(Task):
             outputs=Values(1),
             predicts="last step",
             causal=True,
+            continues=self.ordered,
         )
 
     def train_batch(self, step: int) -> Batch:
-        """Windows in random order, and the observed sample after each: targets ``Float[Tensor, "batch 1"]``."""
-        return self._train.rows(self.shuffled(step, len(self._train.targets)))
+        """Windows in random order, or each after the last, and the observed sample after each.
+
+        Targets are ``Float[Tensor, "batch 1"]``.
+        """
+        if not self.ordered:
+            return self._train.rows(self.shuffled(step, len(self._train.targets)))
+        windows, rows = len(self._train.targets) // self.window, self.protocol.batch_size
+        row = torch.arange(rows)
+        place = (row * windows // rows + self.data_seed + step) % windows
+        return self._train.rows(place * self.window)
 
     def evaluation_set(self, split: Split) -> Batch:
         """All windows of the part, and the noise-free series after each: targets ``Float[Tensor, "batch horizon"]``."""

@@ -1,0 +1,172 @@
+"""The vanilla recurrence (Elman 1990): h_t = f(W_ih x_t + b_ih + W_hh h_(t-1) + b_hh).
+
+Backwards, with delta_t = dL/dh_t and a_t what f is applied to:
+dL/da_t = f'(a_t) * delta_t, delta_(t-1) = dL/dy_(t-1) + W_hh^T dL/da_t.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from rnnae_bench.recurrence import reference
+from rnnae_bench.recurrence.deltas import Deltas
+from rnnae_bench.recurrence.products import (
+    addmm,
+    affine,
+    input_gradient,
+    recurrent_weight_gradient,
+    weight_gradient,
+)
+from rnnae_bench.recurrence.reference import Activation, Weights
+from rnnae_bench.recurrence.second_order import differentiable_gradients
+
+_IN_PLACE: dict[str, Callable[[Tensor], Tensor]] = {
+    "tanh": Tensor.tanh_,
+    "relu": Tensor.relu_,
+    "identity": lambda states: states,
+}
+
+
+def rnn(
+    x: Float[Tensor, "*model time batch features"],
+    weights: Weights,
+    initial: Float[Tensor, "*model batch hidden"],
+    activation: Activation = "tanh",
+    padding: Bool[Tensor, "*model time batch 1"] | None = None,
+    deltas: Deltas | None = None,
+) -> Float[Tensor, "*model time batch hidden"]:
+    """The states of all steps.
+
+    Args:
+        x: Inputs.
+        weights: As in ``torch.nn.RNN``.
+        initial: h_0.
+        activation: f.
+        padding: Steps that don't exist, at the end of a sequence; their states come out as zero. `x` must
+            be finite there too.
+        deltas: Takes dL/dh_t when the backward pass has come by.
+    """
+    states: Tensor = _run(x, *weights, initial, activation, padding, deltas)
+    return states
+
+
+def slope(states: Float[Tensor, "*axes"], activation: Activation) -> Float[Tensor, "*axes"] | None:
+    """f' as a function of f's value; None for the identity."""
+    if activation == "tanh":
+        return 1 - states * states
+    return (states > 0).to(states.dtype) if activation == "relu" else None
+
+
+class _VanillaKernel(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        w_ih: Tensor,
+        w_hh: Tensor,
+        b_ih: Tensor,
+        b_hh: Tensor,
+        initial: Tensor,
+        activation: Activation,
+        padding: Tensor | None,
+        deltas: Deltas | None,
+    ) -> Tensor:
+        states = affine(x, w_ih, b_ih + b_hh)
+        multiply, activate, w = addmm(w_hh), _IN_PLACE[activation], w_hh.mT
+        h = initial
+        for step in states.unbind(-3):
+            multiply(step, h, w, out=step)
+            h = activate(step)
+        if padding is not None:
+            states.masked_fill_(padding, 0.0)
+        ctx.save_for_backward(x, w_ih, w_hh, b_ih, b_hh, initial, states)
+        ctx.activation, ctx.padding, ctx.deltas = activation, padding, deltas
+        return states
+
+    @staticmethod
+    def backward(ctx: Any, direct: Tensor) -> Any:
+        x, w_ih, w_hh, b_ih, b_hh, initial, states = ctx.saved_tensors
+        if torch.is_grad_enabled():
+            return (*_differentiable(ctx, direct, (x, w_ih, w_hh, b_ih, b_hh, initial)), None, None, None)
+        if ctx.padding is not None:
+            direct = direct.masked_fill(ctx.padding, 0.0)
+        multiply, factor = addmm(w_hh), slope(states, ctx.activation)
+        delta = torch.empty_like(states)
+        gates = delta if factor is None else torch.empty_like(states)
+        delta_t, gates_t, direct_t = delta.unbind(-3), gates.unbind(-3), direct.unbind(-3)
+        factor_t = None if factor is None else factor.unbind(-3)
+        delta_t[-1].copy_(direct_t[-1])
+        for t in range(len(delta_t) - 1, 0, -1):
+            if factor_t is not None:
+                torch.mul(delta_t[t], factor_t[t], out=gates_t[t])
+            multiply(direct_t[t - 1], gates_t[t], w_hh, out=delta_t[t - 1])
+        if factor_t is not None:
+            torch.mul(delta_t[0], factor_t[0], out=gates_t[0])
+        if ctx.deltas is not None:
+            ctx.deltas.h = delta
+        needs = ctx.needs_input_grad
+        bias = gates.sum(dim=(-3, -2))
+        return (
+            input_gradient(gates, w_ih) if needs[0] else None,
+            weight_gradient(gates, x),
+            recurrent_weight_gradient(gates, states, initial),
+            bias,
+            bias,
+            torch.matmul(gates_t[0], w_hh) if needs[5] else None,
+            None,
+            None,
+            None,
+        )
+
+
+# torch.compile would unroll the loop over the steps.
+_run = torch.compiler.disable(_VanillaKernel.apply)
+
+
+def _differentiable(ctx: Any, direct: Tensor, inputs: tuple[Tensor, ...]) -> tuple[Tensor | None, ...]:
+    """The same gradients as a graph that can be differentiated again, through the reference."""
+    x, w_ih, w_hh, b_ih, b_hh, initial = inputs
+    states = torch.stack(reference.rnn(x, Weights(w_ih, w_hh, b_ih, b_hh), initial, ctx.activation), dim=-3)
+    if ctx.padding is not None:
+        states = states.masked_fill(ctx.padding, 0.0)
+    return differentiable_gradients((states,), ctx.needs_input_grad, inputs, (direct,))
+
+
+@dataclass(frozen=True)
+class VanillaTape:
+    """The backward recurrence alone: linear in delta, its factors taken from the stored states."""
+
+    slope: Float[Tensor, "*model time batch hidden"]
+    """f'(a_t)."""
+    w_ih: Float[Tensor, "*model hidden features"]
+    w_hh: Float[Tensor, "*model hidden hidden"]
+
+    @classmethod
+    @torch.no_grad()
+    def recompute(
+        cls,
+        x: Float[Tensor, "*model time batch features"],
+        weights: Weights,
+        initial: tuple[Tensor, ...],
+        states: Float[Tensor, "*model time batch hidden"],
+        activation: Activation = "tanh",
+    ) -> "VanillaTape":
+        """From the stored states of a forward pass."""
+        factor = slope(states, activation)
+        return cls(torch.ones_like(states) if factor is None else factor, weights.w_ih, weights.w_hh)
+
+    def totals(self, delta: Float[Tensor, "*model time batch state"]) -> dict[str, Tensor]:
+        """dL/dh_t, by its name."""
+        return {"h": delta}
+
+    def carry(self, t: int, delta: Float[Tensor, "*vectors batch state"]) -> Float[Tensor, "*vectors batch state"]:
+        """J_t^T delta_t, what reaches h_(t-1) through step t; linear in delta, so any leading axes may be added."""
+        return torch.matmul(delta * self.slope[..., t, :, :], self.w_hh)
+
+    def inputs(self, delta: Float[Tensor, "*model time batch state"]) -> Float[Tensor, "*model time batch features"]:
+        """dL/dx_t from delta_t."""
+        return input_gradient(delta * self.slope, self.w_ih)

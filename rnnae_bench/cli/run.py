@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from rnnae_bench.errors import UserError, require_choice, require_positive
-from rnnae_bench.leaderboard import plots, tables
+from rnnae_bench.leaderboard import heatmaps, plots, tables
 from rnnae_bench.registry import models, parse_task, tasks
 from rnnae_bench.results.store import Store
 
@@ -196,6 +196,9 @@ def _report(trial: "Trial", outcome: "Outcome", console: Console) -> None:
     drawn = plots.terminal_picture(outcome.series)
     if drawn:
         console.print(f"gradient norm over training ({_label(trial)}), logarithmic", highlight=False)
+        console.print(drawn, markup=False, highlight=False, no_wrap=True, overflow="crop")
+    drawn = heatmaps.terminal_heatmap(outcome.series)
+    if drawn:
         console.print(drawn, markup=False, highlight=False, no_wrap=True, overflow="crop")
     lines = [f"record  {outcome.path}"]
     if outcome.series:

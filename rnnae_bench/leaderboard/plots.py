@@ -1,14 +1,17 @@
-"""Pictures of one trial: the gradient's norm and the learning curve over training, as PNG and in the terminal."""
+"""Pictures of one trial: learning curve and gradient norms over training, as PNG and in the terminal."""
 
 from collections.abc import Mapping
-from io import BytesIO
 from typing import Any
 
 import numpy as np
 
+from rnnae_bench.leaderboard.heatmaps import as_png, draw, height_of, new_figure, panels
 from rnnae_bench.results.history import Series
 
 _POINTS = 240
+
+_CURVES_HEIGHT = 6.5
+"""Height of the learning curve and the gradient norms in inches."""
 
 
 def thin(series: Series, points: int = _POINTS) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
@@ -27,13 +30,17 @@ def thin(series: Series, points: int = _POINTS) -> tuple[np.ndarray, np.ndarray,
 
 
 def picture(record: Mapping[str, Any], series: Mapping[str, Series]) -> bytes:
-    """A PNG: above, training loss and the primary metric on the validation set; below, gradient norms by layer."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+    """A PNG: training loss and the primary metric on the validation set; below, gradient norms by layer.
 
-    figure = Figure(figsize=(9, 6.5), layout="constrained", dpi=120)
-    FigureCanvasAgg(figure)
-    above, below = figure.subplots(2, 1, sharex=True)
+    Where gradients through sequence time were measured, a row for each of `panels` stands below.
+    """
+    shown = panels(series)
+    heights = (_CURVES_HEIGHT, height_of(shown)) if shown else (_CURVES_HEIGHT,)
+    figure = new_figure(9.0, sum(heights))
+    curves, *over_time = figure.subfigures(len(heights), 1, squeeze=False, height_ratios=heights)[:, 0]
+    for place in over_time:
+        draw(place, shown)
+    above, below = curves.subplots(2, 1, sharex=True)
     failed = "" if record["status"] == "ok" else f" ({record['status']})"
     figure.suptitle(f"{record['model']} on {record['task']}:{record['variant']}, seed {record['seed']}{failed}")
     _band(above, series.get("loss"), "training loss", "tab:blue")
@@ -56,10 +63,9 @@ def picture(record: Mapping[str, Any], series: Mapping[str, Series]) -> bytes:
     below.set_yscale("log")
     below.set_ylabel("gradient norm, before clipping")
     below.set_xlabel("optimiser step")
-    below.legend(fontsize="small", ncols=2)
-    buffer = BytesIO()
-    figure.savefig(buffer, format="png")
-    return buffer.getvalue()
+    if below.lines:
+        below.legend(fontsize="small", ncols=2)
+    return as_png(figure)
 
 
 def _band(axes: Any, series: Series | None, label: str, color: str, band: bool = True) -> None:

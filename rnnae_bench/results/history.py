@@ -10,35 +10,44 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Series:
-    """One quantity over training."""
+    """One quantity over training: a number, or a profile of numbers, at each step where it was measured."""
 
     steps: np.ndarray
     """Optimiser steps, from 1, rising: int64 ``[n]``."""
     values: np.ndarray
-    """What was measured there: float64 ``[n]``."""
+    """What was measured there: numbers, float64 ``[n]``, or profiles, float32 ``[n lags]``."""
 
 
 def encode(series: Mapping[str, Series]) -> bytes:
-    """The series as a Parquet file: one row a step, one column a series, null where nothing was measured."""
+    """The series as a Parquet file: one row a step, one column a series, null where nothing was measured.
+
+    A column of profiles holds lists of float32, all of one length. A number that is not finite, alone or within a
+    profile, is kept as it is and is no null.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     steps = np.unique(np.concatenate([one.steps for one in series.values()] or [np.empty(0, np.int64)]))
     columns: dict[str, pa.Array] = {"step": pa.array(steps, pa.int64())}
     for name, one in series.items():
-        values = np.full(len(steps), np.nan)
-        missing = np.ones(len(steps), dtype=bool)
-        places = np.searchsorted(steps, one.steps)
-        values[places] = one.values
-        missing[places] = False
-        columns[name] = pa.array(values, pa.float64(), mask=missing)
+        # Not fixed-size lists: readers older than 2026 refuse nulls among those.
+        kind = pa.list_(pa.float32()) if one.values.ndim == 2 else pa.float64()
+        values = np.full(len(steps), None, dtype=object)
+        for place, value in zip(np.searchsorted(steps, one.steps), one.values, strict=True):
+            values[place] = value
+        columns[name] = pa.array(values, kind, from_pandas=False)
     buffer = BytesIO()
-    pq.write_table(pa.table(columns), buffer, compression="zstd")
+    # Hardly a number comes twice, so a dictionary only adds to the file; split by weight, bytes compress better.
+    split = [f"{name}.list.element" if one.values.ndim == 2 else name for name, one in series.items()]
+    pq.write_table(
+        pa.table(columns), buffer, compression="zstd", use_dictionary=False, use_byte_stream_split=split or False
+    )
     return buffer.getvalue()
 
 
 def read(path: Path) -> dict[str, Series]:
     """The series of a Parquet file, by column; nulls are left out, numbers that are not finite stay."""
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
     table = pq.read_table(path)
@@ -48,5 +57,11 @@ def read(path: Path) -> dict[str, Series]:
         if name != "step":
             column = table[name].combine_chunks()
             kept = np.asarray(column.is_valid())
-            series[name] = Series(steps[kept], column.drop_null().to_numpy())
+            measured = column.drop_null()
+            if pa.types.is_list(column.type):
+                lags = len(measured[0]) if len(measured) else 0
+                values = measured.flatten().to_numpy().reshape(len(measured), lags)
+            else:
+                values = measured.to_numpy()
+            series[name] = Series(steps[kept], values)
     return series

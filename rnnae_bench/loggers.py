@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from lightning import Callback, LightningModule, Trainer
+from lightning import LightningModule, Trainer
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger, WandbLogger
+from torch import Tensor
 
 from rnnae_bench.errors import UserError
-from rnnae_bench.probes import Probe
+from rnnae_bench.probes import OptimizerSteps, Probe
 from rnnae_bench.trial import Outcome, Trial
 
 
@@ -59,8 +60,8 @@ def _has_wandb_key() -> bool:
     return bool(wandb.login(prompt=False, verify=False))
 
 
-class StreamToLoggers(Callback):
-    """Passes the probes' histories on to the trainer's loggers, some steps at a time.
+class StreamToLoggers(OptimizerSteps):
+    """Passes the probes' histories of single numbers on to the trainer's loggers, some steps at a time.
 
     Args:
         every: Optimiser steps between two deliveries; each waits for the device once.
@@ -70,11 +71,11 @@ class StreamToLoggers(Callback):
         self.every = every
         self._delivered = 0
 
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    def on_optimizer_step(
+        self, trainer: Trainer, pl_module: LightningModule, step: int, loss: Tensor, batch: Any
     ) -> None:
         """Deliver what has gathered, every so often."""
-        if trainer.global_step - self._delivered >= self.every:
+        if step - self._delivered >= self.every:
             self._deliver(trainer)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -90,6 +91,8 @@ class StreamToLoggers(Callback):
         for probe in trainer.callbacks:  # type: ignore[attr-defined]
             if isinstance(probe, Probe):
                 for name, series in probe.series().items():
+                    if series.values.ndim > 1:
+                        continue
                     first = int(np.searchsorted(series.steps, self._delivered, side="right"))
                     for step, value in zip(series.steps[first:], series.values[first:], strict=True):
                         rows.setdefault(int(step), {})[name] = float(value)

@@ -2,6 +2,7 @@
 
 import hashlib
 import itertools
+import math
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
@@ -33,10 +34,55 @@ class Batch(NamedTuple):
     lengths: Int[Tensor, " batch"] | None = None
     """Steps of each sequence where they differ; the steps beyond are padding."""
 
+    def to(self, device: torch.device) -> "Batch":
+        """The same batch on a device."""
+        lengths = None if self.lengths is None else self.lengths.to(device, non_blocking=True)
+        return Batch(self.inputs.to(device, non_blocking=True), self.targets.to(device, non_blocking=True), lengths)
+
     def rows(self, index: slice | Tensor) -> "Batch":
         """The same batch with only the given rows, laid out in one piece."""
         lengths = None if self.lengths is None else self.lengths[index].contiguous()
         return Batch(self.inputs[index].contiguous(), self.targets[index].contiguous(), lengths)
+
+
+_PER_BATCH_HOOKS = (
+    "train_dataloader",
+    "on_before_batch_transfer",
+    "transfer_batch_to_device",
+    "on_after_batch_transfer",
+)
+"""What Lightning asks a data module for batches; a task with one of these of its own gives them one by one."""
+
+
+class Blocks:
+    """How a trial's optimiser steps are cut into blocks, so that a look at the validation set falls between two.
+
+    >>> blocks = Blocks(max_steps=10, evaluate_every=4, longest=3)
+    >>> blocks.per_evaluation, [list(steps) for steps in blocks]
+    (2, [[0, 1], [2, 3], [4, 5], [6, 7], [8, 9]])
+
+    Iterating gives the steps (from 0) of each block.
+
+    Args:
+        max_steps: Optimiser steps in all.
+        evaluate_every: Optimiser steps between two looks.
+        longest: Steps of the longest block, or a little more at the end of a trial that ends between two looks.
+    """
+
+    def __init__(self, max_steps: int, evaluate_every: int, longest: int = 32) -> None:
+        self.max_steps, self.evaluate_every, self.longest = max_steps, evaluate_every, longest
+        rest = max_steps % evaluate_every
+        self.per_evaluation = max(math.ceil(evaluate_every / longest), 2 if rest else 1)
+        """Blocks between two looks. The rest of the steps make fewer, or there would be a look after them."""
+
+    def __iter__(self) -> Iterator[range]:
+        for first in range(0, self.max_steps, self.evaluate_every):
+            steps = min(self.evaluate_every, self.max_steps - first)
+            count = self.per_evaluation
+            if steps < self.evaluate_every:
+                count = min(count - 1, math.ceil(steps / self.longest))
+            for block in range(count):
+                yield range(first + steps * block // count, first + steps * (block + 1) // count)
 
 
 class Task(LightningDataModule, ABC):
@@ -58,7 +104,11 @@ class Task(LightningDataModule, ABC):
         require_not_negative(data_seed=data_seed)
         self.protocol = protocol
         self.data_seed = data_seed
+        self.blocks: Blocks | None = None
         self._order: tuple[int, Tensor] | None = None
+
+    blocks: Blocks | None
+    """The blocks in which the training batches come, as lists; None: one by one, without end."""
 
     name: str = ""
     """The registered name, as in the spec."""
@@ -142,8 +192,13 @@ class Task(LightningDataModule, ABC):
             prints[split] = whole.hexdigest()[:16]
         return prints
 
+    @classmethod
+    def can_give_blocks(cls) -> bool:
+        """Whether the class leaves to this one how training batches are handed over."""
+        return all(getattr(cls, hook) is getattr(Task, hook) for hook in _PER_BATCH_HOOKS)
+
     def train_dataloader(self) -> DataLoader:
-        """This device's rows of the training batches, without end."""
+        """This device's rows of the training batches: one by one, without end, or in `blocks`."""
         rank, devices = self._shard()
         if self.protocol.batch_size % devices:
             raise UserError(
@@ -176,16 +231,23 @@ class Task(LightningDataModule, ABC):
 
 
 class _TrainingStream(IterableDataset):
-    """The batches of steps 0, 1, 2, ..., each cut down to one device's rows."""
+    """The batches of steps 0, 1, 2, ..., each cut down to one device's rows, one by one or in the task's blocks."""
 
     def __init__(self, task: Task, rank: int, devices: int) -> None:
         self.task, self.rank, self.devices = task, rank, devices
 
-    def __iter__(self) -> Iterator[Batch]:
+    def __iter__(self) -> Iterator[Batch | list[Batch]]:
         worker = get_worker_info()
         first, stride = (worker.id, worker.num_workers) if worker else (0, 1)
-        for step in itertools.count(first, stride):
-            yield self.task.train_batch(step).rows(slice(self.rank, None, self.devices))
+        if self.task.blocks is None:
+            yield from map(self._batch, itertools.count(first, stride))
+        else:
+            for steps in itertools.islice(self.task.blocks, first, None, stride):
+                yield [self._batch(step) for step in steps]
+
+    def _batch(self, step: int) -> Batch:
+        whole = self.task.train_batch(step)
+        return whole if self.devices == 1 else whole.rows(slice(self.rank, None, self.devices))
 
 
 def _digest(into: "hashlib._Hash", batch: Batch) -> None:

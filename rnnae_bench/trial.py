@@ -1,12 +1,14 @@
 """One trial: one model on one task variant under one seed, from its options to its record."""
 
+import contextlib
 import hashlib
 import json
+import os
 import signal
 import tempfile
 import traceback
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,13 +19,15 @@ from lightning import Callback, Trainer
 from lightning.pytorch.loggers import Logger
 
 from rnnae_bench import environment
+from rnnae_bench.allocator import keep_freed_memory
 from rnnae_bench.configuration import Pair, changed
 from rnnae_bench.errors import UserError, require_not_negative
-from rnnae_bench.probes import Cost, Diverged, Evaluation, GradientNorms, Probe, TrainingCurve
+from rnnae_bench.module import WHOLE_STRATEGIES, BenchModule
+from rnnae_bench.probes import Cost, Diverged, Evaluation, GradientFlow, GradientNorms, Probe, TrainingCurve
 from rnnae_bench.results.history import Series
 from rnnae_bench.results.record import SCHEMA_VERSION, Status, finite
 from rnnae_bench.results.store import Store
-from rnnae_bench.task import Task
+from rnnae_bench.task import Blocks, Task
 
 
 @dataclass(frozen=True)
@@ -69,7 +73,11 @@ class Trial:
             reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
             raise UserError(f"task '{pair.label}' can't make its data with these options: {reason}") from error
         self._try_model()
+        self.blocks: Blocks | None = None
         self.layout = self._layout()
+        if self._can_train_in_blocks():
+            protocol = self.task.protocol
+            self.blocks = Blocks(protocol.max_steps, protocol.evaluate_every)
         self.baselines = self._baselines()
 
     def _try_model(self) -> None:
@@ -83,6 +91,22 @@ class Trial:
             raise UserError(f"model '{self.pair.model_handle.name}' refuses these options: {error}") from error
         except Exception:
             return
+
+    def _can_train_in_blocks(self) -> bool:
+        """Whether several optimiser steps may go into one call of the model's `training_step`.
+
+        Else Lightning hands over one batch a call and does the optimiser steps by itself: for models and tasks that
+        use its hooks for single batches, and for trainer options that it supports in no other way.
+        """
+        model, trainer = self.pair.model_class, self.options["trainer"]
+        return (
+            issubclass(model, BenchModule)
+            and model.can_train_in_blocks()
+            and type(self.task).can_give_blocks()
+            and trainer["accumulate_grad_batches"] == 1
+            and trainer["gradient_clip_val"] is None
+            and self.layout["strategy"] in {strategy.__name__ for strategy in WHOLE_STRATEGIES}
+        )
 
     @property
     def identity(self) -> str:
@@ -116,7 +140,8 @@ class Trial:
         Args:
             store: Where the record goes.
             command: The command line to note in the record.
-            callbacks: What watches beside the probes (a progress bar, say).
+            callbacks: What watches beside the probes (a progress bar, say). Lightning's hooks for a batch are called
+                once a block where the trial trains in blocks; `OptimizerSteps` has hooks for every optimiser step.
             loggers: Lightning loggers that get every step's measures too.
 
         Returns:
@@ -124,7 +149,8 @@ class Trial:
         """
         evaluation = Evaluation(self.task, self.pair.variant.primary)
         # The curve comes last: it raises where the loss is not finite, when the others have measured that step.
-        probes: list[Probe] = [GradientNorms(), evaluation, Cost(), TrainingCurve()]
+        probes: list[Probe] = [GradientNorms(), GradientFlow(self.task), evaluation, Cost(), TrainingCurve()]
+        keep_freed_memory()
         started = datetime.now(UTC)
         status: Status = "ok"
         failure: dict[str, Any] | None = None
@@ -135,7 +161,11 @@ class Trial:
             model = self.pair.build_model(self.task, self.options["model"], self.seed)
             with warnings.catch_warnings():
                 _silence()
-                trainer.fit(model, datamodule=self.task)
+                self.task.blocks = self.blocks
+                if self.blocks is not None and isinstance(model, BenchModule):
+                    model.train_in_blocks()
+                with _default_cuda_check():
+                    trainer.fit(model, datamodule=self.task)
                 trainer.test(model, datamodule=self.task, verbose=False)
         except BaseException as error:
             status, failure = _failure(error, trainer)
@@ -266,6 +296,10 @@ class Trial:
     def _trainer(self, callbacks: Sequence[Callback], loggers: Sequence[Logger]) -> Trainer:
         options = {key: value for key, value in self.options["trainer"].items() if value is not None}
         protocol = self.task.protocol
+        if self.blocks is None:
+            between_evaluations = protocol.evaluate_every * options.get("accumulate_grad_batches", 1)
+        else:
+            between_evaluations = self.blocks.per_evaluation
         with warnings.catch_warnings():
             _silence()
             try:
@@ -273,7 +307,7 @@ class Trial:
                     **options,
                     max_epochs=-1,
                     max_steps=protocol.max_steps,
-                    val_check_interval=protocol.evaluate_every * options.get("accumulate_grad_batches", 1),
+                    val_check_interval=between_evaluations,
                     check_val_every_n_epoch=None,
                     num_sanity_val_steps=0,
                     use_distributed_sampler=False,
@@ -307,6 +341,23 @@ def _failure(error: BaseException, trainer: Trainer | None) -> tuple[Status, dic
     if isinstance(error, MemoryError | torch.OutOfMemoryError) or any(words in str(error) for words in memory):
         return "oom", details
     return "error", details
+
+
+@contextlib.contextmanager
+def _default_cuda_check() -> Iterator[None]:
+    """Let PyTorch see in its default way whether there is a GPU.
+
+    Lightning sets this variable on import, so that the question does not start CUDA in a process that will fork (a
+    trial refuses the strategies that do). PyTorch's optimisers ask at every step; where there is no GPU, each time the
+    driver's library is searched for on disk in vain, which took 0.04 to 0.3 ms a step.
+    """
+    name = "PYTORCH_NVML_BASED_CUDA_CHECK"
+    before = os.environ.pop(name, None)
+    try:
+        yield
+    finally:
+        if before is not None:
+            os.environ[name] = before
 
 
 def _silence() -> None:

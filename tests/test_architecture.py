@@ -51,11 +51,33 @@ def test_models_know_nothing_of_what_runs_them(path):
         "rnnae_bench.module",
         "rnnae_bench.spec",
         "rnnae_bench.models.initialization",
+        "rnnae_bench.recurrence",
+        "rnnae_bench.recurrence.stack",
     }
 
 
 @pytest.mark.parametrize("path", sources("probes"), ids=lambda path: path.stem)
 def test_probes_know_nothing_of_trials(path):
     suite = {module for module in imported(path) if module.startswith("rnnae_bench.")}
-    allowed = ("rnnae_bench.probes", "rnnae_bench.results.history", "rnnae_bench.card", "rnnae_bench.task")
+    allowed = (
+        "rnnae_bench.card",
+        "rnnae_bench.clipping",
+        "rnnae_bench.errors",
+        "rnnae_bench.heads",
+        "rnnae_bench.module",
+        "rnnae_bench.probes",
+        "rnnae_bench.recurrence",
+        "rnnae_bench.results.history",
+        "rnnae_bench.results.profile",
+        "rnnae_bench.spec",
+        "rnnae_bench.task",
+    )
     assert all(module.startswith(allowed) for module in suite)
+
+
+@pytest.mark.parametrize("path", sources("recurrence"), ids=lambda path: path.stem)
+def test_recurrences_know_nothing_of_the_suite(path):
+    modules = set(imported(path))
+    assert "lightning" not in {module.partition(".")[0] for module in modules}
+    suite = {module for module in modules if module.startswith("rnnae_bench")}
+    assert all(module.startswith(("rnnae_bench.recurrence", "rnnae_bench.errors")) for module in suite)

@@ -3,17 +3,18 @@
 import time
 from typing import Any
 
-from lightning import Callback, LightningModule, Trainer
+from lightning import LightningModule, Trainer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from torch import Tensor
 
 from rnnae_bench.leaderboard.tables import number
-from rnnae_bench.probes import Evaluation
+from rnnae_bench.probes import Evaluation, OptimizerSteps
 
 _REFRESH_SECONDS = 0.2
 
 
-class LiveProgress(Callback):
+class LiveProgress(OptimizerSteps):
     """Shows steps, speed, time left, training loss and the primary metric on the validation set.
 
     Args:
@@ -49,16 +50,15 @@ class LiveProgress(Callback):
             self._task = self._bar.add_task(self._label, total=trainer.max_steps, speed="", state="")
             self._bar.start()
 
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    def on_optimizer_step(
+        self, trainer: Trainer, pl_module: LightningModule, step: int, loss: Tensor, batch: Any
     ) -> None:
         """Move the bar, a few times a second at most: reading the loss waits for the device."""
         now = time.perf_counter()
         if self._bar is not None and now - self._drawn > _REFRESH_SECONDS:
             self._drawn = now
-            loss = outputs["loss"] if isinstance(outputs, dict) else outputs
-            self._loss = f"loss {number(float(loss.detach()))}"
-            self._update(trainer.global_step, now)
+            self._loss = f"loss {number(float(loss))}"
+            self._update(step, now)
 
     def _update(self, step: int, now: float) -> None:
         if self._bar is not None:

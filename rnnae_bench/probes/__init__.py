@@ -1,9 +1,19 @@
 """Probes: Lightning callbacks that measure a trial and never change its training."""
 
-from rnnae_bench.probes.base import Probe
+from rnnae_bench.probes.base import OptimizerSteps, Probe
 from rnnae_bench.probes.cost import Cost
 from rnnae_bench.probes.evaluation import Evaluation
+from rnnae_bench.probes.gradient_flow import GradientFlow
 from rnnae_bench.probes.gradient_norms import GradientNorms
 from rnnae_bench.probes.training_curve import Diverged, TrainingCurve
 
-__all__ = ["Cost", "Diverged", "Evaluation", "GradientNorms", "Probe", "TrainingCurve"]
+__all__ = [
+    "Cost",
+    "Diverged",
+    "Evaluation",
+    "GradientFlow",
+    "GradientNorms",
+    "OptimizerSteps",
+    "Probe",
+    "TrainingCurve",
+]

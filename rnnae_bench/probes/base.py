@@ -4,7 +4,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float
 from lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
@@ -36,8 +35,8 @@ class StepBuffer:
         self._blocks: list[np.ndarray] = []
         self._steps: list[int] = []
 
-    def append(self, step: int, row: Float[Tensor, " width"]) -> None:
-        """Add the row of an optimiser step."""
+    def append(self, step: int, row: Tensor) -> None:
+        """Add what an optimiser step measured: a number or a vector, always of the same size."""
         self._steps.append(step)
         self._waiting.append(row.detach())
         if len(self._waiting) == self.BLOCK:
@@ -45,7 +44,8 @@ class StepBuffer:
 
     def _fetch(self) -> None:
         if self._waiting:
-            self._blocks.append(torch.stack(self._waiting).to("cpu", torch.float64).numpy())
+            block = torch.stack(self._waiting).to("cpu", torch.float64).numpy()
+            self._blocks.append(block.reshape(len(self._waiting), -1))
             self._waiting.clear()
 
     def rows(self) -> tuple[np.ndarray, np.ndarray]:
@@ -55,10 +55,23 @@ class StepBuffer:
         return np.array(self._steps, dtype=np.int64), values
 
 
-class OptimizerSteps(Probe):
-    """A probe that is told once per optimiser step, after it, however many batches went into the step."""
+class OptimizerSteps(Callback):
+    """A callback that is told of every optimiser step, however many steps or batches go into one Lightning batch.
 
+    A model that trains in blocks tells it by itself (`rnnae_bench.module.BenchModule`); for all others it is found out
+    here from Lightning's own hooks, to the same calls. Where several batches make one step, the first of them starts
+    it, and the last goes with its end.
+    """
+
+    _step_begun = 0
     _stepping = False
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        """Pass the beginning of an optimiser step on."""
+        step = trainer.global_step + 1
+        if not _in_blocks(pl_module) and step != self._step_begun:
+            self._step_begun = step
+            self.on_optimizer_step_start(trainer, pl_module, step, batch)
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Any) -> None:
         """Remember that this batch ends in an optimiser step."""
@@ -67,10 +80,20 @@ class OptimizerSteps(Probe):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Pass a finished optimiser step on, with its number from 1."""
-        if self._stepping:
+        """Pass a finished optimiser step on."""
+        if not _in_blocks(pl_module) and self._stepping:
             self._stepping = False
-            self.on_step(trainer, pl_module, trainer.global_step, outputs)
+            loss = (outputs["loss"] if isinstance(outputs, dict) else outputs).detach()
+            self.on_optimizer_step(trainer, pl_module, trainer.global_step, loss, batch)
 
-    def on_step(self, trainer: Trainer, pl_module: LightningModule, step: int, outputs: Any) -> None:
-        """An optimiser step (from 1) is done; `outputs` is what ``training_step`` returned."""
+    def on_optimizer_step_start(self, trainer: Trainer, pl_module: LightningModule, step: int, batch: Any) -> None:
+        """Optimiser step `step` (from 1) begins: the forward pass on `batch` comes next."""
+
+    def on_optimizer_step(
+        self, trainer: Trainer, pl_module: LightningModule, step: int, loss: Tensor, batch: Any
+    ) -> None:
+        """Optimiser step `step` (from 1) is done; the gradients still stand, clipped. `loss` is that of `batch`."""
+
+
+def _in_blocks(module: LightningModule) -> bool:
+    return getattr(module, "in_blocks", False)

@@ -7,11 +7,12 @@ from typing import Any
 
 import torch
 from lightning import LightningModule, Trainer
+from torch import Tensor
 
-from rnnae_bench.probes.base import Probe
+from rnnae_bench.probes.base import OptimizerSteps, Probe
 
 
-class Cost(Probe):
+class Cost(OptimizerSteps, Probe):
     """Training seconds (looks at the validation set left out), steps a second, peak memory, sizes.
 
     ``peak_memory_bytes`` is what PyTorch had allocated on the GPU, or, on the CPU, the largest resident size of the
@@ -40,12 +41,12 @@ class Cost(Probe):
         """Start the clock."""
         self._started = time.perf_counter()
 
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    def on_optimizer_step(
+        self, trainer: Trainer, pl_module: LightningModule, step: int, loss: Tensor, batch: Any
     ) -> None:
         """Keep the time and the step, so that a trial that is cut off has them too."""
         assert self._started is not None
-        self._steps = trainer.global_step
+        self._steps = step
         self._seconds = time.perf_counter() - self._started - self._paused
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:

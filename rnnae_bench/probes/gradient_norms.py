@@ -5,41 +5,60 @@ from typing import Any
 import numpy as np
 import torch
 from lightning import LightningModule, Trainer
-from torch import Tensor, nn
+from torch import Tensor
 
-from rnnae_bench.probes.base import OptimizerSteps, StepBuffer
+from rnnae_bench.clipping import gradients, norms, trained_weights
+from rnnae_bench.probes.base import OptimizerSteps, Probe, StepBuffer
 from rnnae_bench.results.history import Series
 
 CLIPPED_BELOW = 1 - 1e-4
 """A norm that fell by more than this factor was clipped; less is rounding."""
 
 
-class GradientNorms(OptimizerSteps):
+class GradientNorms(OptimizerSteps, Probe):
     """2-norms of the gradient of the training loss with respect to the weights.
 
     Columns: ``gradient_norm`` (all weights, as backpropagation left it), ``gradient_norm_clipped`` (as the
     optimiser got it), and ``gradient_norm/LAYER`` (before clipping). A layer is a module that holds weights; the
     layers and directions of one ``torch.nn`` recurrence count each by itself.
+
+    Clipping has to measure too: where the model keeps what it measured there (`BenchModule.gradient_norms`), that is
+    recorded; for all others the norms are taken before and after.
     """
 
     def __init__(self) -> None:
         self._buffer = StepBuffer()
+        self._weights: list[Tensor] = []
         self._layers: list[str] = []
+        self._model_measures = False
         self._before: Tensor | None = None
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Note which layer each weight belongs to."""
-        self._layers = [layer_of(name) for name, weight in pl_module.named_parameters() if weight.requires_grad]
+        """Note the weights, which layer each belongs to, and who measures."""
+        names: dict[Tensor, str] = {weight: name for name, weight in pl_module.named_parameters()}
+        self._model_measures = getattr(pl_module, "measures_gradient_norms", False)
+        if self._model_measures:
+            self._weights = trained_weights(trainer.optimizers[0])
+        else:
+            self._weights = [weight for weight in pl_module.parameters() if weight.requires_grad]
+        self._layers = [layer_of(names[weight]) for weight in self._weights]
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Any) -> None:
-        """Measure each weight's gradient; Lightning clips after this hook."""
+        """Measure each weight's gradient where the model does not; clipping comes after this hook."""
         super().on_before_optimizer_step(trainer, pl_module, optimizer)
-        self._before = _norms(pl_module)
+        if not self._model_measures:
+            self._before = norms(gradients(self._weights))
 
-    def on_step(self, trainer: Trainer, pl_module: LightningModule, step: int, outputs: Any) -> None:
-        """Measure again what clipping left; the gradients stand until the next backward pass."""
-        assert self._before is not None
-        self._buffer.append(step, torch.cat((self._before, torch.linalg.vector_norm(_norms(pl_module))[None])))
+    def on_optimizer_step(
+        self, trainer: Trainer, pl_module: LightningModule, step: int, loss: Tensor, batch: Any
+    ) -> None:
+        """Keep the norms; those after clipping are of the gradients that still stand."""
+        if self._model_measures:
+            before, after = pl_module.gradient_norms  # type: ignore[misc]
+        else:
+            assert self._before is not None
+            before, after = self._before, torch.linalg.vector_norm(norms(gradients(self._weights)))
+        self._buffer.append(step, torch.cat((before, after[None])))
 
     def series(self) -> dict[str, Series]:
         """The norms, by column."""
@@ -83,11 +102,3 @@ def layer_of(weight: str) -> str:
     if found and name.startswith(("weight_", "bias_")):
         return f"{module}.l{layer}" if module else f"l{layer}"
     return module or name
-
-
-@torch.no_grad()
-def _norms(module: nn.Module) -> Tensor:
-    weights = [weight for weight in module.parameters() if weight.requires_grad]
-    gradients = [weight.grad if weight.grad is not None else torch.zeros_like(weight) for weight in weights]
-    # One fused call for all tensors; torch.nn.utils.clip_grad_norm_ rests on the same one.
-    return torch.stack(torch._foreach_norm(gradients)).float()

@@ -7,7 +7,7 @@ import torch
 from lightning import LightningModule, Trainer
 from torch import Tensor
 
-from rnnae_bench.probes.base import OptimizerSteps, StepBuffer
+from rnnae_bench.probes.base import OptimizerSteps, Probe, StepBuffer
 from rnnae_bench.results.history import Series
 
 
@@ -23,7 +23,7 @@ class Diverged(Exception):
         self.step = step
 
 
-class TrainingCurve(OptimizerSteps):
+class TrainingCurve(OptimizerSteps, Probe):
     """The training loss (of the batch just learned from) and the learning rate.
 
     Looks every `check_every` steps, on all devices together, whether the loss is still finite, and raises
@@ -45,14 +45,15 @@ class TrainingCurve(OptimizerSteps):
         super().on_before_optimizer_step(trainer, pl_module, optimizer)
         self._rate = optimizer.param_groups[0]["lr"]
 
-    def on_step(self, trainer: Trainer, pl_module: LightningModule, step: int, outputs: Any) -> None:
+    def on_optimizer_step(
+        self, trainer: Trainer, pl_module: LightningModule, step: int, loss: Tensor, batch: Any
+    ) -> None:
         """Keep the loss; every so often make sure that it is finite."""
-        loss = (outputs["loss"] if isinstance(outputs, dict) else outputs).detach().float().reshape(1)
         self._losses.append(step, loss)
         self._rates.append(float(self._rate))
         self._unchecked.append(loss)
         if step % self.check_every == 0 or step == trainer.max_steps:
-            finite = torch.cat(self._unchecked).isfinite().tolist()
+            finite = torch.stack(self._unchecked).isfinite().tolist()
             self._unchecked.clear()
             if trainer.strategy.reduce_boolean_decision(not all(finite), all=False):
                 raise Diverged(step - len(finite) + 1 + (finite.index(False) if False in finite else 0))

@@ -12,6 +12,7 @@ COMMANDS = {
     "run": "train a model on a task and keep a record of it",
     "list": "the models and tasks that are installed",
     "show": "a task's card, or a model's hyper-parameters",
+    "probe": "Jacobians and Lyapunov exponents of a model on a task",
     "results": "a table over the records in a folder",
 }
 

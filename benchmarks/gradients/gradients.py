@@ -28,7 +28,7 @@ from torch import Tensor, nn
 
 from rnnae_bench.allocator import keep_freed_memory
 from rnnae_bench.configuration import Pair
-from rnnae_bench.probes import Cost, Evaluation, GradientFlow, GradientNorms, TrainingCurve
+from rnnae_bench.probes import Cost, Evaluation, GradientFlow, GradientNorms, OptimizerSteps, TrainingCurve
 from rnnae_bench.recurrence import stack
 from rnnae_bench.task import Blocks, Task
 
@@ -121,24 +121,27 @@ def build(kind: str, shape: tuple[int, int, int], max_steps: int, plain: bool) -
     return model, task
 
 
-class Clock(Callback):
-    """Seconds of the optimiser steps of a training, the first block left out."""
+class Clock(OptimizerSteps):
+    """Milliseconds of every optimiser step, from the end of the one before; it must be the last callback."""
 
     def __init__(self) -> None:
-        self._started: float | None = None
-        self._first = 0
-        self.milliseconds = 0.0
+        self.milliseconds: dict[int, float] = {}
+        self._last: float | None = None
 
-    def on_train_batch_end(self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+    def on_optimizer_step(self, trainer: Trainer, pl_module: Any, step: int, loss: Tensor, batch: Any) -> None:
         now = time.perf_counter()
-        if self._started is None:
-            self._started, self._first = now, trainer.global_step
-        else:
-            self.milliseconds = (now - self._started) / (trainer.global_step - self._first) * 1e3
+        if self._last is not None:
+            self.milliseconds[step] = (now - self._last) * 1e3
+        self._last = now
 
 
-def train(model: Any, task: Task, probes: Sequence[Callback]) -> float:
-    """Train as a trial does, in four blocks; milliseconds an optimiser step."""
+def train(model: Any, task: Task, probes: Sequence[Callback], profiled: set[int]) -> tuple[float, float | None]:
+    """Train as a trial does, in four blocks.
+
+    Returns:
+        Milliseconds of an optimiser step (the median over those not profiled, after the first block), and what
+        a profile adds to one (the difference of the medians).
+    """
     steps, clock = task.protocol.max_steps, Clock()
     task.blocks = Blocks(steps, steps, longest=steps // 4)
     model.train_in_blocks()
@@ -155,32 +158,37 @@ def train(model: Any, task: Task, probes: Sequence[Callback]) -> float:
         enable_model_summary=False,
     )
     trainer.fit(model, datamodule=task)
-    return clock.milliseconds
+    times = {step: one for step, one in clock.milliseconds.items() if step > steps // 4}
+    others = [one for step, one in times.items() if step not in profiled]
+    with_profile = [one for step, one in times.items() if step in profiled]
+    added = statistics.median(with_profile) - statistics.median(others) if with_profile else None
+    return statistics.median(others), added
 
 
-def default_probes(kind: str, task: Task, profiled: bool) -> list[Callback]:
-    """The probes of a trial; with `profiled`, one profile in the second half of the training, otherwise none."""
+def default_probes(kind: str, task: Task, profiled: set[int]) -> list[Callback]:
+    """The probes of a trial, with profiles at the given steps."""
     flow = GradientFlow(task)
-    flow.steps = {task.protocol.max_steps - 1} if profiled else set()
+    flow.steps = profiled
     primary = Pair("copy:smoke", kind).variant.primary
     return [GradientNorms(), flow, Evaluation(task, primary), Cost(), TrainingCurve()]
 
 
 def trial(kind: str, shape: tuple[int, int, int], steps: int, count: int) -> dict[str, float]:
     """A training with all default probes beside one with none on torch.nn; a profile's cost spread over 100 steps."""
-    times: dict[str, list[float]] = {"plain": [], "probed": [], "profiled": []}
+    profiled = set(range(steps // 4 + 2, steps, max(4, steps // 16)))
+    times: dict[str, list[float]] = {"plain": [], "probed": []}
+    profiles = []
     for burst in range(count + 1):
         for name, found in times.items():
             model, task = build(kind, shape, steps, plain=name == "plain")
-            probes = [] if name == "plain" else default_probes(kind, task, profiled=name == "profiled")
-            milliseconds = train(model, task, probes)
+            probes = [] if name == "plain" else default_probes(kind, task, profiled)
+            milliseconds, added = train(model, task, probes, profiled)
             if burst:
                 found.append(milliseconds)
-    measured = steps - steps // 4
-    profile = [(b - a) * measured for a, b in zip(times["probed"], times["profiled"], strict=True)]
-    plain = statistics.median(times["plain"])
-    without = ratio(times, "probed", "plain")
-    one = statistics.median(profile) / plain
+                if name == "probed" and added is not None:
+                    profiles.append(added)
+    plain, without = statistics.median(times["plain"]), ratio(times, "probed", "plain")
+    one = statistics.median(profiles) / plain
     return {"torch.nn ms": plain, "without profile": without, "a profile": one, "trial": without + one / PROFILE_EVERY}
 
 
@@ -201,6 +209,7 @@ def main() -> None:
     parser.add_argument("--bursts", type=int, default=7, help="bursts of each measurement")
     parser.add_argument("--seconds", type=float, default=1.5, help="seconds of a burst, about")
     parser.add_argument("--only", choices=("kernel", "trial"), help="only this table")
+    parser.add_argument("--time", type=int, choices=[time for _, time, _ in SHAPES], help="only the shape of that T")
     parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
@@ -212,7 +221,7 @@ def main() -> None:
         if options.only not in (None, name):
             continue
         found[name] = []
-        for shape in SHAPES:
+        for shape in [one for one in SHAPES if options.time in (None, one[1])]:
             for kind in KINDS:
                 row: dict[str, Any] = {"shape": "B{} T{} H{}".format(*shape), "recurrence": kind}
                 if name == "kernel":

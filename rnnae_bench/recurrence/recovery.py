@@ -27,8 +27,8 @@ class Tape(Protocol):
         """The total gradients by state: ``h``, and ``c`` of an LSTM."""
 
 
-_SEGMENT = 4
-"""Steps that share one scale: a gradient would have to change by 1e9 a step to leave the range of single precision."""
+_SEGMENT = 8
+"""Steps that share one scale, where the gradient stays in the range of single precision."""
 
 _SAFE = 40.0
 """Logarithm of the largest ratio between the gradients within a segment."""

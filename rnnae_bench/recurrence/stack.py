@@ -2,7 +2,7 @@
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Literal
 
@@ -128,7 +128,7 @@ class Stack(nn.Module, ABC):
 
     @property
     def _first(self) -> Tensor:
-        return next(self.parameters())
+        return self.weight_ih_l0  # type: ignore[return-value]
 
     def weights_of(self, name: str) -> Weights:
         """The weights of one layer and direction, named as in ``l0_reverse``."""
@@ -167,7 +167,7 @@ class Stack(nn.Module, ABC):
             UserError: Where shapes disagree, or the backend can't do what is asked.
         """
         self._check(inputs, lengths)
-        x, weights_dtype = self._cast(inputs.transpose(-3, -2))
+        x = self._cast(inputs.transpose(-3, -2))
         padding = None
         if lengths is not None:
             lengths = lengths.to(x.device)
@@ -182,7 +182,9 @@ class Stack(nn.Module, ABC):
             for suffix in ("", "_reverse") if self.bidirectional else ("",):
                 name = f"l{layer}{suffix}"
                 start = tuple(one.select(-3, len(finals)) for one in initial)
-                weights = Weights(*(weight.to(weights_dtype) for weight in self.weights_of(name)))
+                weights = self.weights_of(name)
+                if weights.w_hh.dtype != x.dtype:
+                    weights = Weights(*(weight.to(x.dtype) for weight in weights))
                 if self.recurrent_dropout:
                     kept = dropout(weights.w_hh, self.recurrent_dropout, self.training)
                     weights = weights._replace(w_hh=kept)
@@ -201,7 +203,9 @@ class Stack(nn.Module, ABC):
             if recording is not None:
                 recording.layers.append(passages)
                 recording.masks.append(mask)
-        final_states = tuple(torch.stack(each, dim=-3) for each in zip(*finals, strict=True))
+        final_states = tuple(
+            torch.stack(each, dim=-3) if len(each) > 1 else each[0].unsqueeze(-3) for each in zip(*finals, strict=True)
+        )
         returned = x.transpose(-3, -2)
         if recording is not None:
             recording.leave((returned, *final_states))
@@ -220,12 +224,12 @@ class Stack(nn.Module, ABC):
                 f"inputs of shape {arrived} need lengths of shape {arrived[:-2]}, got {tuple(lengths.shape)}"
             )
 
-    def _cast(self, x: Tensor) -> tuple[Tensor, torch.dtype]:
-        """The inputs, and the type to compute in: that of the weights, or of autocast, which leaves float64 alone."""
+    def _cast(self, x: Tensor) -> Tensor:
+        """The inputs in the type to compute in: that of the weights, or of autocast, which leaves float64 alone."""
         device, dtype = x.device.type, self._first.dtype
         if torch.is_autocast_enabled(device) and dtype != torch.float64:
             dtype = torch.get_autocast_dtype(device)
-        return x.to(dtype), dtype
+        return x.to(dtype)
 
     def _initial(self, x: Tensor, state: States | None) -> States:
         places = self.num_layers * (2 if self.bidirectional else 1)
@@ -252,11 +256,14 @@ class Stack(nn.Module, ABC):
     ) -> tuple[Tensor, States]:
         """All states h of one layer and direction, and its final states; a kernel's deltas go into the list."""
         fused = self._takes_fused(lengths)
-        size = self.window or x.shape[-3]
-        paddings = [None] * math.ceil(x.shape[-3] / size) if padding is None else padding.split(size, dim=-3)
+        parts: Sequence[Tensor] = (x,)
+        paddings: Sequence[Tensor | None] = (padding,)
+        if self.window:
+            parts = x.split(self.window, dim=-3)
+            paddings = [None] * len(parts) if padding is None else padding.split(self.window, dim=-3)
         final = initial
         pieces: list[States] = []
-        for part, absent in zip(x.split(size, dim=-3), paddings, strict=True):
+        for part, absent in zip(parts, paddings, strict=True):
             if fused:
                 states, final = self.fused(part, weights, initial)
                 pieces.append((states,))
@@ -267,7 +274,8 @@ class Stack(nn.Module, ABC):
                     deltas.append(left)
                 pieces.append(every)
                 final = tuple(one[..., -1, :, :] for one in every)
-            initial = tuple(one.detach() for one in final)
+            if self.window:
+                initial = tuple(one.detach() for one in final)
         whole = pieces[0] if len(pieces) == 1 else tuple(torch.cat(each, dim=-3) for each in zip(*pieces, strict=True))
         if lengths is not None:
             last = (lengths - 1).unsqueeze(-2).unsqueeze(-1)

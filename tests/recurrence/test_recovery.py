@@ -435,7 +435,7 @@ def test_what_is_not_finite_stays(bad):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
 @pytest.mark.parametrize("a", [1e-30, 1e-12, 1e10, 1e25])
 def test_extreme_factors_get_a_scale_for_every_step(a, dtype):
-    """Four steps on one scale would leave the range of single precision."""
+    """Steps that share a scale would leave the range of single precision."""
     one = torch.ones(1, 1, dtype=dtype)
     tape = VanillaTape(torch.ones(40, 2, 1, dtype=dtype), one, a * one)
     direct = torch.zeros(40, 2, 1, dtype=dtype)

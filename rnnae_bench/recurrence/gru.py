@@ -205,8 +205,8 @@ class GRUTape:
 
     def carry(self, t: int, delta: Float[Tensor, "*vectors batch state"]) -> Float[Tensor, "*vectors batch state"]:
         """J_t^T delta_t, what reaches h_(t-1) through step t; linear in delta, so any leading axes may be added."""
-        gates = torch.cat((delta, delta, delta), dim=-1) * self.factors[..., t, :, :]
-        return torch.matmul(gates, self.w_hh).addcmul_(delta, self.z[..., t, :, :])
+        gates = torch.cat((delta, delta, delta), dim=-1) * self.factors.select(-3, t)
+        return torch.matmul(gates, self.w_hh).addcmul_(delta, self.z.select(-3, t))
 
     def inputs(self, delta: Float[Tensor, "*model time batch state"]) -> Float[Tensor, "*model time batch features"]:
         """dL/dx_t from delta_t."""

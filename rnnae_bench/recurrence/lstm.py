@@ -219,9 +219,9 @@ class LSTMTape:
     def carry(self, t: int, delta: Float[Tensor, "*vectors batch state"]) -> Float[Tensor, "*vectors batch state"]:
         """J_t^T delta_t, what reaches (h, c)_(t-1) through step t; linear, so any leading axes may be added."""
         h, c = delta.chunk(2, dim=-1)
-        gamma = torch.addcmul(c, h, self.through[..., t, :, :])
-        gates = torch.cat((gamma, gamma, gamma, h), dim=-1) * self.factors[..., t, :, :]
-        return torch.cat((torch.matmul(gates, self.w_hh), gamma * self.f[..., t, :, :]), dim=-1)
+        gamma = torch.addcmul(c, h, self.through.select(-3, t))
+        gates = torch.cat((gamma, gamma, gamma, h), dim=-1) * self.factors.select(-3, t)
+        return torch.cat((torch.matmul(gates, self.w_hh), gamma * self.f.select(-3, t)), dim=-1)
 
     def inputs(self, delta: Float[Tensor, "*model time batch state"]) -> Float[Tensor, "*model time batch features"]:
         """dL/dx_t from delta_t."""

@@ -81,7 +81,7 @@ def _segment(tape: Tape, direct: Scaled, carried: Scaled, into: Scaled, steps: r
     reaching = carried.mantissa * (carried.log_scale - common).exp().unsqueeze(-1)
     total = reaching
     for t in reversed(steps):
-        total = torch.add(own[..., t - steps.start, :, :], reaching, out=into.mantissa[..., t, :, :])
+        total = torch.add(own.select(-3, t - steps.start), reaching, out=into.mantissa.select(-3, t))
         reaching = torch.zeros_like(total) if window and t % window == 0 else tape.carry(t, total)
     if len(steps) > 1 and not _stayed(total, common):
         return None

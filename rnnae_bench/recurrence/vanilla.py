@@ -165,7 +165,7 @@ class VanillaTape:
 
     def carry(self, t: int, delta: Float[Tensor, "*vectors batch state"]) -> Float[Tensor, "*vectors batch state"]:
         """J_t^T delta_t, what reaches h_(t-1) through step t; linear in delta, so any leading axes may be added."""
-        return torch.matmul(delta * self.slope[..., t, :, :], self.w_hh)
+        return torch.matmul(delta * self.slope.select(-3, t), self.w_hh)
 
     def inputs(self, delta: Float[Tensor, "*model time batch state"]) -> Float[Tensor, "*model time batch features"]:
         """dL/dx_t from delta_t."""

@@ -34,7 +34,7 @@ def test_the_signature_is_the_one_python_sees():
     whole = [name for name in read if "." not in name]
     assert whole == [name for name in imported if name not in ("spec", "through_time", "optimization")]
     assert [read[name].default for name in whole] == [repr(imported[name].default) for name in whole]
-    assert read["activation"].type == "Literal['tanh', 'relu']"
+    assert read["activation"].type == "Literal['tanh', 'relu', 'identity']"
     assert read["initialization"].type == "Literal['pytorch', 'orthogonal', 'identity']"
     assert read["hidden_size"].description == "Numbers in the state of one layer and direction."
 

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from rnnae_bench.cli.pair import load_pair
 from rnnae_bench.cli.table import print_table
 from rnnae_bench.errors import UserError, require_not_negative, require_positive
 from rnnae_bench.leaderboard.tables import number
-from rnnae_bench.registry import models, parse_task, tasks
+from rnnae_bench.registry import parse_task
 from rnnae_bench.results.record import finite
 
 if TYPE_CHECKING:
@@ -69,14 +70,7 @@ def main(arguments: list[str]) -> int:
             f"probe takes a model and a task before all options, got {' '.join(names) or 'neither'}; write {_USAGE}"
         )
     model, task = names
-    models().get(model)
-    tasks().get(parse_task(task)[0])
-    from rnnae_bench.environment import require_matching_torchvision
-
-    require_matching_torchvision()
-    from rnnae_bench.configuration import Pair
-
-    pair = Pair(task, model)
+    pair = load_pair(task, model)
     pair.parser.prog, pair.parser.usage = "rnnae-bench probe", _USAGE
     pair.parser.description = f"Show the dynamics of {model} on {pair.label}: {pair.variant.summary}"
     add_options(pair.parser)

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
+from rnnae_bench.cli.pair import load_pair
 from rnnae_bench.errors import UserError, require_choice, require_positive
 from rnnae_bench.leaderboard import heatmaps, plots, tables
-from rnnae_bench.registry import models, parse_task, tasks
+from rnnae_bench.registry import models, tasks
 from rnnae_bench.results.store import Store
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ def main(arguments: list[str]) -> int:
         return 0
     _require("task", named.task, tasks().names())
     _require("model", named.model, models().names())
-    pair = _pair(named.task, named.model)
+    pair = load_pair(named.task, named.model)
     rest = [f"--config={named.config}"] if named.config else []
     options = _parse(pair, [*rest, *others, *(["--help"] if wants_help else [])])
     return _run(pair, options, ["rnnae-bench", "run", *arguments])
@@ -73,17 +74,6 @@ def _name(content: dict[str, Any], part: str) -> str | None:
 def _require(part: str, name: str | None, known: list[str]) -> None:
     if not name:
         raise UserError(f"run needs --{part} NAME; installed: {', '.join(known)}")
-
-
-def _pair(task: str, model: str) -> "Pair":
-    tasks().get(parse_task(task)[0])
-    models().get(model)
-    from rnnae_bench.environment import require_matching_torchvision
-
-    require_matching_torchvision()
-    from rnnae_bench.configuration import Pair
-
-    return Pair(task, model)
 
 
 def _parse(pair: "Pair", arguments: list[str]) -> "Namespace":

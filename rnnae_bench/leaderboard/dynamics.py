@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from rnnae_bench.leaderboard.curves import terminal_curve
 from rnnae_bench.leaderboard.heatmaps import as_png, new_figure
 
 
@@ -65,16 +66,7 @@ def terminal_picture(layer: Mapping[str, Any], width: int = 52, height: int = 10
     lags = np.flatnonzero(np.isfinite(mean))
     if len(lags) < 2:
         return ""
-    import plotille
-
-    figure = plotille.Figure()
-    figure.width, figure.height = width, height
-    figure.with_colors = False
-    figure.x_label, figure.y_label = "lag", "log10"
-    low, high = float(np.floor(mean[lags].min())), float(np.ceil(mean[lags].max()))
-    figure.set_y_limits(min_=low, max_=high if high > low else low + 1)
-    figure.set_x_limits(min_=0, max_=float(lags[-1]))
-    figure.register_label_formatter(float, lambda value, chars, delta, left: f"{value:>{chars}.0f}")
-    figure.y_ticks_fkt = lambda low, _: f"{low:.1f}"
-    figure.plot(lags.tolist(), mean[lags].tolist())
-    return f"gradient norm by lag: {layer['layer']} h, loss of the last scored step alone\n{figure.show()}"
+    curve = terminal_curve(
+        lags, mean[lags], float(lags[-1]), ("lag", "log10"), lambda exponent: f"{exponent:.1f}", width, height
+    )
+    return f"gradient norm by lag: {layer['layer']} h, loss of the last scored step alone\n{curve}"

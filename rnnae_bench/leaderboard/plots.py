@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from rnnae_bench.leaderboard.curves import terminal_curve
 from rnnae_bench.leaderboard.heatmaps import as_png, draw, height_of, new_figure, panels
 from rnnae_bench.results.history import Series
 
@@ -86,17 +87,10 @@ def terminal_picture(series: Mapping[str, Series], width: int = 52, height: int 
     kept = median > 0
     if not kept.any():
         return ""
-    import plotille
+    return terminal_curve(
+        middle[kept], np.log10(median[kept]), float(norms.steps[-1]), ("step", "norm"), _norm_tick, width, height
+    )
 
-    figure = plotille.Figure()
-    figure.width, figure.height = width, height
-    figure.with_colors = False
-    figure.x_label, figure.y_label = "step", "norm"
-    exponents = np.log10(median[kept])
-    low, high = float(np.floor(exponents.min())), float(np.ceil(exponents.max()))
-    figure.set_y_limits(min_=low, max_=high if high > low else low + 1)
-    figure.set_x_limits(min_=0, max_=float(norms.steps[-1]))
-    figure.register_label_formatter(float, lambda value, chars, delta, left: f"{value:>{chars}.0f}")
-    figure.y_ticks_fkt = lambda low, _: f"{10**low:.1e}"
-    figure.plot(middle[kept].tolist(), exponents.tolist())
-    return str(figure.show())
+
+def _norm_tick(exponent: float) -> str:
+    return f"{10**exponent:.1e}"

@@ -127,7 +127,7 @@ def examine(
         exponents = min(count, linearization.initial.shape[-1])
         found.append(
             LayerDynamics(
-                f"{name}.{passage.name}" if name else passage.name,
+                passage.layer(name),
                 {gate: float(spectral_radius(matrix)) for gate, matrix in matrices.items()},
                 {gate: float(spectral_norm(matrix)) for gate, matrix in matrices.items()},
                 linearization.largest_singular_values(advance).numpy(),
@@ -160,7 +160,7 @@ def _run(model: nn.Module, task: Task, batch: Batch) -> dict[str, Recording]:
 
 def _gradients(recording: Recording, spec: TaskSpec) -> dict[str, dict[str, np.ndarray]]:
     """Profiles by passage and state."""
-    recovered = recording.recover([recording.gradients.get(place) for place in range(len(recording.roots))])
+    recovered = recording.recover()
     found: dict[str, dict[str, np.ndarray]] = {}
     for layer in recording.layers:
         for passage in layer:

@@ -70,13 +70,13 @@ class Watch:
             places = [origins(recording.steps, passage.backward) for passage in passages]
             norms = [_left_norms(passage, place) for passage, place in zip(passages, places, strict=True)]
             if any(one is None for one in norms):
-                recovered = recording.recover([recording.gradients.get(place) for place in range(len(recording.roots))])
+                recovered = recording.recover()
                 norms = [
                     {state: one.log_norm for state, one in recovered[passage.name].items()} for passage in passages
                 ]
             for passage, place, by_state in zip(passages, places, norms, strict=True):
                 assert by_state is not None
-                layer = f"{name}.{passage.name}" if name else passage.name
+                layer = passage.layer(name)
                 found += [Flow("gradient_flow", layer, state, one, place) for state, one in by_state.items()]
         if self._inputs and self._inputs.gradients:
             gradient = self._inputs.gradients[max(self._inputs.gradients)]

@@ -162,9 +162,7 @@ def _differentiable(ctx: Any, direct: Tensor, inputs: tuple[Tensor, ...]) -> tup
     """The same gradients as a graph that can be differentiated again, through the reference."""
     x, w_ih, w_hh, b_ih, b_hh, initial = inputs
     states = torch.stack(reference.gru(x, Weights(w_ih, w_hh, b_ih, b_hh), initial), dim=-3)
-    if ctx.padding is not None:
-        states = states.masked_fill(ctx.padding, 0.0)
-    return differentiable_gradients((states,), ctx.needs_input_grad, inputs, (direct,))
+    return differentiable_gradients((states,), ctx.needs_input_grad, inputs, (direct,), ctx.padding)
 
 
 @dataclass(frozen=True)

@@ -166,9 +166,7 @@ def _differentiable(
     x, w_ih, w_hh, b_ih, b_hh, h, c = inputs
     both = reference.lstm(x, Weights(w_ih, w_hh, b_ih, b_hh), (h, c))
     states, cells = (torch.stack(each, dim=-3) for each in both)
-    if ctx.padding is not None:
-        states, cells = states.masked_fill(ctx.padding, 0.0), cells.masked_fill(ctx.padding, 0.0)
-    return differentiable_gradients((states, cells), ctx.needs_input_grad, inputs, (direct, direct_c))
+    return differentiable_gradients((states, cells), ctx.needs_input_grad, inputs, (direct, direct_c), ctx.padding)
 
 
 @dataclass(frozen=True)

@@ -52,6 +52,10 @@ class Passage:
         """Whether it reads from the end."""
         return self.name.endswith("_reverse")
 
+    def layer(self, module: str) -> str:
+        """The layer's full name within a model, as ``recurrence.l0``, where `module` is that of the recurrence."""
+        return f"{module}.{self.name}" if module else self.name
+
     def totals(self) -> dict[str, Float[Tensor, "*model time batch hidden"]] | None:
         """dL/dh_t (and dL/dc_t) as the kernel's own backward pass left them; None where it didn't."""
         if not self.deltas or any(one.h is None for one in self.deltas):
@@ -96,15 +100,17 @@ class Recording:
             if root.requires_grad:
                 root.register_hook(partial(self.gradients.__setitem__, place))
 
-    def recover(self, gradients: Sequence[Tensor | None]) -> dict[str, dict[str, Scaled]]:
+    def recover(self, gradients: Sequence[Tensor | None] | None = None) -> dict[str, dict[str, Scaled]]:
         """dL/dh_t (and dL/dc_t) of every layer and direction, whatever their size.
 
         Args:
-            gradients: dL/d of each of `roots`; None for zero.
+            gradients: dL/d of each of `roots`, None for zero; by default those that a backward pass left.
 
         Returns:
             By passage and state; axes ``[*model time batch hidden]``, time in the passage's own order.
         """
+        if gradients is None:
+            gradients = [self.gradients.get(place) for place in range(len(self.roots))]
         with torch.no_grad():
             return self._recover(gradients)
 

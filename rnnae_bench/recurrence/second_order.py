@@ -1,6 +1,7 @@
 """Gradients that can be differentiated again: what a kernel's backward pass gives under ``create_graph=True``."""
 
 import torch
+from jaxtyping import Bool
 from torch import Tensor
 
 
@@ -9,11 +10,15 @@ def differentiable_gradients(
     needs: tuple[bool, ...],
     inputs: tuple[Tensor, ...],
     directs: tuple[Tensor | None, ...],
+    padding: Bool[Tensor, "*model time batch 1"] | None,
 ) -> tuple[Tensor | None, ...]:
     """Gradients of the outputs with respect to those inputs that need one, as a graph; None for the others.
 
-    The outputs come from the reference, computed again from the inputs that the kernel was given; slow, and right.
+    The outputs come from the reference, computed again from the inputs that the kernel was given; slow, and right. In
+    the padding they count as zero, as the kernel's are.
     """
+    if padding is not None:
+        outputs = tuple(output.masked_fill(padding, 0.0) for output in outputs)
     wanted = [one for one, needed in zip(inputs, needs, strict=False) if needed]
     known = [(output, direct) for output, direct in zip(outputs, directs, strict=True) if direct is not None]
     found = iter(

@@ -22,12 +22,7 @@ TOLERANCE = 1e-12
 FEATURES, HIDDEN = 3, 7
 
 
-@pytest.fixture(autouse=True)
-def _double():
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(torch.float64)
-    yield
-    torch.set_default_dtype(before)
+pytestmark = pytest.mark.usefixtures("double")
 
 
 class Case(NamedTuple):
@@ -118,9 +113,7 @@ def test_agrees_with_the_reference(kind, steps, batch, models):
     check_against_reference(kind, make(kind, steps, batch, models))
 
 
-@pytest.mark.parametrize(
-    ("kind", "batch", "models"), [*product(GATES, (5,), (None,)), ("tanh", 1, 3), ("gru", 1, 3), ("lstm", 1, 3)]
-)
+@pytest.mark.parametrize(("kind", "batch", "models"), [*product(GATES, (1, 5), (None, 3))])
 def test_agrees_with_the_reference_over_784_steps(kind, batch, models):
     # Contractive weights: what tanh doesn't bound must not grow without end.
     case = make(kind, 784, batch, models, scale=0.15)

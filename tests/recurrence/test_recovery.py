@@ -28,12 +28,7 @@ FEATURES, HIDDEN, BATCH, STEPS = 3, 4, 3, 7
 LENGTHS = ((7, 1, 4), (2, 7, 5))
 
 
-@pytest.fixture(autouse=True)
-def _double():
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(torch.float64)
-    yield
-    torch.set_default_dtype(before)
+pytestmark = pytest.mark.usefixtures("double")
 
 
 def build(kind, **options) -> Stack:

@@ -21,12 +21,7 @@ FEATURES, HIDDEN, BATCH, STEPS = 3, 5, 4, 9
 LENGTHS = (9, 1, 4, 7)
 
 
-@pytest.fixture(autouse=True)
-def _double():
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(torch.float64)
-    yield
-    torch.set_default_dtype(before)
+pytestmark = pytest.mark.usefixtures("double")
 
 
 def build(kind, **options) -> Stack:

@@ -1,0 +1,24 @@
+"""From the names of a task and a model to their classes: where a command starts to import torch."""
+
+from typing import TYPE_CHECKING
+
+from rnnae_bench.registry import models, parse_task, tasks
+
+if TYPE_CHECKING:
+    from rnnae_bench.configuration import Pair
+
+
+def load_pair(task: str, model: str) -> "Pair":
+    """The pair of that name; names are looked up before anything heavy is imported.
+
+    Raises:
+        UserError: unknown names, a torchvision that does not fit torch, or what `Pair` refuses.
+    """
+    tasks().get(parse_task(task)[0])
+    models().get(model)
+    from rnnae_bench.environment import require_matching_torchvision
+
+    require_matching_torchvision()
+    from rnnae_bench.configuration import Pair
+
+    return Pair(task, model)

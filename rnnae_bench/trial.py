@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from lightning import Callback, Trainer
@@ -22,6 +22,7 @@ from rnnae_bench import environment
 from rnnae_bench.allocator import keep_freed_memory
 from rnnae_bench.configuration import Pair, changed
 from rnnae_bench.errors import UserError, require_not_negative
+from rnnae_bench.flush import Flush
 from rnnae_bench.module import WHOLE_STRATEGIES, BenchModule
 from rnnae_bench.probes import Cost, Diverged, Evaluation, GradientFlow, GradientNorms, Probe, TrainingCurve
 from rnnae_bench.results.history import Series
@@ -111,13 +112,17 @@ class Trial:
     @property
     def identity(self) -> str:
         """Content hash of what determines the result; 16 hexadecimal digits."""
+        return self.identity_under(self.seed, self.data_seed)
+
+    def identity_under(self, seed: int, data_seed: int) -> str:
+        """The `identity` of the same trial under other seeds."""
         content = {
             "schema": SCHEMA_VERSION,
             "task": self.pair.label,
             "model": self.pair.model_handle.name,
             "configuration": self._determining(),
             "layout": self.layout,
-            "seed": [self.seed, self.data_seed],
+            "seed": [seed, data_seed],
             "plugins": self.plugins,
         }
         return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()[:16]
@@ -134,6 +139,7 @@ class Trial:
         command: Sequence[str],
         callbacks: Sequence[Callback] = (),
         loggers: Sequence[Logger] = (),
+        flush_every: float | None = None,
     ) -> Outcome | None:
         """Train, test, and write the record, however it ends.
 
@@ -143,6 +149,8 @@ class Trial:
             callbacks: What watches beside the probes (a progress bar, say). Lightning's hooks for a batch are called
                 once a block where the trial trains in blocks; `OptimizerSteps` has hooks for every optimiser step.
             loggers: Lightning loggers that get every step's measures too.
+            flush_every: Seconds between two drafts of the record in the store (and one before the first step), for the
+                case that the process is killed; None writes none.
 
         Returns:
             The outcome; None on the helper processes of a trial on several devices.
@@ -152,12 +160,22 @@ class Trial:
         probes: list[Probe] = [GradientNorms(), GradientFlow(self.task), evaluation, Cost(), TrainingCurve()]
         keep_freed_memory()
         started = datetime.now(UTC)
+        drafts: list[Callback] = []
+        if flush_every is not None:
+
+            def draft() -> None:
+                measured = _measured(probes)
+                failure = {"message": "the trial is running", "step": None, "traceback": None}
+                record = self.record(evaluation, measured.measures, "interrupted", failure, started, command)
+                store.drafts.write(record, measured.series)
+
+            drafts.append(Flush(draft, flush_every))
         status: Status = "ok"
         failure: dict[str, Any] | None = None
         on_interrupt = signal.getsignal(signal.SIGINT)
         trainer = None
         try:
-            trainer = self._trainer([*probes, *callbacks], loggers)
+            trainer = self._trainer([*probes, *callbacks, *drafts], loggers)
             model = self.pair.build_model(self.task, self.options["model"], self.seed)
             with warnings.catch_warnings():
                 _silence()
@@ -187,11 +205,35 @@ class Trial:
         started: datetime,
         command: Sequence[str],
     ) -> Outcome:
-        series: dict[str, Series] = {}
-        measures: dict[str, Any] = {}
-        for probe in probes:
-            series.update(probe.series())
-            measures.update(probe.measures())
+        measured = _measured(probes)
+        series = measured.series
+        record = self.record(evaluation, measured.measures, status, failure, started, command)
+        try:
+            return Outcome(record, series, store.write(record, series))
+        except OSError as error:
+            refuge = Store(Path(tempfile.mkdtemp(prefix="rnnae-bench-")))
+            reason = f"{store.folder} could not be written: {error.strerror}"
+            return Outcome(record, series, refuge.write(record, series), rescue=reason)
+
+    def record(
+        self,
+        evaluation: Evaluation,
+        measures: Mapping[str, Any],
+        status: Status,
+        failure: Mapping[str, Any] | None,
+        started: datetime,
+        command: Sequence[str],
+    ) -> dict[str, Any]:
+        """The record, but for its histories, as of now.
+
+        Args:
+            evaluation: The probe that scored.
+            measures: Of all probes.
+            status: How the trial ended.
+            failure: What went wrong.
+            started: When it was started.
+            command: The command line.
+        """
         primary = self.pair.variant.primary
         value = finite(evaluation.test.get(primary.metric)) if status == "ok" else None
         floor = self.baselines[primary.floor][primary.metric]
@@ -229,12 +271,7 @@ class Trial:
                 "finished": datetime.now(UTC).isoformat(timespec="seconds"),
             }
         )
-        try:
-            return Outcome(record, series, store.write(record, series))
-        except OSError as error:
-            refuge = Store(Path(tempfile.mkdtemp(prefix="rnnae-bench-")))
-            reason = f"{store.folder} could not be written: {error.strerror}"
-            return Outcome(record, series, refuge.write(record, series), rescue=reason)
+        return record
 
     def _environment(self) -> dict[str, Any]:
         cuda = self.layout["accelerator"] == "cuda"
@@ -323,6 +360,20 @@ class Trial:
                 flags = " ".join(f"--{key} {value}" for key, value in given.items())
                 reason = " ".join(str(error).split())
                 raise UserError(f"these trainer options don't work here ({flags or 'defaults'}): {reason}") from error
+
+
+class _Measured(NamedTuple):
+    series: dict[str, Series]
+    measures: dict[str, Any]
+
+
+def _measured(probes: Sequence[Probe]) -> _Measured:
+    """What the probes have to say so far."""
+    found = _Measured({}, {})
+    for probe in probes:
+        found.series.update(probe.series())
+        found.measures.update(probe.measures())
+    return found
 
 
 def _failure(error: BaseException, trainer: Trainer | None) -> tuple[Status, dict[str, Any]]:

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -36,19 +37,19 @@ def sampled_steps(max_steps: int, profiles: int) -> set[int]:
 
 
 def by_lag(
-    log_norm: Float[Tensor, "time batch"], origin: Int[Tensor, " batch"], lags: int
-) -> Float[Tensor, "batch lags"]:
+    log_norm: Float[Tensor, "*flows time batch"], origin: Int[Tensor, "*flows batch"], lags: int
+) -> Float[Tensor, "*flows batch lags"]:
     """Re-index from steps to lags back from each sequence's origin; NaN before the first step."""
     place = origin.unsqueeze(-1) - torch.arange(lags, device=log_norm.device)
-    found = log_norm.T.gather(1, place.clamp(0, log_norm.shape[0] - 1))
+    found = log_norm.mT.gather(-1, place.clamp(0, log_norm.shape[-2] - 1))
     return found.masked_fill(place < 0, torch.nan)
 
 
-def over_batch(log_norm: Float[Tensor, "batch lags"]) -> Float[Tensor, "three lags"]:
+def over_batch(log_norm: Float[Tensor, "*flows batch lags"]) -> Float[Tensor, "three *flows lags"]:
     """Mean and quantiles over the batch of log10 g, where g is neither missing nor exactly zero; NaN where none is."""
     decades = (log_norm / math.log(10)).masked_fill(~log_norm.isfinite(), torch.nan)
     quantiles = torch.tensor(QUANTILES, dtype=decades.dtype, device=decades.device)
-    return torch.cat((decades.nanmean(dim=0, keepdim=True), decades.nanquantile(quantiles, dim=0)))
+    return torch.cat((decades.nanmean(dim=-2).unsqueeze(0), decades.nanquantile(quantiles, dim=-2)))
 
 
 class GradientFlow(OptimizerSteps, Probe):
@@ -72,14 +73,14 @@ class GradientFlow(OptimizerSteps, Probe):
 
     Args:
         task: The task trained on.
-        profiles: How many profiles to take, about; a trial too short for it takes one every 100 steps, and 12 at least.
+        profiles: How many profiles to take, about; a trial too short for it takes one every 80 steps, and 12 at least.
         rows: Sequences of the fixed batch.
     """
 
     def __init__(self, task: Task, profiles: int = 100, rows: int = 32) -> None:
         self.task = task
         steps = task.protocol.max_steps
-        self.steps = sampled_steps(steps, min(profiles, max(12, steps // 100)))
+        self.steps = sampled_steps(steps, min(profiles, max(12, steps // 80)))
         self._rows = rows
         self._fixed: Batch | None = None
         self._watch: Watch | None = None
@@ -122,12 +123,17 @@ class GradientFlow(OptimizerSteps, Probe):
         return lambda lengths, backward: lag_origin(self.task.spec, lengths, backward, reading)
 
     def _keep(self, step: int, reading: str, flows: list[Flow], log_scale: float = 0.0) -> None:
-        for flow in flows:
-            lagged = by_lag(flow.log_norm - log_scale, flow.origin, self.task.spec.sequence.length)
-            name = f"{flow.probe}/{reading}/{flow.layer}/{flow.state}"
-            steps, profiles = self._found.setdefault(name, ([], []))
-            steps.append(step)
-            profiles.append(over_batch(lagged))
+        # Layers and states of the same shape at once.
+        for _, same in groupby(flows, key=lambda flow: flow.log_norm.shape):
+            alike = list(same)
+            log_norm = torch.stack([flow.log_norm for flow in alike]) - log_scale
+            origin = torch.stack([flow.origin for flow in alike])
+            lagged = by_lag(log_norm, origin, self.task.spec.sequence.length)
+            for flow, profile in zip(alike, over_batch(lagged).unbind(1), strict=True):
+                name = f"{flow.probe}/{reading}/{flow.layer}/{flow.state}"
+                steps, profiles = self._found.setdefault(name, ([], []))
+                steps.append(step)
+                profiles.append(profile)
 
     def series(self) -> dict[str, Series]:
         """The profiles, by column."""

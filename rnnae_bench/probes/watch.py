@@ -81,7 +81,7 @@ class Watch:
         if self._inputs and self._inputs.gradients:
             gradient = self._inputs.gradients[max(self._inputs.gradients)]
             rows = gradient.transpose(1, 2).flatten(2) if gradient.dim() == 4 else gradient
-            log_norm = Scaled.of(rows.to(torch.promote_types(rows.dtype, torch.float32))).log_norm.T
+            log_norm = Scaled.unscaled(rows).log_norm.T
             steps = torch.full_like(rows[:, 0, 0], rows.shape[1], dtype=torch.int64) if lengths is None else lengths
             found.append(Flow("input_saliency", "inputs", "x", log_norm, origins(steps, False)))
         return found
@@ -94,7 +94,7 @@ def _left_norms(passage: Passage, origin: Int[Tensor, " batch"]) -> dict[str, Fl
         return None
     norms = {}
     for state, total in totals.items():
-        norm = Scaled.of(total.to(torch.promote_types(total.dtype, torch.float32))).log_norm
+        norm = Scaled.unscaled(total).log_norm
         steps = torch.arange(len(norm), device=norm.device).unsqueeze(-1)
         if ((norm < _UNSAFE) & (steps <= origin)).any():
             return None

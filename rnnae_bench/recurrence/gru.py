@@ -67,6 +67,21 @@ def _factors(
     return factors, through
 
 
+def _through_time(factors: Tensor, z: Tensor, w_hh: Tensor, direct: Tensor) -> Tensor:
+    """All delta_t by the backward recurrence; `factors` become the gates' gradients, in place."""
+    multiply = addmm(w_hh)
+    delta = torch.empty_like(direct, memory_format=torch.contiguous_format)
+    delta_t, direct_t, z_t = delta.unbind(-3), direct.unbind(-3), z.unbind(-3)
+    flat_t, split_t = factors.unbind(-3), factors.unflatten(-1, (3, delta.shape[-1])).unbind(-4)
+    spread_t = delta.unsqueeze(-2).unbind(-4)
+    delta_t[-1].copy_(direct_t[-1])
+    for t in range(len(delta_t) - 1, 0, -1):
+        split_t[t].mul_(spread_t[t])
+        multiply(direct_t[t - 1], flat_t[t], w_hh, out=delta_t[t - 1]).addcmul_(delta_t[t], z_t[t])
+    split_t[0].mul_(spread_t[0])
+    return delta
+
+
 class _GRUKernel(torch.autograd.Function):
     @staticmethod
     def forward(
@@ -121,24 +136,15 @@ class _GRUKernel(torch.autograd.Function):
         hidden = w_hh.shape[-1]
         rz, q = gates[..., : 2 * hidden], gates[..., 2 * hidden :]
         factors, through = _factors(rz, n, q, states, initial)
-        delta = torch.empty_like(states)
-        multiply = addmm(w_hh)
-        delta_t, direct_t, z_t = delta.unbind(-3), direct.unbind(-3), rz[..., hidden:].unbind(-3)
-        # Each step's factors become its gate gradients, in place.
+        delta = _through_time(factors, rz[..., hidden:], w_hh, direct)
         gate_gradients = factors
-        flat_t, split_t = factors.unbind(-3), factors.unflatten(-1, (3, hidden)).unbind(-4)
-        spread_t = delta.unsqueeze(-2).unbind(-4)
-        delta_t[-1].copy_(direct_t[-1])
-        for t in range(len(delta_t) - 1, 0, -1):
-            split_t[t].mul_(spread_t[t])
-            multiply(direct_t[t - 1], flat_t[t], w_hh, out=delta_t[t - 1]).addcmul_(delta_t[t], z_t[t])
-        split_t[0].mul_(spread_t[0])
         if ctx.deltas is not None:
             ctx.deltas.h = delta
         needs = ctx.needs_input_grad
         initial_gradient = None
         if needs[5]:
-            initial_gradient = torch.matmul(flat_t[0], w_hh).addcmul_(delta_t[0], z_t[0])
+            first = (..., 0, slice(None), slice(None))
+            initial_gradient = torch.matmul(gate_gradients[first], w_hh).addcmul_(delta[first], rz[first][..., hidden:])
         recurrent = recurrent_weight_gradient(gate_gradients, states, initial)
         recurrent_bias = gate_gradients.sum(dim=(-3, -2))
         torch.mul(delta, through, out=gate_gradients[..., 2 * hidden :])
@@ -196,6 +202,13 @@ class GRUTape:
         n = from_input[..., 2 * hidden :].addcmul_(rz[..., :hidden], q).tanh_()
         factors, through = _factors(rz, n, q, states, initial[0])
         return cls(factors, through, rz[..., hidden:], weights.w_ih, weights.w_hh)
+
+    def sweep(self, direct: Float[Tensor, "*model time batch state"]) -> tuple[dict[str, Tensor], Tensor]:
+        """All steps at once, as the kernel does: dL/dh_t by its name, and dL/dx_t."""
+        gates = self.factors.clone()
+        delta = _through_time(gates, self.z, self.w_hh, direct)
+        torch.mul(delta, self.through, out=gates[..., 2 * delta.shape[-1] :])
+        return {"h": delta}, input_gradient(gates, self.w_ih)
 
     def totals(self, delta: Float[Tensor, "*model time batch state"]) -> dict[str, Tensor]:
         """dL/dh_t, by its name."""

@@ -68,6 +68,35 @@ def _factors(
     return factors, (1 - squashed * squashed).mul_(o)
 
 
+def _through_time(factors: Tensor, through: Tensor, f: Tensor, w_hh: Tensor, direct: Tensor, gamma: Tensor) -> Tensor:
+    """All delta_t by the backward recurrence; in place, `factors` become the gates' gradients and `gamma` gamma_t.
+
+    Args:
+        factors: See `_factors`.
+        through: o (1 - s^2).
+        f: The forget gates.
+        w_hh: U.
+        direct: dL/dy_t.
+        gamma: dL/dc_t from outside.
+    """
+    multiply, hidden = addmm(w_hh), w_hh.shape[-1]
+    delta = torch.empty_like(direct, memory_format=torch.contiguous_format)
+    delta_t, gamma_t, direct_t, through_t, f_t = (one.unbind(-3) for one in (delta, gamma, direct, through, f))
+    flat_t = factors.unbind(-3)
+    of_gamma_t = factors[..., : 3 * hidden].unflatten(-1, (3, hidden)).unbind(-4)
+    of_delta_t = factors[..., 3 * hidden :].unbind(-3)
+    spread_t = gamma.unsqueeze(-2).unbind(-4)
+    delta_t[-1].copy_(direct_t[-1])
+    for t in range(len(delta_t) - 1, -1, -1):
+        gamma_t[t].addcmul_(delta_t[t], through_t[t])
+        of_gamma_t[t].mul_(spread_t[t])
+        of_delta_t[t].mul_(delta_t[t])
+        if t > 0:
+            gamma_t[t - 1].addcmul_(gamma_t[t], f_t[t])
+            multiply(direct_t[t - 1], flat_t[t], w_hh, out=delta_t[t - 1])
+    return delta
+
+
 class _LSTMKernel(torch.autograd.Function):
     @staticmethod
     def forward(
@@ -114,30 +143,15 @@ class _LSTMKernel(torch.autograd.Function):
             return (*_differentiable(ctx, direct, direct_c, inputs), None, None)
         hidden = w_hh.shape[-1]
         factors, through = _factors(gates, squashed, cells, initial_c)
-        delta = torch.empty_like(states)
         gamma = torch.zeros_like(cells) if direct_c is None else direct_c.clone()
         if direct is None:
             direct = torch.zeros_like(states)
         if ctx.padding is not None:
             direct = direct.masked_fill(ctx.padding, 0.0)
             gamma.masked_fill_(ctx.padding, 0.0)
-        multiply = addmm(w_hh)
-        delta_t, gamma_t, direct_t, through_t = (one.unbind(-3) for one in (delta, gamma, direct, through))
-        f_t = gates[..., hidden : 2 * hidden].unbind(-3)
-        # Each step's factors become its gate gradients, in place.
+        f = gates[..., hidden : 2 * hidden]
+        delta = _through_time(factors, through, f, w_hh, direct, gamma)
         gate_gradients = factors
-        flat_t = factors.unbind(-3)
-        of_gamma_t = factors[..., : 3 * hidden].unflatten(-1, (3, hidden)).unbind(-4)
-        of_delta_t = factors[..., 3 * hidden :].unbind(-3)
-        spread_t = gamma.unsqueeze(-2).unbind(-4)
-        delta_t[-1].copy_(direct_t[-1])
-        for t in range(len(delta_t) - 1, -1, -1):
-            gamma_t[t].addcmul_(delta_t[t], through_t[t])
-            of_gamma_t[t].mul_(spread_t[t])
-            of_delta_t[t].mul_(delta_t[t])
-            if t > 0:
-                gamma_t[t - 1].addcmul_(gamma_t[t], f_t[t])
-                multiply(direct_t[t - 1], flat_t[t], w_hh, out=delta_t[t - 1])
         if ctx.deltas is not None:
             ctx.deltas.h, ctx.deltas.c = delta, gamma
         needs = ctx.needs_input_grad
@@ -148,8 +162,8 @@ class _LSTMKernel(torch.autograd.Function):
             recurrent_weight_gradient(gate_gradients, states, initial_h),
             bias,
             bias,
-            torch.matmul(flat_t[0], w_hh) if needs[5] else None,
-            gamma_t[0] * f_t[0] if needs[6] else None,
+            torch.matmul(gate_gradients[..., 0, :, :], w_hh) if needs[5] else None,
+            gamma[..., 0, :, :] * f[..., 0, :, :] if needs[6] else None,
             None,
             None,
         )
@@ -208,6 +222,13 @@ class LSTMTape:
             c = c_t.addcmul_(f_t, c)
         factors, through = _factors(gates, cells.tanh(), cells, initial[1])
         return cls(factors, through, f, weights.w_ih, weights.w_hh)
+
+    def sweep(self, direct: Float[Tensor, "*model time batch state"]) -> tuple[dict[str, Tensor], Tensor]:
+        """All steps at once, as the kernel does: dL/dh_t and dL/dc_t by name, and dL/dx_t."""
+        direct_h, direct_c = direct.chunk(2, dim=-1)
+        gates, gamma = self.factors.clone(), direct_c.clone(memory_format=torch.contiguous_format)
+        delta = _through_time(gates, self.through, self.f, self.w_hh, direct_h, gamma)
+        return {"h": delta, "c": gamma}, input_gradient(gates, self.w_ih)
 
     def totals(self, delta: Float[Tensor, "*model time batch state"]) -> dict[str, Tensor]:
         """dL/dh_t and dL/dc_t; the second counts what passes through h_t too."""

@@ -119,9 +119,9 @@ class Recording:
         above, *finals = gradients
         if above is None:
             width = len(self.layers[-1]) * last.shape[-1]
-            direct = Scaled.of(last.new_zeros(*last.shape[:-1], width))
+            direct = Scaled.unscaled(last.new_zeros(*last.shape[:-1], width))
         else:
-            direct = Scaled.of(self._without_padding(above.transpose(-3, -2).to(last.dtype)))
+            direct = Scaled.unscaled(self._without_padding(above.transpose(-3, -2).to(last.dtype)))
         found: dict[str, dict[str, Scaled]] = {}
         for depth in range(len(self.layers) - 1, -1, -1):
             passages = self.layers[depth]
@@ -134,10 +134,10 @@ class Recording:
                 final = self._final(finals, depth * len(passages) + direction, passage)
                 mine = mine if final is None else add(mine, final)
                 tape: Tape = self.stack.tape(passage)
-                delta = backpropagate(tape, mine, self.stack.window)
-                found[passage.name] = {name: delta.map(one) for name, one in tape.totals(delta.mantissa).items()}
+                recovered = backpropagate(tape, mine, self.stack.window)
+                found[passage.name] = recovered.totals
                 if depth:
-                    reached = self._in_order(delta.map(tape.inputs(delta.mantissa)), passage)
+                    reached = self._in_order(recovered.inputs, passage)
                     inputs = reached if inputs is None else add(inputs, reached)
             if inputs is not None:
                 mask = self.masks[depth - 1]

@@ -4,7 +4,7 @@ For recurrences whose own backward pass is fused and tells nothing, and where or
 """
 
 import math
-from typing import Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -16,6 +16,9 @@ from rnnae_bench.recurrence.scaled import Scaled, normalized
 @runtime_checkable
 class Tape(Protocol):
     """The backward recurrence of one layer and direction, linear in the gradient that reaches the state."""
+
+    def sweep(self, direct: Float[Tensor, "*model time batch state"]) -> tuple[dict[str, Tensor], Tensor]:
+        """All steps at once, in ordinary numbers: the total gradients by state, and what reaches the inputs."""
 
     def carry(self, t: int, delta: Float[Tensor, "*vectors batch state"]) -> Float[Tensor, "*vectors batch state"]:
         """J_t^T delta_t: what reaches the state before step t."""
@@ -34,14 +37,62 @@ _SAFE = 40.0
 """Logarithm of the largest ratio between the gradients within a segment."""
 
 
+_ORDINARY = (math.log(1e-30), math.log(1e30))
+"""Logarithms of the norms between which no component that counts is lost in single precision."""
+
+
+class Recovered(NamedTuple):
+    """Gradients of one layer and direction, ``[*model time batch ...]``."""
+
+    totals: dict[str, Scaled]
+    """dL/dh_t, and dL/dc_t of an LSTM."""
+    inputs: Scaled
+    """dL/dx_t."""
+
+
 @torch.no_grad()
-def backpropagate(tape: Tape, direct: Scaled, window: int = 0) -> Scaled:
-    """The gradient that reaches each state, from the last step back: delta_t = direct_t + J_(t+1)^T delta_(t+1).
+def backpropagate(tape: Tape, direct: Scaled, window: int = 0) -> Recovered:
+    """The gradients of all steps, from the last one back: delta_t = direct_t + J_(t+1)^T delta_(t+1).
+
+    In ordinary numbers where they suffice, and else again on a logarithmic scale.
 
     Args:
         tape: The backward recurrence.
         direct: dL/dy_t by the output of step t alone, ``[*model time batch state]``.
         window: Steps after which the gradient is cut (truncated backpropagation); 0 never.
+    """
+    if not window:
+        totals, inputs = tape.sweep(direct.value())
+        found = {state: Scaled.unscaled(total) for state, total in totals.items()}
+        if ordinary(direct, found):
+            return Recovered(found, Scaled.unscaled(inputs))
+    delta = on_a_logarithmic_scale(tape, direct.normalized(), window)
+    found = {state: delta.map(total) for state, total in tape.totals(delta.mantissa).items()}
+    return Recovered(found, delta.map(tape.inputs(delta.mantissa)))
+
+
+def ordinary(direct: Scaled, totals: dict[str, Scaled]) -> bool:
+    """Whether no total gradient is so small or large that ordinary numbers may have lost of it.
+
+    Where nothing has reached a state, up to the last step with a direct gradient, zero is right.
+    """
+    reads = (direct.mantissa != 0).any(dim=-1)
+    reached = reads.flip(-2).cummax(dim=-2).values.flip(-2)
+    for total in totals.values():
+        size = total.log_norm
+        inside = (size > _ORDINARY[0]) & (size < _ORDINARY[1])
+        if not (inside | ~reached).all():
+            return False
+    return True
+
+
+def on_a_logarithmic_scale(tape: Tape, direct: Scaled, window: int = 0) -> Scaled:
+    """The gradient that reaches each state, as `tape` carries it on, whatever its size.
+
+    Args:
+        tape: The backward recurrence.
+        direct: As for `backpropagate`, normalized.
+        window: As for `backpropagate`.
     """
     found = Scaled(torch.empty_like(direct.mantissa), torch.empty_like(direct.log_scale))
     nothing = torch.zeros_like(direct.mantissa[..., 0, :, :])
@@ -63,7 +114,7 @@ def _segment(tape: Tape, direct: Scaled, carried: Scaled, into: Scaled, steps: r
 
     Args:
         tape: The backward recurrence.
-        direct: As for `backpropagate`.
+        direct: As for `on_a_logarithmic_scale`.
         carried: What reaches the last of the steps from the one after it.
         into: Takes delta_t of the steps.
         steps: Which, rising.

@@ -1,6 +1,7 @@
 """Tensors with a logarithmic scale of their own for every row, so that nothing underflows however small it gets."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from jaxtyping import Float
@@ -15,14 +16,23 @@ class Scaled:
     log_scale: Float[Tensor, "*rows"]
 
     @classmethod
+    def unscaled(cls, vectors: Float[Tensor, "*rows features"]) -> "Scaled":
+        """The same vectors as they are."""
+        return cls(vectors, torch.zeros_like(vectors[..., 0]))
+
+    @classmethod
     def of(cls, vectors: Float[Tensor, "*rows features"]) -> "Scaled":
         """The same vectors, each scaled to a largest component of size 1."""
-        return normalized(vectors, torch.zeros_like(vectors[..., 0]))
+        return cls.unscaled(vectors).normalized()
 
-    @property
+    @cached_property
     def log_norm(self) -> Float[Tensor, "*rows"]:
-        """Natural logarithm of each vector's 2-norm; -inf for zero."""
-        return torch.linalg.vector_norm(self.mantissa, dim=-1).log() + self.log_scale
+        """Natural logarithm of each vector's 2-norm, in float64; -inf for zero."""
+        return torch.linalg.vector_norm(self.mantissa, dim=-1, dtype=torch.float64).log() + self.log_scale
+
+    def normalized(self) -> "Scaled":
+        """The same vectors, the largest component of each mantissa brought to size 1."""
+        return normalized(self.mantissa, self.log_scale)
 
     def map(self, mantissa: Float[Tensor, "*rows others"]) -> "Scaled":
         """A linear image of the vectors, already applied to the mantissas, under the same scales."""

@@ -174,6 +174,7 @@ class Stack(nn.Module, ABC):
             padding = padding_of(lengths, x.shape[-3])
             x = x.masked_fill(padding, 0.0)
         initial = self._initial(x, state)
+        places = initial[0].shape[-3]
         recording = Recording(self, lengths) if self._recordings else None
         finals: list[States] = []
         for layer in range(self.num_layers):
@@ -181,7 +182,7 @@ class Stack(nn.Module, ABC):
             outputs = []
             for suffix in ("", "_reverse") if self.bidirectional else ("",):
                 name = f"l{layer}{suffix}"
-                start = tuple(one.select(-3, len(finals)) for one in initial)
+                start = initial if places == 1 else tuple(one.narrow(-3, len(finals), 1) for one in initial)
                 weights = self.weights_of(name)
                 if weights.w_hh.dtype != x.dtype:
                     weights = Weights(*(weight.to(x.dtype) for weight in weights))
@@ -203,8 +204,8 @@ class Stack(nn.Module, ABC):
             if recording is not None:
                 recording.layers.append(passages)
                 recording.masks.append(mask)
-        final_states = tuple(
-            torch.stack(each, dim=-3) if len(each) > 1 else each[0].unsqueeze(-3) for each in zip(*finals, strict=True)
+        final_states = (
+            finals[0] if places == 1 else tuple(torch.cat(each, dim=-3) for each in zip(*finals, strict=True))
         )
         returned = x.transpose(-3, -2)
         if recording is not None:
@@ -254,7 +255,10 @@ class Stack(nn.Module, ABC):
         lengths: Tensor | None,
         deltas: list[Deltas] | None,
     ) -> tuple[Tensor, States]:
-        """All states h of one layer and direction, and its final states; a kernel's deltas go into the list."""
+        """All states h of one layer and direction, and its final states; a kernel's deltas go into the list.
+
+        Initial and final states keep the axis of layers and directions, of size 1.
+        """
         fused = self._takes_fused(lengths)
         parts: Sequence[Tensor] = (x,)
         paddings: Sequence[Tensor | None] = (padding,)
@@ -269,18 +273,18 @@ class Stack(nn.Module, ABC):
                 pieces.append((states,))
             else:
                 left = None if deltas is None else Deltas()
-                every = self.kernel(part, weights, initial, absent, left)
+                every = self.kernel(part, weights, tuple(one.squeeze(-3) for one in initial), absent, left)
                 if deltas is not None and left is not None:
                     deltas.append(left)
                 pieces.append(every)
-                final = tuple(one[..., -1, :, :] for one in every)
+                final = tuple(one[..., -1:, :, :] for one in every)
             if self.window:
                 initial = tuple(one.detach() for one in final)
         whole = pieces[0] if len(pieces) == 1 else tuple(torch.cat(each, dim=-3) for each in zip(*pieces, strict=True))
         if lengths is not None:
             last = (lengths - 1).unsqueeze(-2).unsqueeze(-1)
             index = last.expand(*last.shape[:-1], self.hidden_size)
-            final = tuple(one.gather(-3, index).squeeze(-3) for one in whole)
+            final = tuple(one.gather(-3, index) for one in whole)
         return whole[0], final
 
     def _takes_fused(self, lengths: Tensor | None) -> bool:
@@ -300,10 +304,13 @@ class Stack(nn.Module, ABC):
 
 
 def _passage(name: str, x: Tensor, weights: Weights, initial: States, states: Tensor, deltas: list[Deltas]) -> Passage:
-    """A record that holds on to no graph, and to single precision at least: what is recovered from it runs long."""
+    """A record that holds on to no graph, and to single precision at least: what is recovered from it runs long.
+
+    `initial` has the axis of layers and directions, of size 1.
+    """
     dtype = torch.promote_types(states.dtype, torch.float32)
     x, states, *rest = (one.detach().to(dtype) for one in (x, states, *weights, *initial))
-    return Passage(name, x, Weights(*rest[:4]), tuple(rest[4:]), states, deltas)
+    return Passage(name, x, Weights(*rest[:4]), tuple(one.squeeze(-3) for one in rest[4:]), states, deltas)
 
 
 class RNN(Stack):
@@ -345,8 +352,8 @@ class RNN(Stack):
     def fused(self, x: Tensor, weights: Weights, initial: States) -> tuple[Tensor, States]:
         """The same by PyTorch."""
         run = torch.rnn_tanh if self.activation == "tanh" else torch.rnn_relu
-        states, final = run(x, initial[0].unsqueeze(0), list(weights), True, 1, 0.0, True, False, False)
-        return states, (final[0],)
+        states, final = run(x, initial[0], list(weights), True, 1, 0.0, True, False, False)
+        return states, (final,)
 
     def tape(self, passage: Passage) -> VanillaTape:
         """Its backward recurrence."""
@@ -373,9 +380,8 @@ class LSTM(Stack):
 
     def fused(self, x: Tensor, weights: Weights, initial: States) -> tuple[Tensor, States]:
         """The same by PyTorch."""
-        start = [one.unsqueeze(0) for one in initial]
-        states, h, c = torch.lstm(x, start, list(weights), True, 1, 0.0, True, False, False)
-        return states, (h[0], c[0])
+        states, h, c = torch.lstm(x, list(initial), list(weights), True, 1, 0.0, True, False, False)
+        return states, (h, c)
 
     def tape(self, passage: Passage) -> LSTMTape:
         """Its backward recurrence."""
@@ -395,9 +401,8 @@ class GRU(Stack):
 
     def fused(self, x: Tensor, weights: Weights, initial: States) -> tuple[Tensor, States]:
         """The same by PyTorch."""
-        start = initial[0].unsqueeze(0)
-        states, final = torch.gru(x, start, list(weights), True, 1, 0.0, True, False, False)
-        return states, (final[0],)
+        states, final = torch.gru(x, initial[0], list(weights), True, 1, 0.0, True, False, False)
+        return states, (final,)
 
     def tape(self, passage: Passage) -> GRUTape:
         """Its backward recurrence."""

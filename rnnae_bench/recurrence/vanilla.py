@@ -61,6 +61,23 @@ def slope(states: Float[Tensor, "*axes"], activation: Activation) -> Float[Tenso
     return (states > 0).to(states.dtype) if activation == "relu" else None
 
 
+def _through_time(factor: Tensor | None, w_hh: Tensor, direct: Tensor) -> tuple[Tensor, Tensor]:
+    """All delta_t and dL/da_t by the backward recurrence; `factor` is f'(a_t), None for 1."""
+    multiply = addmm(w_hh)
+    delta = torch.empty_like(direct, memory_format=torch.contiguous_format)
+    gates = delta if factor is None else torch.empty_like(delta)
+    delta_t, gates_t, direct_t = delta.unbind(-3), gates.unbind(-3), direct.unbind(-3)
+    factor_t = None if factor is None else factor.unbind(-3)
+    delta_t[-1].copy_(direct_t[-1])
+    for t in range(len(delta_t) - 1, 0, -1):
+        if factor_t is not None:
+            torch.mul(delta_t[t], factor_t[t], out=gates_t[t])
+        multiply(direct_t[t - 1], gates_t[t], w_hh, out=delta_t[t - 1])
+    if factor_t is not None:
+        torch.mul(delta_t[0], factor_t[0], out=gates_t[0])
+    return delta, gates
+
+
 class _VanillaKernel(torch.autograd.Function):
     @staticmethod
     def forward(
@@ -94,18 +111,7 @@ class _VanillaKernel(torch.autograd.Function):
             return (*_differentiable(ctx, direct, (x, w_ih, w_hh, b_ih, b_hh, initial)), None, None, None)
         if ctx.padding is not None:
             direct = direct.masked_fill(ctx.padding, 0.0)
-        multiply, factor = addmm(w_hh), slope(states, ctx.activation)
-        delta = torch.empty_like(states)
-        gates = delta if factor is None else torch.empty_like(states)
-        delta_t, gates_t, direct_t = delta.unbind(-3), gates.unbind(-3), direct.unbind(-3)
-        factor_t = None if factor is None else factor.unbind(-3)
-        delta_t[-1].copy_(direct_t[-1])
-        for t in range(len(delta_t) - 1, 0, -1):
-            if factor_t is not None:
-                torch.mul(delta_t[t], factor_t[t], out=gates_t[t])
-            multiply(direct_t[t - 1], gates_t[t], w_hh, out=delta_t[t - 1])
-        if factor_t is not None:
-            torch.mul(delta_t[0], factor_t[0], out=gates_t[0])
+        delta, gates = _through_time(slope(states, ctx.activation), w_hh, direct)
         if ctx.deltas is not None:
             ctx.deltas.h = delta
         needs = ctx.needs_input_grad
@@ -116,7 +122,7 @@ class _VanillaKernel(torch.autograd.Function):
             recurrent_weight_gradient(gates, states, initial),
             bias,
             bias,
-            torch.matmul(gates_t[0], w_hh) if needs[5] else None,
+            torch.matmul(gates[..., 0, :, :], w_hh) if needs[5] else None,
             None,
             None,
             None,
@@ -156,6 +162,11 @@ class VanillaTape:
         """From the stored states of a forward pass."""
         factor = slope(states, activation)
         return cls(torch.ones_like(states) if factor is None else factor, weights.w_ih, weights.w_hh)
+
+    def sweep(self, direct: Float[Tensor, "*model time batch state"]) -> tuple[dict[str, Tensor], Tensor]:
+        """All steps at once, as the kernel does: dL/dh_t by its name, and dL/dx_t."""
+        delta, gates = _through_time(self.slope, self.w_hh, direct)
+        return {"h": delta}, input_gradient(gates, self.w_ih)
 
     def totals(self, delta: Float[Tensor, "*model time batch state"]) -> dict[str, Tensor]:
         """dL/dh_t, by its name."""

@@ -7,13 +7,17 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from rnnae_bench.errors import UserError
 from rnnae_bench.results import history
 from rnnae_bench.results.history import Series
-from rnnae_bench.results.record import problem_of
+from rnnae_bench.results.record import Status, problem_of
+
+DRAFTS = "drafts"
+"""Subfolder for the records of trials that are running, as of their last flush."""
 
 SUPERSEDED = "superseded"
 """Subfolder for records that a later run of the same trial replaced."""
@@ -52,26 +56,56 @@ class Store:
 
         An earlier record of the same trial is moved to the subfolder ``superseded``, never lost.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
-        target = self.path(record["id"])
         table = history.encode(series)
-        histories = target.with_suffix(".parquet")
-        complete = {
-            **record,
-            "history": {
-                "file": histories.name,
-                "sha256": hashlib.sha256(table).hexdigest(),
-                "columns": ["step", *series],
-            },
-        }
-        problem = problem_of(complete)
+        return self._write(_with_history(record, table, ["step", *series]), table)
+
+    def adopt(self, record: Mapping[str, Any], table: bytes) -> Path:
+        """Write a record that was complete elsewhere, with the bytes of its histories.
+
+        Raises:
+            ValueError: it is no record, or the histories are not those that it names.
+        """
+        if hashlib.sha256(table).hexdigest() != record["history"]["sha256"]:
+            raise ValueError(f"the histories of record {record['id']} are not those that it names")
+        return self._write(record, table)
+
+    def _write(self, record: Mapping[str, Any], table: bytes) -> Path:
+        problem = problem_of(record)
         if problem:
             raise ValueError(f"the record does not fit its own schema: {problem}")
-        document = json.dumps(complete, indent=1, allow_nan=False).encode() + b"\n"
+        self.folder.mkdir(parents=True, exist_ok=True)
+        target = self.path(record["id"])
         self._supersede(target)
-        write_atomically(histories, table)
-        write_atomically(target, document)
+        write_atomically(target.with_suffix(".parquet"), table)
+        write_atomically(target, json.dumps(record, indent=1, allow_nan=False).encode() + b"\n")
+        self.drafts.discard(record["id"])
         return target
+
+    @property
+    def drafts(self) -> "Drafts":
+        """The records of trials that are running."""
+        return Drafts(self.folder / DRAFTS)
+
+    def close(self, identity: str, otherwise: Mapping[str, Any], status: Status, failure: Mapping[str, Any]) -> Path:
+        """Make a record of a trial whose process is gone, from its last draft, histories included.
+
+        Args:
+            identity: Its id.
+            otherwise: The record to take where there is no draft that can be read (its own status does not count).
+            status: How it ended.
+            failure: What went wrong; where its step is None, the last one that the draft knows stands in.
+        """
+        record, table = self.drafts.read(identity) or (None, b"")
+        if record is None:
+            table = history.encode({})
+            record = _with_history(otherwise, table, ["step"])
+        step = failure["step"] if failure["step"] is not None else record["measures"].get("steps") or None
+        finished = datetime.now(UTC).isoformat(timespec="seconds")
+        return self._write(
+            {**record, "id": identity, "status": status, "failure": {**failure, "step": step}, "finished": finished}
+            | {"history": {**record["history"], "file": f"{identity}.parquet"}},
+            table,
+        )
 
     def _supersede(self, target: Path) -> None:
         if not target.exists():
@@ -110,6 +144,51 @@ class Store:
     def series(self, record: Mapping[str, Any]) -> dict[str, Series]:
         """The histories of a record."""
         return history.read(self.folder / record["history"]["file"])
+
+
+@dataclass(frozen=True)
+class Drafts:
+    """The records of trials that are running, each in one file with its histories, as of its last flush.
+
+    Args:
+        folder: Where they lie.
+    """
+
+    folder: Path
+
+    def write(self, record: Mapping[str, Any], series: Mapping[str, Series]) -> None:
+        """Replace the draft of a trial, whole or not at all."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        table = history.encode(series)
+        document = json.dumps(_with_history(record, table, ["step", *series]), allow_nan=False).encode()
+        # One file, so that record and histories are always of the same moment.
+        write_atomically(self._path(record["id"]), document + b"\n" + table)
+
+    def read(self, identity: str) -> tuple[dict[str, Any], bytes] | None:
+        """A draft and the bytes of its histories; None where there is none that can be read."""
+        try:
+            document, table = self._path(identity).read_bytes().split(b"\n", 1)
+            record = json.loads(document)
+        except (OSError, ValueError):
+            return None
+        return (record, table) if problem_of(record) is None else None
+
+    def discard(self, identity: str) -> None:
+        """Remove a draft; that it is not there is no error."""
+        self._path(identity).unlink(missing_ok=True)
+
+    def identities(self) -> list[str]:
+        """The trials that have one."""
+        return sorted(path.stem for path in self.folder.glob("*.draft")) if self.folder.is_dir() else []
+
+    def _path(self, identity: str) -> Path:
+        return self.folder / f"{identity}.draft"
+
+
+def _with_history(record: Mapping[str, Any], table: bytes, columns: list[str]) -> dict[str, Any]:
+    """A record that names its histories."""
+    digest = hashlib.sha256(table).hexdigest()
+    return {**record, "history": {"file": f"{record['id']}.parquet", "sha256": digest, "columns": columns}}
 
 
 @dataclass

@@ -12,7 +12,7 @@ from rnnae_bench.recurrence import reference
 from rnnae_bench.recurrence.deltas import Deltas
 from rnnae_bench.recurrence.gru import GRUTape, gru
 from rnnae_bench.recurrence.lstm import LSTMTape, lstm
-from rnnae_bench.recurrence.recovery import backpropagate
+from rnnae_bench.recurrence.recovery import on_a_logarithmic_scale
 from rnnae_bench.recurrence.reference import Weights
 from rnnae_bench.recurrence.scaled import Scaled
 from rnnae_bench.recurrence.vanilla import VanillaTape, rnn
@@ -102,7 +102,11 @@ def check_against_reference(kind, case) -> None:
     assert_close(left, totals)
     with torch.no_grad():
         backward = tape(kind, case, found[0].detach())
-        delta = backpropagate(backward, Scaled.of(torch.cat(directs, dim=-1))).value()
+        direct = Scaled.unscaled(torch.cat(directs, dim=-1))
+        swept, reached = backward.sweep(direct.value())
+        assert_close(swept.values(), totals)
+        assert_close([reached], [gradients[0]])
+        delta = on_a_logarithmic_scale(backward, direct.normalized()).value()
         assert_close(backward.totals(delta).values(), totals)
         assert_close([backward.inputs(delta)], [gradients[0]])
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from rnnae_bench.recurrence import reference
 from rnnae_bench.recurrence.recording import Recording
-from rnnae_bench.recurrence.recovery import backpropagate
+from rnnae_bench.recurrence.recovery import backpropagate, on_a_logarithmic_scale
 from rnnae_bench.recurrence.reference import Weights
 from rnnae_bench.recurrence.scaled import Scaled, add, normalized
 from rnnae_bench.recurrence.stack import GRU, LSTM, RNN, Stack
@@ -233,7 +233,7 @@ def test_a_pass_in_bfloat16_is_recovered_in_single_precision():
         with torch.autocast("cpu", torch.bfloat16):
             stack(x)
     exact, found = (one.recover((direct, None))["l0"]["h"].log_norm for one in recordings)
-    assert found.dtype == torch.float32
+    assert found.dtype == torch.float64
     # In bfloat16 itself a logarithm beyond -128 would be right to a whole number, and stand still from step to step.
     assert (exact[0] < -150).all()
     assert (found / exact - 1).abs()[:-20].max() < 0.01
@@ -435,6 +435,27 @@ def test_extreme_factors_get_a_scale_for_every_step(a, dtype):
     tape = VanillaTape(torch.ones(40, 2, 1, dtype=dtype), one, a * one)
     direct = torch.zeros(40, 2, 1, dtype=dtype)
     direct[-1] = 1.0
-    found = backpropagate(tape, Scaled.of(direct)).log_norm
+    found = backpropagate(tape, Scaled.unscaled(direct)).totals["h"].log_norm.to(dtype)
     expected = math.log(a) * torch.arange(39, -1, -1, dtype=dtype).unsqueeze(-1).expand(40, 2)
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("a", "last", "repeated"), [(0.5, 1.0, False), (0.0, 0.0, False), (1e-12, 1.0, True), (1e12, 1.0, True)]
+)
+def test_only_what_leaves_the_ordinary_range_is_repeated(a, last, repeated, monkeypatch):
+    """Zeros that nothing has reached are right as they are."""
+    calls = []
+
+    def record(*arguments):
+        calls.append(arguments)
+        return on_a_logarithmic_scale(*arguments)
+
+    monkeypatch.setattr("rnnae_bench.recurrence.recovery.on_a_logarithmic_scale", record)
+    tape = VanillaTape(torch.ones(9, 2, 1), torch.ones(1, 1), torch.tensor([[a]]))
+    direct = torch.zeros(9, 2, 1)
+    direct[-2] = last
+    found = backpropagate(tape, Scaled.unscaled(direct)).totals["h"].log_norm
+    assert bool(calls) == repeated
+    expected = [math.log(a) * (7 - t) if last and t <= 7 else -math.inf for t in range(9)]
+    assert found[:, 1].tolist() == pytest.approx(expected, abs=1e-12)

@@ -1,0 +1,1 @@
+"""What runs trials: worker processes on this machine, or on a Ray cluster."""

@@ -1,0 +1,102 @@
+"""What passes between a sweep and those who work for it; all of it plain data, so that it travels as JSON."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What is run, but for the seeds."""
+
+    task: str
+    """``NAME:VARIANT``."""
+    model: str
+    overrides: dict[str, Any]
+    """Options that are not the pair's defaults, nested in ``task``, ``model`` and ``trainer``."""
+
+
+@dataclass(frozen=True)
+class Member:
+    """One trial of a job."""
+
+    identity: str
+    """Content hash, the record's name."""
+    seed: int
+    data_seed: int
+    overrides: dict[str, Any] = field(default_factory=dict)
+    """What this trial has beside its job's setting; nested in the same way."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a worker does in one go: a trial, or several that differ only in seeds and learning rate, trained as one."""
+
+    setting: Setting
+    trials: tuple[Member, ...]
+    draft: dict[str, Any]
+    """The record of the first trial as it would be if it ended before it began (status ``error``)."""
+    command: tuple[str, ...] = ()
+    """The command line, for the record."""
+    threads: int = 1
+    """CPU threads for torch."""
+    devices: int = 1
+    """Devices of each trial (processes, for a trial on several)."""
+    time_limit: float | None = None
+    """Seconds of wall time that each trial may take; several trained as one have the sum."""
+    loggers: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """The first trial's id."""
+        return self.trials[0].identity
+
+    def as_dict(self) -> dict[str, Any]:
+        """The job as plain data, for `job_from`."""
+        return asdict(self)
+
+
+def job_from(data: Mapping[str, Any]) -> Job:
+    """The job that `Job.as_dict` gave."""
+    return Job(
+        **{
+            **data,
+            "setting": Setting(**data["setting"]),
+            "trials": tuple(Member(**one) for one in data["trials"]),
+            "command": tuple(data["command"]),
+            "loggers": tuple(data["loggers"]),
+        }
+    )
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A setting that was checked: it can run, and this is what its trials would be."""
+
+    setting: Setting
+    trials: tuple[Member, ...]
+    draft: dict[str, Any]
+    """As for `Job`."""
+    steps: int
+    """Optimiser steps of the protocol."""
+    devices: int
+    """Devices of each trial."""
+    accelerator: str
+    together: int
+    """How many trials of this setting `--vectorize auto` trains as one here; 1 where it does not pay, or can't be."""
+    apart: str | None
+    """Why its trials can't be trained as one; None where they can."""
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """A setting that can't run."""
+
+    setting: Setting
+    reason: str
+    """In one line."""
+    skipped: dict[str, Any] | None = None
+    """Where the hardware lacks something, or the model does not support the task: a record of status ``skipped`` for
+    the first of its trials; None for a user's mistake."""
+    trials: tuple[Member, ...] = ()
+    """With `skipped`."""

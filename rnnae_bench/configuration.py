@@ -7,6 +7,7 @@ command line, configuration files, and the rebuilding of a trial from its record
 import argparse
 import difflib
 import inspect
+import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -65,6 +66,7 @@ class Pair:
         self.card: Card = self.task_class.card()
         self.variant: Variant = self.card.variant(variant)
         self.parser = self._parser()
+        self._parsed: dict[str, Namespace] = {}
         self.defaults = self.options(self.parser.get_defaults())
 
     @property
@@ -140,15 +142,18 @@ class Pair:
         seed_everything(seed, workers=True, verbose=False)
         return self.model_class(task.spec, **self._instantiate("model", options))
 
-    def require_support(self, task: Task, options: Mapping[str, Any]) -> None:
-        """Raise `UserError` with the model's own reason where it can't serve the task."""
+    def unsupported(self, task: Task, options: Mapping[str, Any]) -> str | None:
+        """Why the model, in its own words, can't serve the task; None where it can."""
         supports = getattr(self.model_class, "supports", None)
         reason = supports(task.spec, **options) if supports else None
-        if reason:
-            raise UserError(f"model '{self.model_handle.name}' does not support task '{self.label}': {reason}")
+        return reason and f"model '{self.model_handle.name}' does not support task '{self.label}': {reason}"
 
     def _instantiate(self, part: str, options: Mapping[str, Any]) -> dict[str, Any]:
-        built = self.parser.instantiate(self.parser.parse_object({part: dict(options)}))
+        # Checking takes 15 ms, and a sweep builds the same options over and over under other seeds.
+        key = json.dumps([part, options], sort_keys=True, default=repr)
+        if key not in self._parsed:
+            self._parsed[key] = self.parser.parse_object({part: dict(options)})
+        built = self.parser.instantiate(self._parsed[key])
         return {key: value for key, value in vars(built[part]).items() if key != "name"}
 
     def _explain(self, message: str) -> str:

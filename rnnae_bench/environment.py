@@ -3,6 +3,7 @@
 import os
 import platform
 import subprocess
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -55,8 +56,12 @@ def versions() -> dict[str, str]:
     return {"python": platform.python_version(), **{library: _version(library) for library in LIBRARIES}}
 
 
+@cache
 def git() -> dict[str, Any] | None:
-    """Commit and dirty flag of the checkout that this package was imported from; None for an installed one."""
+    """Commit and dirty flag of the checkout that this package was imported from; None for an installed one.
+
+    As of the first call in this process: what runs is the source as it was imported.
+    """
     source = Path(rnnae_bench.__file__).resolve()
     if _git(source.parent, "ls-files", "--error-unmatch", source.name) is None:
         return None

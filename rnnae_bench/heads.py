@@ -9,7 +9,7 @@ from rnnae_bench.spec import Classes, Images, TaskSpec, Tokens
 
 
 class Embedding(nn.Module):
-    """Turns a task's inputs into a sequence of vectors: ``Float[Tensor, "batch time features"]``.
+    """Turns a task's inputs into a sequence of vectors: ``Float[Tensor, "*model batch time features"]``.
 
     Symbols become one-hot vectors (the model's first matrix is then their embedding), vectors pass as they
     are, an image becomes its rows. It has no weights.
@@ -21,12 +21,12 @@ class Embedding(nn.Module):
         sequence = spec.sequence
         self.features = sequence.vocabulary if isinstance(sequence, Tokens) else sequence.features
 
-    def forward(self, inputs: Tensor) -> Float[Tensor, "batch time features"]:
+    def forward(self, inputs: Tensor) -> Float[Tensor, "*model batch time features"]:
         """The inputs as vectors."""
         if isinstance(self.inputs, Tokens):
             return one_hot(inputs, self.inputs.vocabulary).to(torch.get_default_dtype())
         if isinstance(self.inputs, Images):
-            return inputs.transpose(1, 2).flatten(2)
+            return inputs.transpose(-3, -2).flatten(-2)
         return inputs
 
 
@@ -48,28 +48,31 @@ class Head(nn.Module):
         self.affine = nn.Linear(features, size)
 
     def forward(self, states: Float[Tensor, "*axes features"]) -> Tensor:
-        """Logits or values ``[*axes, size]``; for images ``[batch channel height width]``."""
+        """Logits or values ``[*axes, size]``; for images ``[*model batch channel height width]``."""
         prediction = self.affine(states)
         if not isinstance(self.outputs, Images):
             return prediction
         rows = prediction.unflatten(-1, (self.outputs.channels, self.outputs.width))
-        return torch.sigmoid(rows).transpose(1, 2)
+        return torch.sigmoid(rows).transpose(-3, -2)
 
 
 def last_state(
-    states: Float[Tensor, "batch time hidden"],
-    lengths: Int[Tensor, " batch"] | None,
+    states: Float[Tensor, "*model batch time hidden"],
+    lengths: Int[Tensor, "*model batch"] | None,
     bidirectional: bool = False,
-) -> Float[Tensor, "batch hidden"]:
+) -> Float[Tensor, "*model batch hidden"]:
     """The state after the whole sequence was read.
 
     That is the state at the last step; for a bidirectional model the backward half has read the whole
     sequence at the first step, so its half is taken from there.
     """
-    rows = torch.arange(len(states), device=states.device)
-    last = states[:, -1] if lengths is None else states[rows, lengths - 1]
+    if lengths is None:
+        last = states[..., -1, :]
+    else:
+        place = (lengths - 1)[..., None, None]
+        last = torch.take_along_dim(states, place, dim=-2).squeeze(-2)
     if not bidirectional:
         return last
     forward_half = last.chunk(2, dim=-1)[0]
-    backward_half = states[:, 0].chunk(2, dim=-1)[1]
+    backward_half = states[..., 0, :].chunk(2, dim=-1)[1]
     return torch.cat((forward_half, backward_half), dim=-1)

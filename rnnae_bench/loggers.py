@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from lightning import LightningModule, Trainer
+from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger, WandbLogger
 from torch import Tensor
 
 from rnnae_bench.errors import UserError
 from rnnae_bench.probes import OptimizerSteps, Probe
+from rnnae_bench.results.store import Store
 from rnnae_bench.trial import Outcome, Trial
 
 
@@ -100,6 +101,28 @@ class StreamToLoggers(OptimizerSteps):
             for logger in trainer.loggers:
                 logger.log_metrics(rows[step], step)
         self._delivered = max(rows, default=self._delivered)
+
+
+def run_logged(
+    trial: Trial,
+    store: Store,
+    command: Sequence[str],
+    callbacks: Sequence[Callback],
+    names: Sequence[str],
+    flush_every: float | None = None,
+) -> Outcome | None:
+    """`Trial.run` with loggers of these names.
+
+    Raises:
+        UserError: a logger can't start.
+    """
+    if not names:
+        return trial.run(store, command, callbacks, flush_every=flush_every)
+    loggers = [make_logger(name, trial, store.folder) for name in names]
+    outcome = trial.run(store, command, [*callbacks, StreamToLoggers()], loggers, flush_every)
+    if outcome is not None:
+        finish(loggers, outcome)
+    return outcome
 
 
 def finish(loggers: Sequence[Logger], outcome: Outcome) -> None:

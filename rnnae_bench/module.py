@@ -4,7 +4,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from jaxtyping import Float, Int
@@ -18,6 +18,7 @@ from torch import Tensor
 from rnnae_bench.clipping import Clipping, Norms
 from rnnae_bench.errors import require_choice, require_fraction, require_not_negative, require_positive
 from rnnae_bench.heads import Embedding, Head, last_state
+from rnnae_bench.ranges import Range
 from rnnae_bench.spec import Images, TaskSpec
 from rnnae_bench.task import Batch, Task
 
@@ -35,7 +36,7 @@ class Optimization:
         clip_by: Clip the global 2-norm (Pascanu et al. 2013) or every component's absolute value.
     """
 
-    learning_rate: float = 3e-3
+    learning_rate: Annotated[float, Range(1e-4, 3e-2, log=True)] = 3e-3
     warmup: float = 0.3
     decay: Literal["cosine", "none"] = "cosine"
     weight_decay: float = 0.0

@@ -23,7 +23,7 @@ class Parameter:
     name: str
     """Its name; dotted (``optimization.clip``) for a field of an argument that is a dataclass."""
     type: str
-    """Its annotation; a type alias is shown as what it stands for."""
+    """Its annotation; a type alias is shown as what it stands for, ``Annotated[int, ...]`` as ``int``."""
     default: str | None
     """Its default as Python source; None where a value must be given."""
     description: str
@@ -173,7 +173,7 @@ def _parameters(source: _Source, definition: ast.ClassDef) -> tuple[Parameter, .
     described = {**_docstring(constructed)[1], **_docstring(definition)[1]}
     parameters: list[Parameter] = []
     for name, annotation, default in _arguments(constructed):
-        text = "" if annotation is None else _text(annotation)
+        text = "" if annotation is None else _text(_bare(annotation))
         meaning = _follow(source, text)
         fields = _fields(*meaning, text, default) if meaning else None
         if fields is not None:
@@ -240,6 +240,17 @@ def _fields(source: _Source, definition: ast.AST, name: str, default: ast.expr |
 def _is_dataclass(definition: ast.ClassDef) -> bool:
     calls = (node.func if isinstance(node, ast.Call) else node for node in definition.decorator_list)
     return any(_text(node).rpartition(".")[2] == "dataclass" for node in calls)
+
+
+def _bare(annotation: ast.expr) -> ast.expr:
+    """The type itself where it is ``Annotated`` with more."""
+    if (
+        isinstance(annotation, ast.Subscript)
+        and isinstance(annotation.slice, ast.Tuple)
+        and _text(annotation.value).rpartition(".")[2] == "Annotated"
+    ):
+        return annotation.slice.elts[0]
+    return annotation
 
 
 def _text(node: ast.expr) -> str:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from lightning import Callback, Trainer
+from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import Logger
 
 from rnnae_bench import environment
@@ -24,7 +24,7 @@ from rnnae_bench.configuration import Pair, changed
 from rnnae_bench.errors import UserError, require_not_negative
 from rnnae_bench.flush import Flush
 from rnnae_bench.module import WHOLE_STRATEGIES, BenchModule
-from rnnae_bench.probes import Cost, Diverged, Evaluation, GradientFlow, GradientNorms, Probe, TrainingCurve
+from rnnae_bench.probes import Cost, Diverged, Evaluation, GradientFlow, GradientNorms, Probe, TrainingCurve, Underflow
 from rnnae_bench.results.history import Series
 from rnnae_bench.results.record import SCHEMA_VERSION, Status, finite
 from rnnae_bench.results.store import Store
@@ -52,13 +52,25 @@ class Trial:
         seed: Fixes weights and everything random in the model.
         data_seed: Fixes the training stream; None means the same as `seed`, so that two models under one seed see
             the same data.
+        may_be_skipped: Where the model does not support the task, or this machine not the precision, keep the reason in
+            `unsupported` instead of raising it.
 
     Raises:
         UserError: the options can't work: a value out of range, a model that does not support the task, data that
             are not there, devices or a precision that this machine lacks.
     """
 
-    def __init__(self, pair: Pair, options: Mapping[str, Any], seed: int, data_seed: int | None = None) -> None:
+    unsupported: str | None = None
+    """Why this trial can't be run here, and is to be recorded as ``skipped``."""
+
+    def __init__(
+        self,
+        pair: Pair,
+        options: Mapping[str, Any],
+        seed: int,
+        data_seed: int | None = None,
+        may_be_skipped: bool = False,
+    ) -> None:
         require_not_negative(seed=seed)
         self.pair = pair
         self.options = {part: dict(options[part]) for part in ("task", "model", "trainer")}
@@ -73,9 +85,13 @@ class Trial:
         except Exception as error:
             reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
             raise UserError(f"task '{pair.label}' can't make its data with these options: {reason}") from error
-        self._try_model()
         self.blocks: Blocks | None = None
         self.layout = self._layout()
+        self.unsupported = self.pair.unsupported(self.task, self.options["model"]) or self._unsupported_precision()
+        if self.unsupported is None:
+            self._try_model()
+        elif not may_be_skipped:
+            raise UserError(self.unsupported)
         if self._can_train_in_blocks():
             protocol = self.task.protocol
             self.blocks = Blocks(protocol.max_steps, protocol.evaluate_every)
@@ -83,9 +99,8 @@ class Trial:
 
     def _try_model(self) -> None:
         """Build the model once, to refuse what it refuses; what else goes wrong there is for the record to tell."""
-        self.pair.require_support(self.task, self.options["model"])
         try:
-            self.pair.build_model(self.task, self.options["model"], self.seed)
+            self.build_model()
         except UserError:
             raise
         except ValueError as error:
@@ -155,65 +170,58 @@ class Trial:
         Returns:
             The outcome; None on the helper processes of a trial on several devices.
         """
-        evaluation = Evaluation(self.task, self.pair.variant.primary)
-        # The curve comes last: it raises where the loss is not finite, when the others have measured that step.
-        probes: list[Probe] = [GradientNorms(), GradientFlow(self.task), evaluation, Cost(), TrainingCurve()]
+        probes, evaluation = self._probes()
         keep_freed_memory()
         started = datetime.now(UTC)
         drafts: list[Callback] = []
         if flush_every is not None:
 
             def draft() -> None:
-                measured = _measured(probes)
-                failure = {"message": "the trial is running", "step": None, "traceback": None}
-                record = self.record(evaluation, measured.measures, "interrupted", failure, started, command)
-                store.drafts.write(record, measured.series)
+                found = measured(probes)
+                record = self.record(evaluation, found.measures, "interrupted", RUNNING, started, command)
+                store.drafts.write(record, found.series)
 
             drafts.append(Flush(draft, flush_every))
         status: Status = "ok"
         failure: dict[str, Any] | None = None
-        on_interrupt = signal.getsignal(signal.SIGINT)
         trainer = None
-        try:
-            trainer = self._trainer([*probes, *callbacks, *drafts], loggers)
-            model = self.pair.build_model(self.task, self.options["model"], self.seed)
-            with warnings.catch_warnings():
-                _silence()
+        with restored_interrupts():
+            try:
+                trainer = self.trainer([*probes, *callbacks, *drafts], loggers)
+                model = self.build_model()
                 self.task.blocks = self.blocks
                 if self.blocks is not None and isinstance(model, BenchModule):
                     model.train_in_blocks()
-                with _default_cuda_check():
-                    trainer.fit(model, datamodule=self.task)
-                trainer.test(model, datamodule=self.task, verbose=False)
-        except BaseException as error:
-            status, failure = _failure(error, trainer)
-        try:
+                fit_and_test(trainer, model, self.task)
+            except BaseException as error:
+                status, failure = failure_of(error, trainer)
             if trainer is not None and not trainer.is_global_zero:
                 return None
-            return self._keep(store, probes, evaluation, status, failure, started, command)
-        finally:
-            # Lightning ignores further Ctrl-C after the first; the record is written, so they count again.
-            signal.signal(signal.SIGINT, on_interrupt)
+            found = measured(probes)
+            record = self.record(evaluation, found.measures, status, failure, started, command)
+            return keep(store, record, found.series)
 
-    def _keep(
-        self,
-        store: Store,
-        probes: Sequence[Probe],
-        evaluation: Evaluation,
-        status: Status,
-        failure: dict[str, Any] | None,
-        started: datetime,
-        command: Sequence[str],
-    ) -> Outcome:
-        measured = _measured(probes)
-        series = measured.series
-        record = self.record(evaluation, measured.measures, status, failure, started, command)
-        try:
-            return Outcome(record, series, store.write(record, series))
-        except OSError as error:
-            refuge = Store(Path(tempfile.mkdtemp(prefix="rnnae-bench-")))
-            reason = f"{store.folder} could not be written: {error.strerror}"
-            return Outcome(record, series, refuge.write(record, series), rescue=reason)
+    def _probes(self) -> tuple[list[Probe], Evaluation]:
+        """All probes, and the one of them that scores."""
+        evaluation = Evaluation(self.task, self.pair.variant.primary)
+        # The curve comes last: it raises where the loss is not finite, when the others have measured that step.
+        gradients: list[Probe] = [GradientNorms(), Underflow(), GradientFlow(self.task)]
+        return [*gradients, evaluation, Cost(), TrainingCurve()], evaluation
+
+    def unmeasured(self, status: Status, reason: str) -> dict[str, Any]:
+        """The record of this trial if it ended before it began; its histories are empty.
+
+        Args:
+            status: How it ended.
+            reason: Why.
+        """
+        probes, evaluation = self._probes()
+        failure = {"message": reason, "step": None, "traceback": None}
+        return self.record(evaluation, measured(probes).measures, status, failure, datetime.now(UTC), ())
+
+    def build_model(self) -> LightningModule:
+        """The model, with its first weights."""
+        return self.pair.build_model(self.task, self.options["model"], self.seed)
 
     def record(
         self,
@@ -304,19 +312,12 @@ class Trial:
             raise UserError(
                 f"--trainer.strategy {strategy} runs the training where its measures can't be fetched from; use ddp"
             )
-        trainer = self._trainer([], [])
+        trainer = self.trainer([], [])
         accelerator, devices, precision = trainer.strategy.root_device.type, trainer.world_size, str(trainer.precision)
         asked = str(self.options["trainer"]["precision"])
-        # Lightning would quietly take bf16 instead.
-        if accelerator == "cpu" and asked.startswith(("16", "transformer-engine")):
-            raise UserError(
-                f"--trainer.precision {asked}: half precision (fp16) needs a GPU, and this trial runs on the CPU; "
-                "use bf16-mixed or 32-true"
-            )
-        if accelerator == "cuda" and precision.startswith("bf16") and not torch.cuda.is_bf16_supported():
-            raise UserError(
-                f"--trainer.precision {precision}: {torch.cuda.get_device_name()} has no bfloat16; use 16-mixed"
-            )
+        if accelerator == "cpu" and asked.startswith("16"):
+            # Lightning quietly took bf16 instead, and this is about what was asked for.
+            precision = asked
         batch_size = self.task.protocol.batch_size
         if batch_size % devices:
             raise UserError(
@@ -330,7 +331,23 @@ class Trial:
             "precision": precision,
         }
 
-    def _trainer(self, callbacks: Sequence[Callback], loggers: Sequence[Logger]) -> Trainer:
+    def _unsupported_precision(self) -> str | None:
+        accelerator, precision = self.layout["accelerator"], self.layout["precision"]
+        if accelerator == "cpu" and precision.startswith(("16", "transformer-engine")):
+            return (
+                f"--trainer.precision {precision}: half precision (fp16) needs a GPU, and this trial runs on the CPU; "
+                "use bf16-mixed or 32-true"
+            )
+        if accelerator == "cuda" and precision.startswith("bf16") and not torch.cuda.is_bf16_supported():
+            return f"--trainer.precision {precision}: {torch.cuda.get_device_name()} has no bfloat16; use 16-mixed"
+        return None
+
+    def trainer(self, callbacks: Sequence[Callback], loggers: Sequence[Logger]) -> Trainer:
+        """Lightning's Trainer for the protocol and the trainer options.
+
+        Raises:
+            UserError: the options don't work here.
+        """
         options = {key: value for key, value in self.options["trainer"].items() if value is not None}
         protocol = self.task.protocol
         if self.blocks is None:
@@ -362,21 +379,56 @@ class Trial:
                 raise UserError(f"these trainer options don't work here ({flags or 'defaults'}): {reason}") from error
 
 
-class _Measured(NamedTuple):
+RUNNING: dict[str, Any] = {"message": "the trial is running", "step": None, "traceback": None}
+"""The failure that a draft's record states."""
+
+
+class Measured(NamedTuple):
+    """What probes had to say."""
+
     series: dict[str, Series]
     measures: dict[str, Any]
 
 
-def _measured(probes: Sequence[Probe]) -> _Measured:
+def measured(probes: Sequence[Probe]) -> Measured:
     """What the probes have to say so far."""
-    found = _Measured({}, {})
+    found = Measured({}, {})
     for probe in probes:
         found.series.update(probe.series())
         found.measures.update(probe.measures())
     return found
 
 
-def _failure(error: BaseException, trainer: Trainer | None) -> tuple[Status, dict[str, Any]]:
+def fit_and_test(trainer: Trainer, model: LightningModule, task: Task) -> None:
+    """Train and test, without Lightning's remarks on what the runner does on purpose."""
+    with warnings.catch_warnings():
+        _silence()
+        with _default_cuda_check():
+            trainer.fit(model, datamodule=task)
+        trainer.test(model, datamodule=task, verbose=False)
+
+
+def keep(store: Store, record: dict[str, Any], series: dict[str, Series]) -> Outcome:
+    """Write a record and its histories; where that fails, into a new temporary folder."""
+    try:
+        return Outcome(record, series, store.write(record, series))
+    except OSError as error:
+        refuge = Store(Path(tempfile.mkdtemp(prefix="rnnae-bench-")))
+        reason = f"{store.folder} could not be written: {error.strerror}"
+        return Outcome(record, series, refuge.write(record, series), rescue=reason)
+
+
+@contextlib.contextmanager
+def restored_interrupts() -> Iterator[None]:
+    """Lightning ignores further Ctrl-C after the first; after this, with the record written, they count again."""
+    on_interrupt = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, on_interrupt)
+
+
+def failure_of(error: BaseException, trainer: Trainer | None) -> tuple[Status, dict[str, Any]]:
     """Status and description of what ended a trial early."""
     step = trainer.global_step if trainer is not None else None
     text = f"{type(error).__name__}: {' '.join(str(error).split())}"

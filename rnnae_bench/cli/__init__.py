@@ -10,6 +10,7 @@ from rnnae_bench.errors import UserError
 
 COMMANDS = {
     "run": "train a model on a task and keep a record of it",
+    "sweep": "many trials at once: a grid or a search, on this machine or on a Ray cluster",
     "list": "the models and tasks that are installed",
     "show": "a task's card, or a model's hyper-parameters",
     "probe": "Jacobians and Lyapunov exponents of a model on a task",

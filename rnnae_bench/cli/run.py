@@ -157,22 +157,12 @@ def _label(trial: "Trial") -> str:
 
 def _run_one(trial: "Trial", store: Store, command: list[str], names: list[str], console: Console) -> "Outcome | None":
     from rnnae_bench.cli.progress import LiveProgress
+    from rnnae_bench.loggers import run_logged
 
     callbacks: list[Any] = [LiveProgress(console, _label(trial), trial.pair.variant.primary.metric)]
-    loggers = []
-    if names and not console.quiet:
-        from rnnae_bench.loggers import StreamToLoggers, make_logger
-
-        loggers = [make_logger(name, trial, store.folder) for name in names]
-        callbacks.append(StreamToLoggers())
-    outcome = trial.run(store, command, callbacks, loggers)
-    if outcome is None:
-        return None
-    if loggers:
-        from rnnae_bench.loggers import finish
-
-        finish(loggers, outcome)
-    _report(trial, outcome, console)
+    outcome = run_logged(trial, store, command, callbacks, [] if console.quiet else names)
+    if outcome is not None:
+        _report(trial, outcome, console)
     return outcome
 
 
@@ -191,13 +181,11 @@ def _report(trial: "Trial", outcome: "Outcome", console: Console) -> None:
     if drawn:
         console.print(drawn, markup=False, highlight=False, no_wrap=True, overflow="crop")
     lines = [f"record  {outcome.path}"]
-    if outcome.series:
-        picture = outcome.path.with_suffix(".png")
-        try:
-            picture.write_bytes(plots.picture(record, outcome.series))
-            lines.append(f"picture {picture}")
-        except OSError as error:
-            lines.append(f"picture could not be written: {error.strerror}")
+    try:
+        picture = plots.write_picture(outcome.path, record, outcome.series)
+        lines += [f"picture {picture}"] if picture else []
+    except OSError as error:
+        lines.append(f"picture could not be written: {error.strerror}")
     for line in lines:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from rnnae_bench.executors.job import Job
 
@@ -20,25 +20,34 @@ class Advanced:
 
 @dataclass(frozen=True)
 class Ended:
-    """All trials of a job have their records in the store."""
+    """All trials of a job have their records."""
 
     job: str
     records: tuple[dict[str, Any], ...]
+    rescued: tuple[str, ...] = ()
+    """Where the store could not be written: why, and where the records lie instead, a line each."""
 
 
 @dataclass(frozen=True)
 class Lost:
-    """The worker went away through no fault of the job (killed from outside, a node lost); no record was written."""
+    """The worker went away through no fault of the job (killed from outside, a node lost); it may be tried again."""
 
     job: str
     reason: str
+    records: tuple[dict[str, Any], ...] = ()
+    """Of those of its trials that were done before; the others have none."""
 
 
 Event = Advanced | Ended | Lost
 
 
+@runtime_checkable
 class Executor(Protocol):
     """Runs jobs, several at once. Whatever a job does, it ends as `Ended` or `Lost` and never as an exception here."""
+
+    @property
+    def slots(self) -> int:
+        """How many trials on one device can run at once."""
 
     def has_room(self, job: Job) -> bool:
         """Whether `submit` would start this job now."""

@@ -1,5 +1,6 @@
 """What passes between a sweep and those who work for it; all of it plain data, so that it travels as JSON."""
 
+import copy
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -45,15 +46,51 @@ class Job:
     time_limit: float | None = None
     """Seconds of wall time that each trial may take; several trained as one have the sum."""
     loggers: tuple[str, ...] = ()
+    """Names of loggers, for a job of one trial."""
+    pictures: bool = False
+    """Whether to draw each trial's picture beside its record; takes about as long as a small trial."""
 
     @property
     def name(self) -> str:
         """The first trial's id."""
         return self.trials[0].identity
 
+    def overrides_of(self, member: Member) -> dict[str, Any]:
+        """All options of a trial that are not the pair's defaults, nested."""
+        return _merged(self.setting.overrides, member.overrides)
+
+    def draft_of(self, member: Member) -> dict[str, Any]:
+        """The draft of any of its trials; the fingerprints are left as the first trial's."""
+        return {
+            **self.draft,
+            "id": member.identity,
+            "seed": member.seed,
+            "data_seed": member.data_seed,
+            "overrides": {**self.draft["overrides"], **_flat(member.overrides)},
+            "configuration": _merged(self.draft["configuration"], member.overrides),
+            "command": list(self.command),
+        }
+
     def as_dict(self) -> dict[str, Any]:
         """The job as plain data, for `job_from`."""
         return asdict(self)
+
+
+def _merged(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any]:
+    """Nested options, the second winning."""
+    merged = copy.deepcopy(dict(first))
+    for key, value in second.items():
+        nested = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping)
+        merged[key] = _merged(merged[key], value) if nested else copy.deepcopy(value)
+    return merged
+
+
+def _flat(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested options under dotted names."""
+    flat: dict[str, Any] = {}
+    for key, value in nested.items():
+        flat.update(_flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value})
+    return flat
 
 
 def job_from(data: Mapping[str, Any]) -> Job:
@@ -86,6 +123,8 @@ class Plan:
     """How many trials of this setting `--vectorize auto` trains as one here; 1 where it does not pay, or can't be."""
     apart: str | None
     """Why its trials can't be trained as one; None where they can."""
+    ranges: dict[str, Any] = field(default_factory=dict)
+    """What the model declares that a search may try, by option, as `rnnae_bench.ranges.plain` writes it."""
 
 
 @dataclass(frozen=True)
@@ -100,3 +139,9 @@ class Refusal:
     the first of its trials; None for a user's mistake."""
     trials: tuple[Member, ...] = ()
     """With `skipped`."""
+
+
+def plan_from(data: Mapping[str, Any]) -> Plan | Refusal:
+    """What `dataclasses.asdict` made of a plan or of a refusal."""
+    parts = {"setting": Setting(**data["setting"]), "trials": tuple(Member(**one) for one in data["trials"])}
+    return Refusal(**{**data, **parts}) if "reason" in data else Plan(**{**data, **parts})

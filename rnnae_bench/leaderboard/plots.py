@@ -1,6 +1,7 @@
 """Pictures of one trial: learning curve and gradient norms over training, as PNG and in the terminal."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -67,6 +68,19 @@ def picture(record: Mapping[str, Any], series: Mapping[str, Series]) -> bytes:
     if below.lines:
         below.legend(fontsize="small", ncols=2)
     return as_png(figure)
+
+
+def write_picture(path: Path, record: Mapping[str, Any], series: Mapping[str, Series]) -> Path | None:
+    """Draw the `picture` of a record beside its file; None where nothing was measured.
+
+    Raises:
+        OSError: it can't be written.
+    """
+    if not series:
+        return None
+    target = path.with_suffix(".png")
+    target.write_bytes(picture(record, series))
+    return target
 
 
 def _band(axes: Any, series: Series | None, label: str, color: str, band: bool = True) -> None:

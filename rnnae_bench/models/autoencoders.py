@@ -13,13 +13,14 @@ Weights start Glorot uniform (Glorot & Bengio 2010), in front of an activation t
 """
 
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from rnnae_bench.errors import UserError, require_choice, require_positive
 from rnnae_bench.module import Autoencoder, Optimization
+from rnnae_bench.ranges import Range
 from rnnae_bench.spec import Images, TaskSpec
 
 Activation = Literal["relu", "tanh"]
@@ -44,7 +45,7 @@ class DenseAutoencoder(Autoencoder):
     def __init__(
         self,
         spec: TaskSpec,
-        code_size: int = 256,
+        code_size: Annotated[int, Range(16, 512, log=True)] = 256,
         hidden_sizes: tuple[int, ...] = (),
         activation: Activation = "relu",
         optimization: Optimization = Optimization(),  # noqa: B008 (frozen)
@@ -94,7 +95,7 @@ class ConvAutoencoder(Autoencoder):
     def __init__(
         self,
         spec: TaskSpec,
-        code_size: int = 128,
+        code_size: Annotated[int, Range(16, 512, log=True)] = 128,
         channels: tuple[int, ...] = (16, 32),
         activation: Activation = "relu",
         optimization: Optimization = Optimization(),  # noqa: B008 (frozen)

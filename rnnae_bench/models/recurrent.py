@@ -6,7 +6,7 @@ are laid out as in ``torch.nn``.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -20,6 +20,7 @@ from rnnae_bench.errors import (
 )
 from rnnae_bench.models.initialization import Initialization, initialize, set_gate_bias
 from rnnae_bench.module import Optimization, SequenceModel
+from rnnae_bench.ranges import Range
 from rnnae_bench.recurrence import stack
 from rnnae_bench.spec import TaskSpec
 
@@ -137,7 +138,7 @@ class RNN(_Recurrent):
     def __init__(
         self,
         spec: TaskSpec,
-        hidden_size: int = 128,
+        hidden_size: Annotated[int, Range(16, 256, log=True)] = 128,
         layers: int = 1,
         activation: Literal["tanh", "relu", "identity"] = "tanh",
         bidirectional: bool = False,
@@ -182,7 +183,7 @@ class LSTM(_Recurrent):
     def __init__(
         self,
         spec: TaskSpec,
-        hidden_size: int = 128,
+        hidden_size: Annotated[int, Range(16, 256, log=True)] = 128,
         layers: int = 1,
         bidirectional: bool = False,
         dropout: float = 0.0,
@@ -218,7 +219,7 @@ class GRU(_Recurrent):
     def __init__(
         self,
         spec: TaskSpec,
-        hidden_size: int = 128,
+        hidden_size: Annotated[int, Range(16, 256, log=True)] = 128,
         layers: int = 1,
         bidirectional: bool = False,
         dropout: float = 0.0,

@@ -6,6 +6,7 @@ from rnnae_bench.probes.evaluation import Evaluation
 from rnnae_bench.probes.gradient_flow import GradientFlow
 from rnnae_bench.probes.gradient_norms import GradientNorms
 from rnnae_bench.probes.training_curve import Diverged, TrainingCurve
+from rnnae_bench.probes.underflow import Underflow
 
 __all__ = [
     "Cost",
@@ -16,4 +17,5 @@ __all__ = [
     "OptimizerSteps",
     "Probe",
     "TrainingCurve",
+    "Underflow",
 ]

@@ -25,6 +25,8 @@ class Probe(Callback):
 class StepBuffer:
     """Rows of numbers measured on the device, one row a step, fetched from there a block at a time.
 
+    A row is whatever is measured in one step: a number, a vector, or one of these for each of K models.
+
     Fetching a number from a GPU waits for all work queued before it; a block of 256 steps waits once.
     """
 
@@ -36,7 +38,7 @@ class StepBuffer:
         self._steps: list[int] = []
 
     def append(self, step: int, row: Tensor) -> None:
-        """Add what an optimiser step measured: a number or a vector, always of the same size."""
+        """Add what an optimiser step measured, always of the same shape."""
         self._steps.append(step)
         self._waiting.append(row.detach())
         if len(self._waiting) == self.BLOCK:
@@ -44,15 +46,22 @@ class StepBuffer:
 
     def _fetch(self) -> None:
         if self._waiting:
-            block = torch.stack(self._waiting).to("cpu", torch.float64).numpy()
-            self._blocks.append(block.reshape(len(self._waiting), -1))
+            self._blocks.append(torch.stack(self._waiting).to("cpu", torch.float64).numpy())
             self._waiting.clear()
 
     def rows(self) -> tuple[np.ndarray, np.ndarray]:
-        """Steps ``[rows]`` and values ``[rows width]`` so far, in float64."""
+        """Steps ``[rows]`` and values ``[rows *shape]`` so far, in float64."""
         self._fetch()
         values = np.concatenate(self._blocks) if self._blocks else np.empty((0, 0))
         return np.array(self._steps, dtype=np.int64), values
+
+    def of_member(self, member: int) -> "StepBuffer":
+        """What is in it of one of K models, the first axis of every row."""
+        self._fetch()
+        mine = StepBuffer()
+        mine._steps = list(self._steps)
+        mine._blocks = [block[:, member] for block in self._blocks]
+        return mine
 
 
 class OptimizerSteps(Callback):

@@ -1,5 +1,6 @@
 """The gradient through sequence time: how much of the loss' gradient reaches the state (or input) of every step."""
 
+import copy
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -105,9 +106,11 @@ class GradientFlow(OptimizerSteps, Probe):
         batch = self._fixed
         with _evaluating(module), trainer.precision_plugin.train_step_context():
             watch = Watch(module)
-            loss = last_step_loss(self.task, module(batch.inputs, batch.lengths), batch)
-            watch.differentiate(loss)
+            watch.differentiate(self._last_step_loss(module(batch.inputs, batch.lengths), batch))
         self._keep(step, "last_step", watch.flows(batch.lengths, self._origins("last_step")))
+
+    def _last_step_loss(self, prediction: Tensor, batch: Batch) -> Float[Tensor, ""]:
+        return last_step_loss(self.task, prediction, batch)
 
     def on_optimizer_step(
         self, trainer: Trainer, pl_module: LightningModule, step: int, loss: Tensor, batch: Any
@@ -145,6 +148,15 @@ class GradientFlow(OptimizerSteps, Probe):
             for place, quantile in enumerate(("", "/q10", "/q90")):
                 columns[name + quantile] = Series(np.array(steps, dtype=np.int64), rows[:, place, :width].copy())
         return columns
+
+    def of_member(self, member: int) -> "GradientFlow":
+        """What was measured of one of K models trained as one: profiles are then ``[three K lags]``."""
+        mine = copy.copy(self)
+        mine._found = {
+            name: (list(steps), [profile[:, member] for profile in profiles])
+            for name, (steps, profiles) in self._found.items()
+        }
+        return mine
 
     def measures(self) -> dict[str, Any]:
         """What sums the profiles up."""

@@ -1,5 +1,6 @@
 """The norm of the gradient at every optimiser step, whole and layer by layer, before and after clipping."""
 
+import copy
 from typing import Any
 
 import numpy as np
@@ -58,7 +59,13 @@ class GradientNorms(OptimizerSteps, Probe):
         else:
             assert self._before is not None
             before, after = self._before, torch.linalg.vector_norm(norms(gradients(self._weights)))
-        self._buffer.append(step, torch.cat((before, after[None])))
+        self._buffer.append(step, torch.cat((before, after.unsqueeze(-1)), dim=-1))
+
+    def of_member(self, member: int) -> "GradientNorms":
+        """What was measured of one of K models trained as one: their `gradient_norms` have a leading axis K."""
+        mine = copy.copy(self)
+        mine._buffer = self._buffer.of_member(member)
+        return mine
 
     def series(self) -> dict[str, Series]:
         """The norms, by column."""

@@ -13,7 +13,9 @@ Reading = Literal["training_loss", "last_step"]
 """Whose gradient is read: the loss that is minimised, or that of the last scored step alone."""
 
 
-def scored_steps(spec: TaskSpec, lengths: Int[Tensor, " batch"]) -> tuple[Int[Tensor, " batch"], Int[Tensor, " batch"]]:
+def scored_steps(
+    spec: TaskSpec, lengths: Int[Tensor, "*model batch"]
+) -> tuple[Int[Tensor, "*model batch"], Int[Tensor, "*model batch"]]:
     """First and last step (from 0) of each sequence whose prediction the loss looks at.
 
     Args:
@@ -27,8 +29,8 @@ def scored_steps(spec: TaskSpec, lengths: Int[Tensor, " batch"]) -> tuple[Int[Te
 
 
 def lag_origin(
-    spec: TaskSpec, lengths: Int[Tensor, " batch"], backward: bool, reading: Reading
-) -> Int[Tensor, " batch"]:
+    spec: TaskSpec, lengths: Int[Tensor, "*model batch"], backward: bool, reading: Reading
+) -> Int[Tensor, "*model batch"]:
     """The step that lags are counted back from, in the order in which a direction reads: the last scored one.
 
     A direction that reads from the end comes last by the first scored step, or, where one answer is read off the whole

@@ -20,7 +20,7 @@ from rnnae_bench.recurrence.scaled import Scaled
 _UNSAFE = math.log(1e-30)
 """Below this norm single precision may have lost components; the gradient is then recovered on a logarithmic scale."""
 
-Origins = Callable[[Int[Tensor, " batch"], bool], Int[Tensor, " batch"]]
+Origins = Callable[[Int[Tensor, "*model batch"], bool], Int[Tensor, "*model batch"]]
 """From lengths, and whether the direction reads from the end, to where lag 0 is."""
 
 
@@ -30,8 +30,8 @@ class Flow(NamedTuple):
     probe: str
     layer: str
     state: str
-    log_norm: Float[Tensor, "time batch"]
-    origin: Int[Tensor, " batch"]
+    log_norm: Float[Tensor, "*model time batch"]
+    origin: Int[Tensor, "*model batch"]
 
 
 class Watch:
@@ -61,7 +61,7 @@ class Watch:
         return {name: calls[-1] for name, calls in self._recordings.items() if calls}
 
     @torch.no_grad()
-    def flows(self, lengths: Int[Tensor, " batch"] | None, origins: Origins) -> list[Flow]:
+    def flows(self, lengths: Int[Tensor, "*model batch"] | None, origins: Origins) -> list[Flow]:
         """The norms of all that was watched; ends the watch."""
         self._context.close()
         found = []
@@ -87,7 +87,9 @@ class Watch:
         return found
 
 
-def _left_norms(passage: Passage, origin: Int[Tensor, " batch"]) -> dict[str, Float[Tensor, "time batch"]] | None:
+def _left_norms(
+    passage: Passage, origin: Int[Tensor, "*model batch"]
+) -> dict[str, Float[Tensor, "*model time batch"]] | None:
     """Logarithmic norms of what the kernel left; None where it left nothing, or where that may have underflowed."""
     totals = passage.totals()
     if totals is None:
@@ -95,8 +97,8 @@ def _left_norms(passage: Passage, origin: Int[Tensor, " batch"]) -> dict[str, Fl
     norms = {}
     for state, total in totals.items():
         norm = Scaled.unscaled(total).log_norm
-        steps = torch.arange(len(norm), device=norm.device).unsqueeze(-1)
-        if ((norm < _UNSAFE) & (steps <= origin)).any():
+        steps = torch.arange(norm.shape[-2], device=norm.device).unsqueeze(-1)
+        if ((norm < _UNSAFE) & (steps <= origin.unsqueeze(-2))).any():
             return None
         norms[state] = norm
     return norms

@@ -309,7 +309,9 @@ def _passage(name: str, x: Tensor, weights: Weights, initial: States, states: Te
     `initial` has the axis of layers and directions, of size 1.
     """
     dtype = torch.promote_types(states.dtype, torch.float32)
-    x, states, *rest = (one.detach().to(dtype) for one in (x, states, *weights, *initial))
+    x, states = x.detach().to(dtype), states.detach().to(dtype)
+    # The optimiser changes these in place before anybody looks.
+    rest = [one.detach().to(dtype, copy=True) for one in (*weights, *initial)]
     return Passage(name, x, Weights(*rest[:4]), tuple(one.squeeze(-3) for one in rest[4:]), states, deltas)
 
 

@@ -138,3 +138,59 @@ def test_a_writer_killed_at_any_time_leaves_no_torn_record(tmp_path, make_record
         assert not found.unreadable
         for record in found.records:
             assert len(store.series(record)["loss"].steps) == 2000
+
+
+FAILURE = {"message": "it took too long", "step": None, "traceback": None}
+
+
+def test_a_draft_becomes_a_record_with_what_was_measured(tmp_path, make_record):
+    store = Store(tmp_path)
+    running = make_record(status="interrupted", failure={**FAILURE, "message": "the trial is running"})
+    store.drafts.write(running, {})
+    store.drafts.write(running, SERIES)
+    assert store.drafts.identities() == [running["id"]]
+    assert not store.path(running["id"]).exists()
+    store.close(running["id"], make_record(seed=7), "timeout", FAILURE)
+    record = store.find(running["id"])
+    assert record["status"] == "timeout"
+    # The step is that of the draft, which knows 10.
+    assert record["failure"] == {**FAILURE, "step": 10}
+    assert record["seed"] == 0
+    assert record["finished"] > running["finished"]
+    assert list(store.series(record)) == list(SERIES)
+    assert store.drafts.identities() == []
+
+
+@pytest.mark.parametrize("torn", [None, b"", b"{}\n", b'{"id": 1', b"\xff\n\xff"])
+def test_without_a_draft_the_given_record_is_taken(tmp_path, make_record, torn):
+    store = Store(tmp_path)
+    if torn is not None:
+        store.drafts.write(make_record(), {})
+        (tmp_path / "drafts" / f"{make_record()['id']}.draft").write_bytes(torn)
+    store.close("00000000000000aa", make_record(seed=7), "error", FAILURE)
+    record = store.find("00000000000000aa")
+    assert (record["status"], record["seed"], record["id"]) == ("error", 7, "00000000000000aa")
+    assert record["history"]["file"] == "00000000000000aa.parquet"
+    assert store.series(record) == {}
+
+
+def test_a_draft_is_always_whole(tmp_path, make_record):
+    store = Store(tmp_path)
+    store.drafts.write(make_record(), SERIES)
+    record, table = store.drafts.read(make_record()["id"])
+    assert record["history"]["sha256"] == hashlib.sha256(table).hexdigest()
+    assert problem_of(record) is None
+    assert [path.name for path in (tmp_path / "drafts").iterdir()] == [f"{record['id']}.draft"]
+
+
+def test_a_record_made_elsewhere_is_adopted_or_refused(tmp_path, make_record):
+    there, here = Store(tmp_path / "there"), Store(tmp_path / "here")
+    path = there.write(make_record(), SERIES)
+    record, table = there.find(make_record()["id"]), path.with_suffix(".parquet").read_bytes()
+    here.adopt(record, table)
+    assert here.find(record["id"]) == record
+    assert list(here.series(record)) == list(SERIES)
+    with pytest.raises(ValueError, match="are not those that it names"):
+        here.adopt(record, table + b"x")
+    with pytest.raises(ValueError, match="does not fit its own schema"):
+        here.adopt({**record, "status": "forged"}, table)

@@ -1,0 +1,313 @@
+"""``rnnae-bench sweep``: many trials, from a grid or a search to a record for each."""
+
+import json
+import signal
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from rnnae_bench.cli.sweep_view import SweepView
+from rnnae_bench.errors import UserError, require_choice
+from rnnae_bench.executors.job import Plan, Refusal
+from rnnae_bench.leaderboard import precision, tables
+from rnnae_bench.ranges import dimension_from
+from rnnae_bench.results.precision import compare
+from rnnae_bench.results.store import Store
+from rnnae_bench.sweep import capacity
+from rnnae_bench.sweep.config import SweepOptions, parse
+from rnnae_bench.sweep.driver import Driver, Terms
+from rnnae_bench.sweep.estimate import estimate
+from rnnae_bench.sweep.grid import label, settings
+from rnnae_bench.sweep.leases import Leases
+from rnnae_bench.sweep.queue import Candidate, Queue, candidates
+
+LEASES = "leases"
+"""Subfolder of the records where sweeps tell each other what they work on."""
+
+
+def main(arguments: list[str]) -> int:
+    """Run the sweep that the arguments ask for."""
+    options = parse(arguments)
+    store = Store(Path(options.out))
+    if options.collect:
+        return _collect(options, store)
+    loggers = tuple(name.strip() for name in options.logger.split(",") if name.strip())
+    for name in loggers:
+        require_choice(("wandb", "csv", "tensorboard"), **{"--logger": name})
+    wanted = settings(options.axes)
+    if not options.dry_run:
+        store.require_writable()
+    console = Console(stderr=True)
+    command = ("rnnae-bench", "sweep", *arguments)
+    with _terminated_as_interrupted(), closing(_executor(options, len(wanted) * options.seeds)) as executor:
+        found = _plan(executor, wanted, options, console)
+        plans = [one for one in found if isinstance(one, Plan)]
+        refusals = [one for one in found if isinstance(one, Refusal)]
+        _require_devices(plans, executor.slots)
+        if options.dry_run:
+            _print_plan(candidates(plans, options.vectorize), refusals, store, options)
+            return 0
+        records = _record_skipped(refusals, store, command)
+        terms = Terms(command, options.threads, options.time_limit, loggers, options.retries, executor.slots)
+        run = _search if options.search else _grid
+        try:
+            done, complete = run(plans, records, executor, store, terms, options, console)
+        except KeyboardInterrupt:
+            console.print("stopped; the same command goes on with what is left", highlight=False)
+            return 1
+    return 0 if complete and all(record["status"] in ("ok", "skipped") for record in done) else 1
+
+
+def _grid(
+    plans: Sequence[Plan],
+    records: Sequence[dict[str, Any]],
+    executor: Any,
+    store: Store,
+    terms: Terms,
+    options: SweepOptions,
+    console: Console,
+) -> tuple[list[dict[str, Any]], bool]:
+    """Run the trials of all plans and show the result; their records."""
+    waiting = candidates(plans, options.vectorize)
+    _tell_vectorized(plans, options, console)
+    queue = Queue(waiting, store, options.overwrite)
+    for one in plans:
+        _tell_known(one, queue, console)
+    steps = {one.identity: one.plan.steps for one in queue.waiting.values()}
+    known = [*records, *queue.done.values()]
+    with Leases(store.folder / LEASES) as leases, SweepView(console, steps, known) as view:
+        Driver(queue, executor, store, leases, view, terms).run()
+    done = [*records, *(queue.done[one.identity] for one in waiting)]
+    _show(done, options)
+    return done, True
+
+
+def _search(
+    plans: Sequence[Plan],
+    records: Sequence[dict[str, Any]],
+    executor: Any,
+    store: Store,
+    terms: Terms,
+    options: SweepOptions,
+    console: Console,
+) -> tuple[list[dict[str, Any]], bool]:
+    """Search around every plan's setting, and show what was found; the records of all that was tried."""
+    from rnnae_bench.sweep.search import Search, space_of, table
+    from rnnae_bench.sweep.searching import Searching
+
+    spaces = {}
+    for plan in plans:
+        declared = {option: dimension_from(one, option) for option, one in plan.ranges.items()}
+        spaces[plan.setting.model] = space_of(plan.setting.model, options.search_space, declared)
+    storage = options.search_storage or str(store.folder / "search.journal")
+    first = options.first_seed
+    search = Search([plan.setting for plan in plans], spaces, options.search_trials, storage, first)
+    queue = Queue([], store, options.overwrite)
+    seeds = range(first, first + options.seeds)
+    searching = Searching(
+        search, queue, lambda setting: executor.plan(setting, seeds, options.data_seed), terms.jobs, options.vectorize
+    )
+    total = len(plans) * options.search_trials * options.seeds
+    steps = plans[0].steps if plans else 0
+    with Leases(store.folder / LEASES) as leases, SweepView(console, {}, records, total, steps) as view:
+        Driver(queue, executor, store, leases, view, terms).run(searching.refill)
+    found = search.found()
+    if options.json:
+        print(json.dumps([one.as_dict() for one in found], indent=1))
+    else:
+        out = Console()
+        out.print(table(found))
+        for one in found:
+            best = f"best of {one.study}: {one.command}" if one.command else f"{one.study}: nothing ended well"
+            out.print(best, highlight=False, markup=False, soft_wrap=True)
+    return list(queue.done.values()), all(one.command for one in found)
+
+
+def _executor(options: SweepOptions, trials: int) -> Any:
+    store = Path(options.out)
+    if options.executor == "ray":
+        from rnnae_bench.executors.ray import RayExecutor
+
+        return RayExecutor(store, options.ray_address, options.threads, options.gpus_per_trial)
+    from rnnae_bench.executors.local import LocalExecutor
+
+    gpus = () if options.accelerator == "cpu" else capacity.gpus()
+    trials = max(trials, *(options.devices or [1]))
+    slots = capacity.workers(options.workers, options.threads, gpus, options.gpus_per_trial, trials)
+    return LocalExecutor(store, slots, options.threads, gpus, options.gpus_per_trial)
+
+
+@contextmanager
+def _terminated_as_interrupted() -> Iterator[None]:
+    """SIGTERM ends a sweep as Ctrl-C does: what was measured is kept."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _plan(executor: Any, wanted: Sequence[Any], options: SweepOptions, console: Console) -> list[Plan | Refusal]:
+    """Check every setting before any trial starts.
+
+    Raises:
+        UserError: one of them is a mistake.
+    """
+    first = options.first_seed
+    seeds = range(first, first + options.seeds)
+    found: list[Plan | Refusal] = []
+    with console.status(f"checking {len(wanted)} settings"):
+        for setting in wanted:
+            one = executor.plan(setting, seeds, options.data_seed)
+            if isinstance(one, Refusal) and one.skipped is None:
+                raise UserError(f"{label(setting)}: {one.reason}" if len(wanted) > 1 else one.reason)
+            found.append(one)
+    return found
+
+
+def _require_devices(plans: Sequence[Plan], slots: int) -> None:
+    for plan in plans:
+        if plan.devices > slots:
+            raise UserError(
+                f"{label(plan.setting)} wants {plan.devices} devices, and there are {slots} "
+                f"{'cores or ' if plan.accelerator == 'cpu' else ''}devices for it; choose fewer --devices"
+            )
+
+
+def _record_skipped(refusals: Sequence[Refusal], store: Store, command: Sequence[str]) -> list[dict[str, Any]]:
+    """A record for every trial that can't run here."""
+    records = []
+    for refusal in refusals:
+        for member in refusal.trials:
+            record = store.find(member.identity)
+            if record is None:
+                own = {"id": member.identity, "seed": member.seed, "data_seed": member.data_seed}
+                store.write({**(refusal.skipped or {}), **own, "command": list(command)}, {})
+                record = store.find(member.identity)
+            assert record is not None
+            records.append(record)
+    return records
+
+
+def _tell_vectorized(plans: Sequence[Plan], options: SweepOptions, console: Console) -> None:
+    """Which settings train their seeds as one, and why others don't where that was asked for."""
+    for plan in plans:
+        if len(plan.trials) == 1 or options.vectorize == "off":
+            continue
+        if plan.apart:
+            if options.vectorize != "auto":
+                console.print(
+                    f"{label(plan.setting)}: each trial by itself: {plan.apart}",
+                    highlight=False,
+                    markup=False,
+                    soft_wrap=True,
+                )
+        elif options.vectorize == "auto" and plan.together > 1:
+            console.print(
+                f"{label(plan.setting)}: up to {plan.together} trials as one",
+                highlight=False,
+                markup=False,
+                soft_wrap=True,
+            )
+
+
+def _tell_known(plan: Plan, queue: Queue, console: Console) -> None:
+    known = sum(one.identity in queue.done for one in plan.trials)
+    if known:
+        console.print(
+            f"{label(plan.setting)}: {known} of {len(plan.trials)} measured before",
+            highlight=False,
+            markup=False,
+            soft_wrap=True,
+        )
+
+
+def _print_plan(waiting: Sequence[Candidate], skipped: Sequence[Refusal], store: Store, options: SweepOptions) -> None:
+    """The trials, their ids, and what they are likely to cost."""
+    past = store.read().records if store.folder.is_dir() else []
+    pending = Queue(waiting, store, options.overwrite).waiting
+    rows: list[dict[str, Any]] = []
+    for one in waiting:
+        cost = estimate(one.plan, past)
+        rows.append(
+            {
+                "id": one.identity,
+                "trial": f"{label(one.plan.setting)}, seed {one.member.seed}",
+                "state": "to run" if one.identity in pending else "measured before",
+                "as one": one.together,
+                "seconds": cost.seconds,
+                "basis": cost.basis,
+            }
+        )
+    for refusal in skipped:
+        for member in refusal.trials:
+            trial = f"{label(refusal.setting)}, seed {member.seed}"
+            rows.append(
+                {"id": member.identity, "trial": trial, "state": "skipped", "as one": 1, "seconds": 0.0}
+                | {"basis": refusal.reason}
+            )
+    if options.json:
+        print(json.dumps(rows, indent=1))
+        return
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
+    shown = [head for head in rows[0] if head != "basis"]
+    for head in shown:
+        table.add_column(head, overflow="fold", justify="right" if head in ("as one", "seconds") else "left")
+    for row in rows:
+        # As text, or rich would take options in brackets for its own markup.
+        table.add_row(*(Text(_cell(row[head])) for head in shown))
+    console = Console()
+    console.print(table)
+    to_run = [row for row in rows if row["state"] == "to run"]
+    known = [float(row["seconds"]) for row in to_run if isinstance(row["seconds"], float)]
+    unknown = f", and {len(to_run) - len(known)} that nothing is known of" if len(known) < len(to_run) else ""
+    console.print(
+        f"{len(to_run)} of {len(rows)} trials to run; about {sum(known):.0f} s of training{unknown}", highlight=False
+    )
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "-"
+    return tables.number(value) if isinstance(value, float) else str(value)
+
+
+def _collect(options: SweepOptions, store: Store) -> int:
+    """The tables of what there is, while a sweep runs or after it."""
+    found = store.read()
+    for path, reason in found.unreadable.items():
+        print(f"rnnae-bench: {path} is no record, left out: {reason}", file=sys.stderr)
+    running = []
+    for identity in store.drafts.identities():
+        draft = store.drafts.read(identity)
+        if draft is not None and store.find(identity) is None:
+            running.append(draft[0])
+    _show(found.records, options)
+    if not options.json:
+        for record in running:
+            steps = record["measures"]["steps"]
+            what = f"{record['model']} on {record['task']}:{record['variant']}, seed {record['seed']}"
+            print(f"begun: {what}, step {steps} of {record['configuration']['task']['protocol']['max_steps']}")
+    return 0
+
+
+def _show(records: Sequence[dict[str, Any]], options: SweepOptions) -> None:
+    if options.json:
+        print(json.dumps(records, indent=1))
+        return
+    out = Console()
+    for table in tables.terminal(records, out):
+        out.print(table)
+    for table in precision.terminal(compare(records)):
+        out.print(table)

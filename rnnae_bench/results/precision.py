@@ -1,0 +1,236 @@
+"""What a precision or a number of devices costs and wins, against the same trials in another.
+
+Trials are paired by their seeds, so that what the seeds have in common drops out of the difference.
+"""
+
+import json
+import math
+import statistics
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from scipy.special import stdtrit
+
+MARGIN = 0.02
+"""How large a difference is taken for none: a fraction of the way from floor to ceiling."""
+
+CONFIDENCE = 0.95
+
+_MOST_PRECISE_FIRST = ("64-true", "32-true", "16-mixed", "bf16-mixed", "16-true", "bf16-true")
+_LAYOUT = ("precision", "devices", "num_nodes", "strategy", "accelerator")
+"""Options of the trainer in which the trials that are compared may differ."""
+
+Verdict = Literal["reference", "equivalent", "different", "undecided"]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The trials of one model on one task in one precision on so many devices, against the reference."""
+
+    task: str
+    variant: str
+    model: str
+    overrides: dict[str, Any]
+    """What differs from the pair's defaults, but for precision and devices."""
+    accelerator: str
+    precision: str
+    devices: int
+    reference: str
+    """What it is compared with, such as ``32-true x1``."""
+    metric: str
+    statuses: dict[str, int]
+    seeds: int
+    """Seeds that ended ``ok`` here and in the reference: those that are compared."""
+    difference: float | None
+    """Mean over these of the primary metric here less that of the reference."""
+    interval: tuple[float, float] | None
+    """Interval of the difference with 95 % confidence, by Student's t; None below two seeds."""
+    margin: float
+    """Differences up to this, in the metric's units, are taken for none."""
+    verdict: Verdict
+    """``equivalent``: the interval lies within the margin on both sides of zero. ``different``: it does not, and leaves
+    zero out; or a seed diverged that did not in the reference. ``undecided``: neither, or no interval (Lakens 2017,
+    Equivalence Tests: A Practical Primer)."""
+    speed_up: float | None
+    """Training seconds of the reference over those here, the geometric mean over the seeds that ran under the same
+    conditions: device, threads, and not trained as one with others."""
+    memory: float | None
+    """Peak memory here over that of the reference, likewise."""
+    underflow: float | None
+    """Mean fraction of the gradient's components that underflowed."""
+    reference_underflow: float | None
+    """The same of the reference."""
+
+    @property
+    def layout(self) -> str:
+        """Precision and devices, as ``bf16-mixed x2``."""
+        return f"{self.precision} x{self.devices}"
+
+    @property
+    def setting(self) -> str:
+        """Task and model in a line."""
+        own = [f"{key.partition('.')[2]}={value}" for key, value in self.overrides.items()]
+        return f"{self.task}:{self.variant} {self.model}" + (f"[{','.join(own)}]" if own else "")
+
+    def as_dict(self) -> dict[str, Any]:
+        """The row as plain data."""
+        return asdict(self)
+
+
+def compare(records: Iterable[Mapping[str, Any]], margin: float = MARGIN) -> list[Comparison]:
+    """A row for each precision and number of devices of every model on every task that was run in more than one.
+
+    The reference is 32-true on one device or, where that was not run, the most precise there is on the fewest devices;
+    it is the first row, and compared with itself.
+
+    Args:
+        records: Any; what was run in one way only is left out.
+        margin: What is taken for equivalent, as a fraction of the way from floor to ceiling.
+    """
+    groups: dict[str, dict[tuple[str, int], list[Mapping[str, Any]]]] = {}
+    for record in records:
+        environment = record["environment"]
+        layouts = groups.setdefault(_group(record), {})
+        layouts.setdefault((environment["precision"], environment["devices"]), []).append(record)
+    rows = []
+    for _, layouts in sorted(groups.items()):
+        if len(layouts) > 1:
+            order = sorted(layouts, key=_rank)
+            rows += [_comparison(layouts[each], layouts[order[0]], margin) for each in order]
+    return rows
+
+
+def interval_of_mean(values: Sequence[float], confidence: float = CONFIDENCE) -> tuple[float, float] | None:
+    """The interval of the mean of a normal distribution that values were drawn from, by Student's t.
+
+    >>> [round(end, 4) for end in interval_of_mean([1.0, 2.0, 3.0])]
+    [-0.4841, 4.4841]
+
+    Returns:
+        Its two ends; None below two values.
+    """
+    if len(values) < 2:
+        return None
+    mean = statistics.fmean(values)
+    quantile = float(stdtrit(len(values) - 1, 0.5 + confidence / 2))
+    half = quantile * statistics.stdev(values) / math.sqrt(len(values))
+    return mean - half, mean + half
+
+
+def judge(interval: tuple[float, float] | None, margin: float) -> Verdict:
+    """Whether a difference with that interval is none, one, or can't be said; as `Comparison.verdict`."""
+    if interval is None:
+        return "undecided"
+    low, high = interval
+    if -margin <= low and high <= margin:
+        return "equivalent"
+    return "different" if low > 0 or high < 0 else "undecided"
+
+
+def _group(record: Mapping[str, Any]) -> str:
+    """What trials have in common that are compared."""
+    configuration = record["configuration"]
+    trainer = {key: value for key, value in configuration["trainer"].items() if key not in _LAYOUT}
+    environment = record["environment"]
+    key = [record["task"], record["variant"], record["model"], configuration["task"], configuration["model"], trainer]
+    return json.dumps([*key, environment["plugins"], environment["accelerator"]], sort_keys=True)
+
+
+def _rank(layout: tuple[str, int]) -> tuple[Any, ...]:
+    precision, devices = layout
+    known = precision in _MOST_PRECISE_FIRST
+    place = _MOST_PRECISE_FIRST.index(precision) if known else len(_MOST_PRECISE_FIRST)
+    return (layout != ("32-true", 1), place, precision, devices)
+
+
+def _comparison(here: Sequence[Mapping[str, Any]], there: Sequence[Mapping[str, Any]], margin: float) -> Comparison:
+    first, reference = here[0], there[0]
+    pairs = _pairs(here, there)
+    differences = [mine["primary"]["value"] - other["primary"]["value"] for mine, other in pairs]
+    interval = interval_of_mean(differences)
+    span = margin * abs(reference["primary"]["ceiling"] - reference["primary"]["floor"])
+    environment = first["environment"]
+    return Comparison(
+        task=first["task"],
+        variant=first["variant"],
+        model=first["model"],
+        overrides={
+            key: value for key, value in first["overrides"].items() if key.removeprefix("trainer.") not in _LAYOUT
+        },
+        accelerator=environment["accelerator"],
+        precision=environment["precision"],
+        devices=environment["devices"],
+        reference=f"{reference['environment']['precision']} x{reference['environment']['devices']}",
+        metric=first["primary"]["metric"],
+        statuses=dict(Counter(record["status"] for record in here)),
+        seeds=len(pairs),
+        difference=statistics.fmean(differences) if differences else None,
+        interval=interval,
+        margin=span,
+        verdict=_verdict(here, there, interval, span),
+        speed_up=_ratio(pairs, lambda mine, other: (_seconds(other), _seconds(mine))),
+        memory=_ratio(pairs, lambda mine, other: (_memory(mine), _memory(other))),
+        underflow=_mean_underflow(here),
+        reference_underflow=_mean_underflow(there),
+    )
+
+
+def _verdict(
+    here: Sequence[Mapping[str, Any]],
+    there: Sequence[Mapping[str, Any]],
+    interval: tuple[float, float] | None,
+    margin: float,
+) -> Verdict:
+    if here is there:
+        return "reference"
+    sound = {_seeds(record) for record in there if record["status"] == "ok"}
+    if any(record["status"] == "diverged" and _seeds(record) in sound for record in here):
+        return "different"
+    return judge(interval, margin)
+
+
+def _seeds(record: Mapping[str, Any]) -> tuple[int, int]:
+    return record["seed"], record["data_seed"]
+
+
+def _pairs(
+    here: Sequence[Mapping[str, Any]], there: Sequence[Mapping[str, Any]]
+) -> list[tuple[Mapping[str, Any], Mapping[str, Any]]]:
+    """The records of the seeds that ended well in both, one pair a seed."""
+    mine, others = ({_seeds(one): one for one in side if one["status"] == "ok"} for side in (here, there))
+    return [(mine[seeds], others[seeds]) for seeds in sorted(mine.keys() & others.keys())]
+
+
+def _conditions(record: Mapping[str, Any]) -> tuple[Any, ...]:
+    environment = record["environment"]
+    return environment["device"], environment["threads"], record["measures"].get("memory_kind")
+
+
+def _ratio(
+    pairs: Iterable[tuple[Mapping[str, Any], Mapping[str, Any]]],
+    parts: Callable[[Mapping[str, Any], Mapping[str, Any]], tuple[float | int | None, float | int | None]],
+) -> float | None:
+    """The geometric mean of a ratio over the pairs that were measured under the same conditions."""
+    ratios = []
+    for mine, other in pairs:
+        alone = not any("vectorized" in record["environment"] for record in (mine, other))
+        above, below = parts(mine, other)
+        if alone and _conditions(mine) == _conditions(other) and above and below:
+            ratios.append(above / below)
+    return statistics.geometric_mean(ratios) if ratios else None
+
+
+def _seconds(record: Mapping[str, Any]) -> float | int | None:
+    return record["measures"]["training_seconds"]
+
+
+def _memory(record: Mapping[str, Any]) -> float | int | None:
+    return record["measures"]["peak_memory_bytes"]
+
+
+def _mean_underflow(records: Iterable[Mapping[str, Any]]) -> float | None:
+    values = [record["measures"].get("gradient_underflow") for record in records]
+    known = [value for value in values if value is not None]
+    return statistics.fmean(known) if known else None

@@ -1,0 +1,1 @@
+"""Many trials: from what the user asks for to a record for each."""

@@ -1,0 +1,201 @@
+"""Runs the trials of a sweep until each has its record, whatever happens to those who work for it."""
+
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+from rnnae_bench.executors.base import Advanced, Ended, Executor, Lost
+from rnnae_bench.executors.job import Job
+from rnnae_bench.results.store import Store
+from rnnae_bench.sweep.leases import Leases
+from rnnae_bench.sweep.queue import Candidate, Queue, job_of
+
+_LOOK_SECONDS = 0.5
+"""The longest wait for an event before the driver looks at the rest of the world."""
+
+_ELSEWHERE_SECONDS = 2.0
+"""Between two looks at a trial that another sweep is working on."""
+
+
+@runtime_checkable
+class Watcher(Protocol):
+    """Is told what happens in a sweep."""
+
+    def began(self, job: Job) -> None:
+        """A job was started."""
+
+    def advanced(self, job: Job, event: Advanced) -> None:
+        """A job is being worked on."""
+
+    def ended(self, record: dict[str, Any], here: bool) -> None:
+        """A trial has its record; by this sweep, or elsewhere."""
+
+    def lost(self, job: Job, reason: str, again: bool) -> None:
+        """A worker went away; whether the job will be tried again."""
+
+    def waits(self, reason: str | None) -> None:
+        """Why nothing is being started; None once that is over."""
+
+    def tick(self) -> None:
+        """Some time has passed."""
+
+
+@dataclass(frozen=True)
+class Terms:
+    """What holds for every job of a sweep."""
+
+    command: tuple[str, ...] = ()
+    threads: int = 1
+    time_limit: float | None = None
+    loggers: tuple[str, ...] = ()
+    retries: int = 3
+    """How often a job whose worker was lost is tried again."""
+    jobs: int = 1
+    """How many jobs can run at once."""
+
+
+class Driver:
+    """Brings waiting trials and an executor together.
+
+    Args:
+        queue: What waits.
+        executor: Who runs it.
+        store: Where the records go.
+        leases: Entered; what other sweeps over the same folder know of this one.
+        watcher: Is told everything.
+        terms: What holds for every job.
+    """
+
+    def __init__(
+        self, queue: Queue, executor: Executor, store: Store, leases: Leases, watcher: Watcher, terms: Terms
+    ) -> None:
+        self.queue, self.executor, self.store, self.leases = queue, executor, store, leases
+        self.watcher, self.terms = watcher, terms
+        self._running: dict[str, tuple[Job, Sequence[Candidate]]] = {}
+        self._losses: Counter[str] = Counter()
+        self._look_again: dict[str, float] = {}
+
+    def run(self, refill: Callable[[], None] = lambda: None) -> None:
+        """Run all that waits. On any exception (Ctrl-C, say), stop what runs and record it as interrupted.
+
+        Args:
+            refill: Called before each step; may put more into the queue.
+        """
+        try:
+            refill()
+            while self.queue.waiting or self._running:
+                self.step()
+                refill()
+        except BaseException as error:
+            self._stop(error)
+            raise
+
+    def step(self) -> None:
+        """Start what can be started, and see what happened."""
+        self._start()
+        idle = not self._running
+        for event in self.executor.events(_ELSEWHERE_SECONDS if idle else _LOOK_SECONDS):
+            self._handle(event)
+        self.watcher.tick()
+
+    @property
+    def running(self) -> int:
+        """Jobs that run."""
+        return len(self._running)
+
+    def _start(self) -> None:
+        for identity, candidate in list(self.queue.waiting.items()):
+            if identity not in self.queue.waiting or time.monotonic() < self._look_again.get(identity, 0.0):
+                continue
+            chosen = self.queue.alike(candidate, self.terms.jobs)
+            if not self.executor.has_room(self._job(chosen)):
+                return
+            try:
+                mine = [one for one in chosen if self._acquire(one)]
+            except OSError as error:
+                self.watcher.waits(f"{self.store.folder} can't be written: {error.strerror}")
+                return
+            if not mine:
+                continue
+            job = self._job(mine)
+            self.queue.take(mine)
+            self._running[job.name] = (job, mine)
+            self.executor.submit(job)
+            self.watcher.began(job)
+        self.watcher.waits("another sweep runs what is left" if self.queue.waiting and not self._running else None)
+
+    def _job(self, chosen: Sequence[Candidate]) -> Job:
+        terms = self.terms
+        return job_of(
+            chosen,
+            command=terms.command,
+            threads=terms.threads,
+            time_limit=terms.time_limit,
+            loggers=terms.loggers,
+        )
+
+    def _acquire(self, candidate: Candidate) -> bool:
+        """Take the lease of a trial that nobody has finished."""
+        if not self.leases.acquire(candidate.identity):
+            self._look_again[candidate.identity] = time.monotonic() + _ELSEWHERE_SECONDS
+            self._finished_elsewhere(candidate)
+            return False
+        if self._finished_elsewhere(candidate):
+            self.leases.release(candidate.identity)
+            return False
+        return True
+
+    def _finished_elsewhere(self, candidate: Candidate) -> bool:
+        done = self.queue.look(candidate)
+        if done:
+            self.watcher.ended(self.queue.done[candidate.identity], here=False)
+        return done
+
+    def _handle(self, event: Advanced | Ended | Lost) -> None:
+        if event.job not in self._running:
+            return
+        job, chosen = self._running[event.job]
+        if isinstance(event, Advanced):
+            self.watcher.advanced(job, event)
+            return
+        del self._running[event.job]
+        if isinstance(event, Ended):
+            for record in event.records:
+                self._settle(record)
+            return
+        for record in event.records:
+            self._settle(record)
+        chosen = [one for one in chosen if one.identity not in self.queue.done]
+        self._losses[job.name] += 1
+        again = self._losses[job.name] <= self.terms.retries
+        self.watcher.lost(job, event.reason, again)
+        if again:
+            self.queue.put_back(chosen)
+            return
+        for member in (one.member for one in chosen):
+            reason = f"the worker was lost {self._losses[job.name]} times, the last time: {event.reason}"
+            failure = {"message": reason, "step": None, "traceback": None}
+            self.store.close(member.identity, job.draft_of(member), "error", failure)
+            closed = self.store.find(member.identity)
+            assert closed is not None
+            self._settle(closed)
+
+    def _settle(self, record: dict[str, Any]) -> None:
+        self.queue.settle(record["id"], record)
+        self.leases.release(record["id"])
+        self.watcher.ended(record, here=True)
+
+    def _stop(self, error: BaseException) -> None:
+        self.executor.close()
+        by = "Ctrl-C" if isinstance(error, KeyboardInterrupt) else type(error).__name__
+        for job, chosen in self._running.values():
+            for member in job.trials:
+                # What has no draft has not begun, or has its record already.
+                if member.identity in self.store.drafts.identities():
+                    failure = {"message": f"the sweep was stopped by {by}", "step": None, "traceback": None}
+                    self.store.close(member.identity, job.draft_of(member), "interrupted", failure)
+            for one in chosen:
+                self.leases.release(one.identity)
+        self._running.clear()

@@ -1,0 +1,352 @@
+"""Search: a model's hyper-parameters on a task, found by Optuna with the same budget for every model.
+
+The search says what to run next and is told what came of it; who runs it is not its business. Its state is in its
+storage alone, so that a search that was killed goes on where it was, and several may share one.
+"""
+
+import contextlib
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+from rich.text import Text
+
+from rnnae_bench.errors import UserError, require_positive
+from rnnae_bench.executors.job import Setting
+from rnnae_bench.ranges import Dimension, Range, dimension_from, is_range, plain
+from rnnae_bench.results.expected_best import expected_best
+from rnnae_bench.sweep.grid import flatten, key_of, label, nest, run_command
+from rnnae_bench.sweep.journal import JournalLock
+
+if TYPE_CHECKING:
+    from optuna import Study
+    from optuna.distributions import BaseDistribution
+    from optuna.storages import BaseStorage
+    from optuna.trial import FrozenTrial
+
+Space = Mapping[str, Dimension]
+"""What is searched, by dotted name of the model's option."""
+
+
+def space_of(model: str, given: Mapping[str, Any], declared: Space) -> dict[str, Dimension]:
+    """What is searched for a model: what the user gave, or else what the model declares.
+
+    Args:
+        model: Its name.
+        given: The user's `search_space`: by option, and by model and option.
+        declared: As from `rnnae_bench.ranges.declared`.
+
+    Raises:
+        UserError: what the user gave is no search space, or there is none at all.
+    """
+    own = {option: value for option, value in given.items() if isinstance(value, list) or is_range(value)}
+    for name, section in given.items():
+        if name in own:
+            continue
+        if not isinstance(section, Mapping):
+            raise UserError(
+                f"search space of {name}: got {section!r}; write {{low: 16, high: 256, log: true}} or [a, b, c]"
+            )
+        if name == model:
+            own.update(section)
+    if own:
+        return {option: dimension_from(value, option) for option, value in own.items()}
+    if not declared:
+        raise UserError(f"there is nothing to search for: model '{model}' declares no ranges; give --search-space")
+    return dict(declared)
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a search found for one task, model and precision."""
+
+    study: str
+    """The setting that was searched around, in a line."""
+    metric: str | None
+    """The primary metric, on the validation set; None where no trial ended well."""
+    tried: int
+    """Settings with a result, failed ones included."""
+    failed: int
+    best: Setting | None
+    command: str | None
+    """The ``rnnae-bench run`` of the best."""
+    value: float | None
+    """Its metric, the mean over the seeds."""
+    expected_best: tuple[float, ...]
+    """Expected metric of the best of n of the settings tried, n = 1..N; a failed one counts as the floor. The settings
+    were not drawn independently (the sampler learns), so this describes those tried, in any order."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """It all as plain data."""
+        return asdict(self)
+
+
+class Search:
+    """Searches around several settings at once, each with its own study, by `ask` and `tell`.
+
+    The objective is the score of the primary metric on the validation set at the end of training, the mean over the
+    seeds; the test set is not looked at. The sampler is `rnnae_bench.sweep.sampler.SeededByNumber`. Real numbers are
+    rounded to four significant digits.
+
+    Args:
+        studies: What to search around, one study each; an option that one of them sets is not searched there.
+        spaces: What to search, by model.
+        trials: Settings to try in each study.
+        storage: A database URL, or the path of a journal.
+        seed: Of the sampler, and part of the studies' names.
+
+    Raises:
+        UserError: Optuna is not installed, the storage can't be opened, or nothing is left to search in a study.
+    """
+
+    def __init__(
+        self,
+        studies: Sequence[Setting],
+        spaces: Mapping[str, Space],
+        trials: int,
+        storage: str,
+        seed: int = 1000,
+    ) -> None:
+        require_positive(**{"--search-trials": trials})
+        opened = _open(storage)
+        self._studies = [_Study(setting, spaces[setting.model], trials, opened, seed) for setting in studies]
+        self._turn = 0
+
+    def ask(self) -> Setting | None:
+        """The next setting to run; None where the budget of every study is spent.
+
+        A setting comes once, also where the sampler hits upon it again. Those that an earlier search asked for and was
+        not told of come first. The studies take turns.
+        """
+        for _ in self._studies:
+            study = self._studies[self._turn % len(self._studies)]
+            self._turn += 1
+            setting = study.ask()
+            if setting is not None:
+                return setting
+        return None
+
+    def tell(self, setting: Setting, *records: Mapping[str, Any]) -> None:
+        """What came of a setting that was asked for: its records, one a seed.
+
+        If one of them did not end ``ok``, the setting failed; if one was interrupted, it stays open for the next
+        search.
+
+        Raises:
+            ValueError: it was not asked for.
+        """
+        for study in self._studies:
+            if study.tell(setting, records):
+                return
+        raise ValueError(f"{label(setting)} was not asked for")
+
+    def found(self) -> list[Found]:
+        """What each study has so far."""
+        return [study.found() for study in self._studies]
+
+
+class _Study:
+    """One study. The trials that count are the first so many in the storage whose parameters are all there.
+
+    (Of a trial that was being created when its process was killed some are missing, and of two processes each may
+    create the last one.)
+    """
+
+    def __init__(self, setting: Setting, space: Space, trials: int, storage: "str | BaseStorage", seed: int) -> None:
+        import optuna
+
+        from rnnae_bench.sweep.sampler import SeededByNumber
+
+        self.setting = setting
+        fixed = flatten(setting.overrides.get("model", {}))
+        self._space = {option: dimension for option, dimension in space.items() if option not in fixed}
+        if not self._space:
+            raise UserError(f"there is nothing to search for: {label(setting)} sets all that could be searched")
+        self._distributions = {option: _distribution(dimension) for option, dimension in self._space.items()}
+        self._trials = trials
+        content = [key_of(setting), {option: plain(one) for option, one in self._space.items()}, seed]
+        digest = hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()[:8]
+        name = f"{label(setting)} {digest}"
+        self._study: Study = optuna.create_study(
+            storage=storage,
+            sampler=SeededByNumber(f"{seed} {name}"),
+            study_name=name,
+            direction="maximize",
+            load_if_exists=True,
+        )
+        self._asked: set[str] = set()
+
+    def ask(self) -> Setting | None:
+        from optuna.trial import TrialState
+
+        while True:
+            counted = self._counted()
+            ended = {self._key(one): one for one in counted if one.state.is_finished()}
+            for trial in counted:
+                if trial.state != TrialState.RUNNING:
+                    continue
+                key = self._key(trial)
+                if key in ended:
+                    self._finish(trial, ended[key].value)
+                elif key not in self._asked:
+                    self._asked.add(key)
+                    return self._setting(trial)
+            if len(counted) >= self._trials:
+                return None
+            self._study.ask(self._distributions)
+
+    def tell(self, setting: Setting, records: Sequence[Mapping[str, Any]]) -> bool:
+        from optuna.trial import TrialState
+
+        key = key_of(setting)
+        if key not in self._asked:
+            return False
+        if any(record["status"] == "interrupted" for record in records):
+            return True
+        score = _score(records)
+        if records and score is not None:
+            names = ("metric", "floor", "ceiling")
+            self._study.set_user_attr("primary", {name: records[0]["primary"][name] for name in names})
+        for trial in self._counted():
+            if trial.state == TrialState.RUNNING and self._key(trial) == key:
+                self._finish(trial, score)
+        return True
+
+    def _finish(self, trial: "FrozenTrial", score: float | None) -> None:
+        from optuna.exceptions import UpdateFinishedTrialError
+        from optuna.trial import TrialState
+
+        state = TrialState.FAIL if score is None else TrialState.COMPLETE
+        # Another process on the same storage may have been told of it just now.
+        with contextlib.suppress(UpdateFinishedTrialError):
+            self._study.tell(trial.number, score, state, skip_if_finished=True)
+
+    def found(self) -> Found:
+        from optuna.trial import TrialState
+
+        ended = [trial for trial in self._counted() if trial.state.is_finished()]
+        good = [trial for trial in ended if trial.state == TrialState.COMPLETE]
+        best = max(good, key=lambda trial: trial.value or 0.0, default=None)
+        chosen = None if best is None else self._setting(best)
+        primary = self._study.user_attrs.get("primary")
+        failed = len(ended) - len(good)
+        in_units = _units(primary) if primary else None
+        scores = [trial.value or 0.0 for trial in good] + [0.0] * failed
+        return Found(
+            study=label(self.setting),
+            metric=primary["metric"] if primary else None,
+            tried=len(ended),
+            failed=failed,
+            best=chosen,
+            command=None if chosen is None else run_command(chosen),
+            value=None if best is None or in_units is None else in_units(best.value or 0.0),
+            expected_best=() if in_units is None else tuple(map(in_units, expected_best(scores).tolist())),
+        )
+
+    def _counted(self) -> "list[FrozenTrial]":
+        trials = self._study.get_trials(deepcopy=False)
+        return [trial for trial in trials if trial.params.keys() == self._space.keys()][: self._trials]
+
+    def _key(self, trial: "FrozenTrial") -> str:
+        return key_of(self._setting(trial))
+
+    def _setting(self, trial: "FrozenTrial") -> Setting:
+        values = {option: _value(self._space[option], found) for option, found in trial.params.items()}
+        model = nest({**flatten(self.setting.overrides.get("model", {})), **values})
+        return Setting(self.setting.task, self.setting.model, {**self.setting.overrides, "model": model})
+
+
+def table(found: Sequence[Found]) -> Table:
+    """A table of what a search found: a row a study, with the expected best of a few budgets up to the whole."""
+    budgets = list(_budgets(max((one.tried for one in found), default=0)))
+    shown = Table(
+        title="search: the primary metric on the validation set",
+        caption="n = budget: expected best of n of the settings tried, a failed one at the floor",
+        title_justify="left",
+        caption_justify="left",
+        title_style="bold",
+        box=SIMPLE_HEAD,
+        padding=(0, 1),
+        pad_edge=False,
+    )
+    shown.add_column("searched", overflow="fold", max_width=40)
+    for head in ("tried", "failed", "best", *(f"n = {budget}" for budget in budgets)):
+        shown.add_column(head, justify="right", no_wrap=True)
+    for one in found:
+        expected = [
+            "-" if budget > len(one.expected_best) else f"{one.expected_best[budget - 1]:.4g}" for budget in budgets
+        ]
+        best = "-" if one.value is None else f"{one.value:.4g}"
+        shown.add_row(Text(one.study), str(one.tried), str(one.failed or "-"), best, *expected)
+    return shown
+
+
+def _budgets(largest: int) -> Iterator[int]:
+    """1, 2, 5, 10, 20, 50, ... below the largest, and that."""
+    step = 1
+    while step < largest:
+        yield from (step * digit for digit in (1, 2, 5) if step * digit < largest)
+        step *= 10
+    if largest:
+        yield largest
+
+
+def _open(storage: str) -> "str | BaseStorage":
+    """The storage, ready for Optuna."""
+    try:
+        import optuna
+        from optuna.storages import JournalStorage, get_storage
+        from optuna.storages.journal import JournalFileBackend
+    except ImportError as error:
+        raise UserError("--search optuna needs Optuna; install it with: pip install 'rnnae-bench[search]'") from error
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    try:
+        if "://" in storage:
+            return get_storage(storage)
+        path = Path(storage).absolute()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock: Any = JournalLock(path)
+        return JournalStorage(JournalFileBackend(str(path), lock))
+    except Exception as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise UserError(f"cannot open the search's storage {storage}: {reason}; mend --search-storage") from error
+
+
+def _distribution(dimension: Dimension) -> "BaseDistribution":
+    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+    if not isinstance(dimension, Range):
+        # As JSON: Optuna takes scalars only, and 1 for True.
+        return CategoricalDistribution([json.dumps(value) for value in dimension.values])
+    if dimension.whole:
+        return IntDistribution(int(dimension.low), int(dimension.high), log=dimension.log)
+    return FloatDistribution(dimension.low, dimension.high, log=dimension.log)
+
+
+def _value(dimension: Dimension, found: Any) -> Any:
+    """The option's value for what Optuna chose."""
+    if isinstance(dimension, Range):
+        return found if dimension.whole else float(f"{found:.4g}")
+    return json.loads(found)
+
+
+def _score(records: Sequence[Mapping[str, Any]]) -> float | None:
+    """The mean score on the validation set; None where a trial failed."""
+    scores = []
+    for record in records:
+        primary = record["primary"]
+        value = record["metrics"]["validation"].get(primary["metric"])
+        if record["status"] != "ok" or value is None:
+            return None
+        scores.append((value - primary["floor"]) / (primary["ceiling"] - primary["floor"]))
+    return sum(scores) / len(scores) if scores else None
+
+
+def _units(primary: Mapping[str, Any]) -> Any:
+    """From a score to the metric."""
+    return lambda score: primary["floor"] + score * (primary["ceiling"] - primary["floor"])

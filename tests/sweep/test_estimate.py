@@ -1,0 +1,70 @@
+"""Estimates from records, against medians taken by hand."""
+
+import numpy as np
+import pytest
+
+from rnnae_bench.executors.job import Plan, Setting
+from rnnae_bench.sweep.estimate import Estimate, estimate
+
+
+@pytest.fixture
+def past(make_record):
+    """A function that makes a record of a model of some size."""
+
+    def make(size=8, seconds=2.0, steps=10, status="ok", **environment):
+        record = make_record(status=status)
+        record["configuration"]["model"] = {"hidden_size": size}
+        record["measures"] |= {"training_seconds": seconds, "steps": steps, "steps_per_second": steps / seconds}
+        record["environment"] |= environment
+        return record
+
+    return make
+
+
+@pytest.fixture
+def plan(past):
+    draft = {**past(status="error"), "measures": {}}
+    return Plan(Setting("copy:standard", "gru", {}), (), draft, 30, 1, "cpu", 1, None)
+
+
+def test_the_same_setting_took_the_median(plan, past):
+    seconds = [4.0, 1.0, 2.0, 9.0]
+    records = [past(seconds=one) for one in seconds] + [past(size=9, seconds=100.0)]
+    assert estimate(plan, records) == Estimate(np.median(seconds), "same setting")
+
+
+def test_other_sizes_have_the_same_speed(plan, past):
+    records = [past(size=9, seconds=2.0), past(size=10, seconds=4.0), past(size=11, steps=100, seconds=4.0)]
+    assert estimate(plan, records) == Estimate(30 / np.median([5.0, 2.5, 25.0]), "same task and model")
+
+
+def test_without_records_nothing_is_known(plan):
+    assert estimate(plan, []) == Estimate(None, "unknown")
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"threads": 2},
+        {"device": "y"},
+        {"accelerator": "cuda"},
+        {"devices": 2},
+        {"precision": "bf16-mixed"},
+        {"vectorized": {"members": 4, "seconds": 8.0}},
+        {"status": "timeout"},
+    ],
+)
+def test_trials_under_other_conditions_do_not_count(plan, past, other):
+    assert estimate(plan, [past(**other)]).basis == "unknown"
+    assert estimate(plan, [past(**other), past(seconds=3.0)]) == Estimate(3.0, "same setting")
+
+
+@pytest.mark.parametrize("key", ["task", "variant", "model"])
+def test_neither_do_other_tasks_and_models(plan, past, key):
+    assert estimate(plan, [past() | {key: "other"}]).basis == "unknown"
+
+
+def test_a_trial_too_short_for_a_speed_does_not_count(plan, past):
+    record = past(size=9)
+    record["measures"]["steps_per_second"] = None
+    assert estimate(plan, [record]).basis == "unknown"

@@ -1,7 +1,7 @@
 """What every executor does: take jobs while it has room, and tell what became of them."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
 from rnnae_bench.executors.job import Job
@@ -24,8 +24,9 @@ class Ended:
 
     job: str
     records: tuple[dict[str, Any], ...]
-    rescued: tuple[str, ...] = ()
-    """Where the store could not be written: why, and where the records lie instead, a line each."""
+    rescued: Mapping[str, str] = field(default_factory=dict)
+    """Where the store could not be written: by the trial's id, the file where its record lies instead, its histories
+    beside it."""
 
 
 @dataclass(frozen=True)

@@ -212,7 +212,7 @@ class Run:
                 if self.job.devices > 1:
                     self.worker.kill()
                 records, rescued = message["ended"]["records"], message["ended"]["rescued"]
-                return [*found, Ended(self.job.name, tuple(records), tuple(rescued))]
+                return [*found, Ended(self.job.name, tuple(records), rescued)]
         late = self.seconds_left == 0
         if late and not dead and not self._began:
             self.worker.kill()

@@ -1,5 +1,6 @@
 """Trials on a Ray cluster: each job is a Ray task, which drives a worker process on whatever node it comes to."""
 
+import contextlib
 import logging
 import os
 import socket
@@ -149,18 +150,18 @@ class RayExecutor:
             return Watched.begin(self._store, job).close(Death(-9, _reason(error), out_of_memory=True))
         except ray.exceptions.RayError as error:
             return Lost(job.name, _reason(error))
-        rescued = [line for record, table in brought["records"] if (line := _keep(self._store, record, table))]
+        places = {record["id"]: _keep(self._store, record, table) for record, table in brought["records"]}
+        rescued = {identity: str(place) for identity, place in places.items() if place is not None}
         for name, content in brought["files"].items():
             target = self._store.folder / name
-            try:
+            # Pictures and copies for loggers: what they show is in the record.
+            with contextlib.suppress(OSError):
                 target.parent.mkdir(parents=True, exist_ok=True)
                 target.write_bytes(content)
-            except OSError as error:
-                rescued.append(f"{target} could not be written: {error.strerror}")
         records = tuple(record for record, _ in brought["records"])
         if brought["lost"] is not None:
             return Lost(job.name, brought["lost"], records)
-        return Ended(job.name, records, tuple(rescued))
+        return Ended(job.name, records, rescued)
 
     def close(self) -> None:
         """Stop all that runs, at once, and leave the cluster."""
@@ -190,7 +191,7 @@ def _connect(address: str | None) -> None:
 
 def _resources() -> dict[str, float]:
     """What the cluster has in all, by Ray's names."""
-    return ray.cluster_resources()  # type: ignore[no-untyped-call]
+    return ray.cluster_resources()
 
 
 def _require_reachable(address: str) -> None:
@@ -214,13 +215,12 @@ def _reason(error: BaseException) -> str:
     return f"{type(error).__name__}: {lines[0]}"
 
 
-def _keep(store: Store, record: dict[str, Any], table: bytes) -> str | None:
-    """Write a record that came from a node; where that fails, elsewhere, and say where and why."""
+def _keep(store: Store, record: dict[str, Any], table: bytes) -> Path | None:
+    """Write a record that came from a node; where that fails, elsewhere: then its file there."""
     try:
         store.adopt(record, table)
-    except OSError as error:
-        place = Store(Path(tempfile.mkdtemp(prefix="rnnae-bench-"))).adopt(record, table)
-        return f"{store.folder} could not be written: {error.strerror}; the record is {place}"
+    except OSError:
+        return Store(Path(tempfile.mkdtemp(prefix="rnnae-bench-"))).adopt(record, table)
     return None
 
 

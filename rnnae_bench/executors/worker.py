@@ -139,7 +139,7 @@ def _run(job: Job, store: Store, flush_every: float, tell: Tell) -> dict[str, An
             traceback.print_exc()
     return {
         "records": [_written(one) for one in outcomes] or list(watched.written().values()),
-        "rescued": [f"{one.rescue}; the record is {one.path}" for one in outcomes if one.rescue],
+        "rescued": {one.record["id"]: str(one.path) for one in outcomes if one.rescue},
     }
 
 

@@ -1,9 +1,12 @@
 """Runs the trials of a sweep until each has its record, whatever happens to those who work for it."""
 
+import contextlib
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from rnnae_bench.executors.base import Advanced, Ended, Executor, Lost
@@ -76,6 +79,8 @@ class Driver:
         self._running: dict[str, tuple[Job, Sequence[Candidate]]] = {}
         self._losses: Counter[str] = Counter()
         self._look_again: dict[str, float] = {}
+        self._unwritten: dict[str, partial[Path]] = {}
+        """Records that wait for the store to be writable again, by id: what writes each."""
 
     def run(self, refill: Callable[[], None] = lambda: None) -> None:
         """Run all that waits. On any exception (Ctrl-C, say), stop what runs and record it as interrupted.
@@ -85,7 +90,7 @@ class Driver:
         """
         try:
             refill()
-            while self.queue.waiting or self._running:
+            while self.queue.waiting or self._running or self._unwritten:
                 self.step()
                 refill()
         except BaseException as error:
@@ -94,7 +99,9 @@ class Driver:
 
     def step(self) -> None:
         """Start what can be started, and see what happened."""
-        self._start()
+        self._write()
+        if not self._unwritten:
+            self._start()
         idle = not self._running
         for event in self.executor.events(_ELSEWHERE_SECONDS if idle else _LOOK_SECONDS):
             self._handle(event)
@@ -111,6 +118,7 @@ class Driver:
                 continue
             chosen = self.queue.alike(candidate, self.terms.jobs)
             if not self.executor.has_room(self._job(chosen)):
+                self.watcher.waits(None if self._running else "no worker has room for what is next")
                 return
             try:
                 mine = [one for one in chosen if self._acquire(one)]
@@ -163,7 +171,10 @@ class Driver:
         del self._running[event.job]
         if isinstance(event, Ended):
             for record in event.records:
-                self._settle(record)
+                if record["id"] in event.rescued:
+                    self._unwritten[record["id"]] = partial(self._adopt, record, Path(event.rescued[record["id"]]))
+                else:
+                    self._settle(record)
             return
         for record in event.records:
             self._settle(record)
@@ -177,10 +188,28 @@ class Driver:
         for member in (one.member for one in chosen):
             reason = f"the worker was lost {self._losses[job.name]} times, the last time: {event.reason}"
             failure = {"message": reason, "step": None, "traceback": None}
-            self.store.close(member.identity, job.draft_of(member), "error", failure)
-            closed = self.store.find(member.identity)
-            assert closed is not None
-            self._settle(closed)
+            draft = job.draft_of(member)
+            self._unwritten[member.identity] = partial(self.store.close, member.identity, draft, "error", failure)
+        self._write()
+
+    def _adopt(self, record: dict[str, Any], place: Path) -> Path:
+        """Write a record that a worker could write elsewhere only."""
+        return self.store.adopt(record, place.with_suffix(".parquet").read_bytes())
+
+    def _write(self) -> None:
+        """Write what waits for the store; nothing is started until that has been done."""
+        for identity, write in list(self._unwritten.items()):
+            try:
+                path = write()
+            except OSError as error:
+                kept = sorted({str(each.args[1].parent) for each in self._unwritten.values() if each.func == self._adopt})
+                until = f"; until it can, what was measured is kept in {', '.join(kept)}" if kept else ""
+                self.watcher.waits(f"{self.store.folder} can't be written: {error.strerror}{until}")
+                return
+            del self._unwritten[identity]
+            record = self.store.find(identity)
+            assert record is not None, path
+            self._settle(record)
 
     def _settle(self, record: dict[str, Any]) -> None:
         self.queue.settle(record["id"], record)
@@ -195,7 +224,9 @@ class Driver:
                 # What has no draft has not begun, or has its record already.
                 if member.identity in self.store.drafts.identities():
                     failure = {"message": f"the sweep was stopped by {by}", "step": None, "traceback": None}
-                    self.store.close(member.identity, job.draft_of(member), "interrupted", failure)
+                    # Where that can't be written, the draft stays.
+                    with contextlib.suppress(OSError):
+                        self.store.close(member.identity, job.draft_of(member), "interrupted", failure)
             for one in chosen:
                 self.leases.release(one.identity)
         self._running.clear()

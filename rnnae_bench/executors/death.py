@@ -44,6 +44,11 @@ class Death:
         name = signal.Signals(-self.code).name if -self.code in set(signal.Signals) else f"signal {-self.code}"
         return f"the worker process was ended by {name}"
 
+    @property
+    def from_outside(self) -> bool:
+        """Whether something killed it that has nothing to do with what it did, as far as can be known."""
+        return self.code < 0 and -self.code not in CRASHES and not self.out_of_memory and not self.timed_out
+
     def verdict(self, job: Job) -> tuple[Status, str] | None:
         """Status and message for the records of the job's trials; None where the job is not to blame."""
         if self.timed_out:
@@ -76,10 +81,10 @@ class Watched:
 
     @classmethod
     def begin(cls, store: Store, job: Job) -> "Watched":
-        """Note what is there, and discard the drafts that an earlier attempt left."""
+        """Note what is there, and remove what an earlier attempt left."""
         for member in job.trials:
             with contextlib.suppress(OSError):
-                store.drafts.discard(member.identity)
+                store.clear(member.identity)
         return cls(store, job, {member.identity: _stamp(store.path(member.identity)) for member in job.trials})
 
     def written(self) -> dict[str, dict[str, Any]]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from rnnae_bench.errors import require_positive
 from rnnae_bench.executors.base import Ended, Event, Lost
 from rnnae_bench.executors.job import Job, Plan, Refusal, Setting
-from rnnae_bench.executors.process import FLUSH_SECONDS, Run, WorkerProcess
+from rnnae_bench.executors.process import FLUSH_SECONDS, Run, WorkerProcess, plan_in
 from rnnae_bench.results.store import Store
 
 
@@ -91,12 +91,8 @@ class LocalExecutor:
         """
         free = self._free()
         if free and len(self._gpus) < 2:
-            return self._worker(free[0]).plan(setting, seeds, data_seed)
-        # All GPUs must be seen by what checks a trial on several.
-        planner = self._workers.get(-1)
-        if planner is None or planner.died():
-            planner = self._workers[-1] = self._start(tuple(range(len(self._gpus))))
-        return planner.plan(setting, seeds, data_seed)
+            return plan_in(lambda: self._worker(free[0]), setting, seeds, data_seed)
+        return plan_in(self._planner, setting, seeds, data_seed)
 
     def events(self, timeout: float) -> Sequence[Event]:
         """What happened since the last call; waits up to so many seconds for the first."""
@@ -131,12 +127,19 @@ class LocalExecutor:
 
     def _worker(self, slot: int) -> WorkerProcess:
         """The living worker of a slot."""
-        worker = self._workers.get(slot)
+        return self._living(slot, (slot,))
+
+    def _planner(self) -> WorkerProcess:
+        """A living worker that sees all GPUs, as it must for a trial on several."""
+        return self._living(-1, tuple(range(len(self._gpus))))
+
+    def _living(self, key: int, slots: tuple[int, ...]) -> WorkerProcess:
+        worker = self._workers.get(key)
         if worker is not None and worker.died():
             worker.close()
             worker = None
         if worker is None:
-            worker = self._workers[slot] = self._start((slot,))
+            worker = self._workers[key] = self._start(slots)
         return worker
 
     def _start(self, slots: tuple[int, ...]) -> WorkerProcess:

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from multiprocessing.connection import Connection, Pipe, wait
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,9 @@ PLAN_SECONDS = 600.0
 FLUSH_SECONDS = 10.0
 """Between two drafts of a running trial's record."""
 
+PLAN_ATTEMPTS = 4
+"""In how many workers the check of a setting is tried, where they are killed from outside."""
+
 LOG_BYTES = 4 * 2**20
 """A log that has grown beyond this is emptied before the next job."""
 
@@ -37,6 +40,10 @@ _LAUNCHERS = (
     *("TORCHELASTIC_RUN_ID", "SLURM_NTASKS", "SLURM_PROCID", "SLURM_LOCALID", "SLURM_NODEID"),
 )
 """What tells a process that it is one of several; a trial on several devices starts its own here."""
+
+
+class Killed(Exception):
+    """A worker process was ended by something that has nothing to do with what it did."""
 
 
 class WorkerProcess:
@@ -150,7 +157,11 @@ class WorkerProcess:
             self._lifeline = -1
 
     def plan(self, setting: Setting, seeds: Sequence[int], data_seed: int | None) -> Plan | Refusal:
-        """Check a setting in this process; a refusal that says how it died where it does not survive that."""
+        """Check a setting in this process; a refusal that says how it died where it does not survive that.
+
+        Raises:
+            Killed: it died, and not of that.
+        """
         request = {"setting": vars(setting), "seeds": list(seeds), "data_seed": data_seed}
         self.send({"plan": request})
         deadline = time.monotonic() + PLAN_SECONDS
@@ -162,11 +173,32 @@ class WorkerProcess:
                     return plan_from(message["planned"])
             if dead or time.monotonic() > deadline:
                 death = self.kill()
+                if dead and death.from_outside:
+                    raise Killed(death.description())
                 how = death.description() if dead else f"it took more than {PLAN_SECONDS:g} s"
                 last = death.log.splitlines()[-1:] if dead else []
                 return Refusal(
                     setting, ": ".join([f"{setting.model} on {setting.task} can't be checked: {how}", *last])
                 )
+
+
+def plan_in(
+    worker: Callable[[], WorkerProcess], setting: Setting, seeds: Sequence[int], data_seed: int | None
+) -> Plan | Refusal:
+    """Check a setting in a worker process, and in another one where that is killed from outside.
+
+    Args:
+        worker: Gives a living one that has nothing else to do.
+        setting: What to check.
+        seeds: Of its trials.
+        data_seed: Of their data; None for their own.
+    """
+    for _ in range(PLAN_ATTEMPTS):
+        try:
+            return worker().plan(setting, seeds, data_seed)
+        except Killed as error:
+            how = str(error)
+    return Refusal(setting, f"{setting.model} on {setting.task} can't be checked, tried {PLAN_ATTEMPTS} times: {how}")
 
 
 class Run:

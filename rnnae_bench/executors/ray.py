@@ -14,7 +14,7 @@ from rnnae_bench.errors import UserError, require_not_negative, require_positive
 from rnnae_bench.executors.base import Advanced, Ended, Event, Lost
 from rnnae_bench.executors.death import Death, Watched
 from rnnae_bench.executors.job import Job, Plan, Refusal, Setting, job_from, plan_from
-from rnnae_bench.executors.process import FLUSH_SECONDS, Run, WorkerProcess
+from rnnae_bench.executors.process import FLUSH_SECONDS, Run, WorkerProcess, plan_in
 from rnnae_bench.results.store import DRAFTS, Store
 
 try:
@@ -101,6 +101,9 @@ class RayExecutor:
 
     def submit(self, job: Job) -> None:
         """Start a job, or have Ray start it as soon as there is room."""
+        for member in job.trials:
+            with contextlib.suppress(OSError):
+                self._store.clear(member.identity)
         reference = self._task(_run, job.devices).remote(job.as_dict(), self._flush_every, self._threads, self._board)
         self._jobs[reference] = job
 
@@ -262,7 +265,7 @@ def _plan(setting: dict[str, Any], seeds: list[int], data_seed: int | None, thre
     """On a node: check a setting."""
     from dataclasses import asdict
 
-    return asdict(_worker(threads).plan(Setting(**setting), seeds, data_seed))
+    return asdict(plan_in(lambda: _worker(threads), Setting(**setting), seeds, data_seed))
 
 
 def _run(plain: dict[str, Any], flush_every: float, threads: int, board: Any) -> dict[str, Any]:

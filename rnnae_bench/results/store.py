@@ -81,6 +81,24 @@ class Store:
         self.drafts.discard(record["id"])
         return target
 
+    def clear(self, identity: str) -> None:
+        """Remove what a killed process left of a trial that is to be run: its draft, and unfinished files.
+
+        Nobody else must be running that trial.
+        """
+        self.drafts.discard(identity)
+        for folder in (self.folder, self.drafts.folder):
+            for piece in folder.glob(f".{identity}.*.tmp"):
+                piece.unlink(missing_ok=True)
+
+    def discard_finished_drafts(self) -> None:
+        """Discard the drafts of trials that have their record: whoever is killed just after writing it leaves one."""
+        for identity in self.drafts.identities():
+            draft, record = self.drafts.read(identity), self.find(identity)
+            # A draft of another start is of a trial that is being run again.
+            if draft is not None and record is not None and draft[0]["started"] == record["started"]:
+                self.drafts.discard(identity)
+
     @property
     def drafts(self) -> "Drafts":
         """The records of trials that are running."""

@@ -4,6 +4,8 @@ A lease is a file ``IDENTITY.GENERATION`` that names its owner, made by a hard l
 that several machines can share, and it fails where the file exists. An owner shows that it lives by a counter in a file
 of its own, raised every few seconds. Whoever finds a lease whose owner is dead makes the next generation; only one can.
 
+What a killed owner leaves is removed by the next one to come or to go.
+
 No clock is compared with another one: an owner on this machine is dead when its process is, and one elsewhere when its
 counter has stood still for a while by the observer's own monotonic clock.
 """
@@ -14,6 +16,7 @@ import os
 import secrets
 import threading
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -85,6 +88,7 @@ class Leases:
     def __enter__(self) -> "Leases":
         self._folder.mkdir(parents=True, exist_ok=True)
         self._show_life(0)
+        self._clear_away_the_dead()
         self._heart.start()
         return self
 
@@ -95,7 +99,9 @@ class Leases:
         self._heart.join()
         for identity in list(self._held):
             self.release(identity)
-        self._life_file(self._owner).unlink(missing_ok=True)
+        self._clear_away_the_dead()
+        with contextlib.suppress(OSError):
+            self._life_file(self._owner).unlink(missing_ok=True)
 
     def acquire(self, identity: str) -> bool:
         """Take the lease of a trial. False where a living owner has it, or somebody else was quicker.
@@ -120,8 +126,14 @@ class Leases:
             return False
         finally:
             draft.unlink(missing_ok=True)
+        others = [path for path in self._generations(identity).values() if path != mine]
+        # Where the latest lease was removed just now, another owner may have begun to count anew. Each looks once more
+        # after it made its own lease, so that at least the later one sees the other's.
+        if not all(self._is_dead(path) for path in others):
+            mine.unlink(missing_ok=True)
+            return False
         self._held[identity] = mine
-        for old in generations.values():
+        for old in others:
             old.unlink(missing_ok=True)
         return True
 
@@ -133,12 +145,33 @@ class Leases:
                 mine.unlink(missing_ok=True)
 
     def _generations(self, identity: str) -> dict[int, Path]:
-        return {int(path.suffix[1:]): path for path in self._folder.glob(f"{identity}.*") if path.suffix[1:].isdigit()}
+        return {int(path.suffix[1:]): path for path in self._leases(identity)}
+
+    def _leases(self, identity: str = "*") -> Iterator[Path]:
+        found = self._folder.glob(f"{identity}.*")
+        return (path for path in found if path.suffix[1:].isdigit() and not path.name.startswith("."))
+
+    def _clear_away_the_dead(self) -> None:
+        """Remove the leases and the lives of those who could not do so themselves."""
+        with contextlib.suppress(OSError):
+            for lease in self._leases():
+                if self._is_dead(lease):
+                    lease.unlink(missing_ok=True)
+            for life in self._folder.glob("*.life"):
+                if self._is_over(life.stem):
+                    for piece in [*self._folder.glob(f".*.{life.stem}"), *self._folder.glob(f".{life.name}.*")]:
+                        piece.unlink(missing_ok=True)
+                    life.unlink(missing_ok=True)
 
     def _is_dead(self, lease: Path) -> bool:
         """Whether the owner of a lease is gone; also where the lease is, given back just now."""
         try:
-            owner = lease.read_text()
+            return self._is_over(lease.read_text())
+        except OSError:
+            return True
+
+    def _is_over(self, owner: str) -> bool:
+        try:
             life = json.loads(self._life_file(owner).read_text())
             known = _Life(life["machine"], life["pid"], life["started"])
         except (OSError, ValueError, KeyError):

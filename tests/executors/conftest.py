@@ -31,6 +31,9 @@ class Faulty(RNN):
         self.fault, self.note, self.steps = fault, note, 0
         if fault == "crash when made":
             ctypes.string_at(0)
+        if fault == "kill when made" or fault == "kill when made once" and not os.path.exists(note):
+            self._tell("killed")
+            os.kill(os.getpid(), signal.SIGKILL)
 
     def training_loss(self, batch):
         self.steps += 1

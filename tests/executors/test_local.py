@@ -190,6 +190,24 @@ def test_refusals(local, setting):
     assert isinstance(local.plan(COPY, [0]), Plan)
 
 
+def test_a_check_whose_worker_is_killed_from_outside_is_done_in_another(local, setting, tmp_path):
+    assert isinstance(local.plan(setting("kill when made once", tmp_path / "note"), [0]), Plan)
+    assert (tmp_path / "note").exists()
+
+
+def test_a_check_whose_workers_are_always_killed_is_given_up(tmp_path, setting):
+    executor = LocalExecutor(tmp_path / "runs", slots=1, threads=1)
+    try:
+        refusal = executor.plan(setting("kill when made", tmp_path / "note"), [0])
+    finally:
+        executor.close()
+    assert isinstance(refusal, Refusal)
+    assert refusal.reason == (
+        "faulty on copy:smoke can't be checked, tried 4 times: the worker process was ended by SIGKILL"
+    )
+    assert len(list((tmp_path / "runs" / "logs").iterdir())) == 4
+
+
 def test_a_trial_that_is_not_what_was_planned_is_an_error(local, job_of, ends_of):
     job = job_of(local, COPY)
     other = Job(job.setting, (type(job.trials[0])("f" * 16, 7, 7),), job.draft)

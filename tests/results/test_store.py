@@ -183,6 +183,34 @@ def test_a_draft_is_always_whole(tmp_path, make_record):
     assert [path.name for path in (tmp_path / "drafts").iterdir()] == [f"{record['id']}.draft"]
 
 
+def test_what_a_killed_process_left_of_a_trial_is_cleared(tmp_path, make_record):
+    store = Store(tmp_path)
+    other = {**make_record(), "id": "00000000000000aa"}
+    for one in (make_record(), other):
+        store.write(one, SERIES)
+        store.drafts.write(one, SERIES)
+    kept = {path for path in tmp_path.rglob("*") if path.suffix != ".draft" or path.stem == other["id"]}
+    name = make_record()["id"]
+    pieces = [f".{name}.json.7.tmp", f".{name}.parquet.7.tmp", f"drafts/.{name}.draft.7.tmp"]
+    foreign = tmp_path / f".{other['id']}.json.7.tmp"
+    for piece in [*pieces, foreign.name]:
+        (tmp_path / piece).write_bytes(b"{")
+    store.clear(name)
+    assert set(tmp_path.rglob("*")) == kept | {foreign}
+
+
+def test_drafts_of_trials_that_have_their_record_are_discarded(tmp_path, make_record):
+    store = Store(tmp_path)
+    again = {**make_record(), "id": "00000000000000aa"}
+    unfinished = {**make_record(), "id": "00000000000000bb"}
+    store.write(make_record(), {})
+    store.write(again, {})
+    for draft in (make_record(), {**again, "started": "2027-01-01T00:00:00+00:00"}, unfinished):
+        store.drafts.write(draft, {})
+    store.discard_finished_drafts()
+    assert store.drafts.identities() == [again["id"], unfinished["id"]]
+
+
 def test_a_record_made_elsewhere_is_adopted_or_refused(tmp_path, make_record):
     there, here = Store(tmp_path / "there"), Store(tmp_path / "here")
     path = there.write(make_record(), SERIES)

@@ -166,3 +166,80 @@ def test_a_folder_that_cannot_be_written_is_reported(tmp_path):
         tmp_path.rmdir()
         with pytest.raises(OSError, match="No such file"):
             mine.acquire("a")
+
+
+@pytest.mark.parametrize("when", ["coming", "going"])
+def test_what_a_killed_owner_leaves_is_removed_by_the_next_to_come_or_to_go(tmp_path, other, when):
+    def kill():
+        assert other.acquire("a")
+        assert other.acquire("b")
+        (life,) = {path for path in tmp_path.glob("*.life")} - before
+        (tmp_path / f".c.{life.stem}").write_text(life.stem)
+        (tmp_path / f".{life.name}.1.tmp").write_text("{")
+        other.end(signal.SIGKILL)
+
+    before: set[Path] = set()
+    if when == "coming":
+        kill()
+    with Leases(tmp_path) as mine:
+        if when == "going":
+            before = set(tmp_path.glob("*.life"))
+            kill()
+        else:
+            assert len(list(tmp_path.iterdir())) == 1
+        assert mine.acquire("d")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_the_living_have_is_left_alone(tmp_path, other):
+    assert other.acquire("a")
+    on_another_machine(tmp_path, 7)
+    (tmp_path / "a.0").rename(tmp_path / "b.0")
+    assert other.acquire("a")
+    there = set(tmp_path.iterdir())
+    with Leases(tmp_path):
+        pass
+    assert set(tmp_path.iterdir()) == there
+
+
+CONTEND = """
+import os
+import sys
+import time
+from pathlib import Path
+from rnnae_bench.sweep.leases import Leases
+mark = Path(sys.argv[1]).parent / "mark"
+both = won = 0
+with Leases(Path(sys.argv[1])) as leases:
+    print("ready", flush=True)
+    sys.stdin.readline()
+    end = time.monotonic() + 2.0
+    while time.monotonic() < end:
+        if leases.acquire("a"):
+            won += 1
+            try:
+                os.close(os.open(mark, os.O_CREAT | os.O_EXCL))
+            except FileExistsError:
+                both += 1
+            else:
+                mark.unlink()
+            leases.release("a")
+print(both, won, flush=True)
+"""
+
+
+def test_of_many_who_take_and_give_back_no_two_have_the_lease_at_once(tmp_path):
+    folder = tmp_path / "leases"
+    racers = [
+        subprocess.Popen(
+            [sys.executable, "-c", CONTEND, str(folder)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        for _ in range(4)
+    ]
+    assert all(racer.stdout.readline() == "ready\n" for racer in racers)
+    for racer in racers:
+        racer.stdin.write("go\n")
+        racer.stdin.flush()
+    counts = [tuple(map(int, racer.communicate(timeout=60)[0].split())) for racer in racers]
+    assert sum(won for _, won in counts) > 10
+    assert [both for both, _ in counts] == [0, 0, 0, 0]

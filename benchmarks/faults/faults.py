@@ -17,6 +17,7 @@ import json
 import os
 import random
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -303,8 +304,8 @@ def look(folder: Path, wanted: set[str], ended: bool) -> Found:
     found.strange = len(set(ids) - wanted)
     found.missing = len(wanted) - found.valid - found.torn
     found.repeated = len(list((folder / SUPERSEDED).glob("*.json")))
-    found.leases = len(list((folder / "leases").iterdir()))
-    found.drafts = len(list((folder / DRAFTS).iterdir()))
+    found.leases = len([*folder.glob("leases/*")])
+    found.drafts = len([*folder.glob(f"{DRAFTS}/*")])
     found.pieces = len([*folder.glob(".*"), *folder.glob("*/.*")])
     return found
 
@@ -325,6 +326,8 @@ def run(name: str, options: argparse.Namespace, wanted: set[str], scratch: Path)
             (scratch / "tmp").mkdir()
             environment["TMPDIR"] = str(scratch / "tmp")
         arguments += ["--out", str(folder)]
+        # A start takes several times as long there, and a sweep that is killed before it has begun measures nothing.
+        pause = options.seconds_between_kills * (4 if name == "ray" else 1)
         sweeps = []
         for number in range(2 if name in ("two", "clocks") else 1):
             own = dict(environment)
@@ -334,9 +337,7 @@ def run(name: str, options: argparse.Namespace, wanted: set[str], scratch: Path)
                 # A clock that is set moves neither the monotonic clock nor the times of files that were written before.
                 own |= {"FAKETIME_DONT_FAKE_MONOTONIC": "1", "NO_FAKE_STAT": "1", "FAKETIME_CACHE_DURATION": "1"}
             sweeps.append(Sweep(arguments, own, scratch / f"sweep-{number}.log"))
-        phase = Phase(
-            name, folder, scratch, sweeps, random.Random(f"{options.seed} {name}"), options.seconds_between_kills, len(wanted)
-        )
+        phase = Phase(name, folder, scratch, sweeps, random.Random(f"{options.seed} {name}"), pause, len(wanted))
         faults: list[Fault] = []
         if name in ("workers", "vectorized", "ray"):
             faults.append(workers_killed(phase))
@@ -410,11 +411,15 @@ def main() -> int:
     parser.add_argument("--trials", type=int, default=40, help="Trials of each phase, divisible by 4.")
     parser.add_argument("--phase", action="append", choices=PHASES, help="Which; several times for several.")
     parser.add_argument("--seed", type=int, default=0, help="Of the moments and targets of the faults.")
-    parser.add_argument("--seconds-between-kills", type=float, default=10.0, help="On average, of each kind.")
+    parser.add_argument(
+        "--seconds-between-kills", type=float, default=10.0, help="On average, of each kind; four times that under Ray."
+    )
     parser.add_argument("--keep", type=Path, help="Folder for a copy of what each phase left, and of what was printed.")
     options = parser.parse_args()
     if options.trials < 4 or options.trials % 4:
         parser.error(f"--trials is {options.trials}; give a multiple of 4")
+    # What is mounted and running is cleaned up then, too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     wanted = identities(options.trials)
     print(f"| {' | '.join(HEAD)} |\n|{' --- |' * len(HEAD)}", flush=True)
     sound = True

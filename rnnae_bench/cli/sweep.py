@@ -136,7 +136,8 @@ def _executor(options: SweepOptions, trials: int) -> Any:
     if options.executor == "ray":
         from rnnae_bench.executors.ray import RayExecutor
 
-        return RayExecutor(store, options.ray_address, options.threads, options.gpus_per_trial)
+        share = 0.0 if options.accelerator == "cpu" else options.gpus_per_trial
+        return RayExecutor(store, options.ray_address, options.threads, share)
     from rnnae_bench.executors.local import LocalExecutor
 
     gpus = () if options.accelerator == "cpu" else capacity.gpus()

@@ -44,7 +44,8 @@ class RayExecutor:
         address: ``HOST:PORT`` of a cluster, ``auto`` for the one on this machine; None starts one on this machine
             that ends with this process.
         threads: CPU threads of each trial, and of each device of a trial on several.
-        gpus_per_trial: The share of a GPU that a trial may have; 0 for trials on the CPU.
+        gpus_per_trial: The share of a GPU that a trial may have; 0 for trials on the CPU, as all are where the cluster
+            has no GPU.
         flush_every: Seconds between two drafts of a running trial's record.
 
     Raises:
@@ -66,6 +67,8 @@ class RayExecutor:
         self._jobs: dict[ray.ObjectRef, Job] = {}
         _connect(address)
         there = _resources()
+        if not there.get("GPU"):
+            self._gpus_per_trial = 0.0
         for name, amount in self._needs(1).items():
             if amount > there.get(name, 0):
                 ray.shutdown()

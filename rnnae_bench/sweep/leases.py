@@ -22,6 +22,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from rnnae_bench.errors import UserError
 from rnnae_bench.results.store import write_atomically
 
 BEAT_SECONDS = 5.0
@@ -75,6 +76,9 @@ class Leases:
         folder: Where the leases lie; made when needed.
         beat: Seconds between two signs of life.
         patience: Seconds without one after which an owner on another machine counts as dead.
+
+    Raises:
+        UserError: on entering, where the folder can't be written.
     """
 
     def __init__(self, folder: Path, beat: float = BEAT_SECONDS, patience: float = PATIENCE_SECONDS) -> None:
@@ -86,8 +90,13 @@ class Leases:
         self._heart = threading.Thread(target=self._live, name="heartbeat", daemon=True)
 
     def __enter__(self) -> "Leases":
-        self._folder.mkdir(parents=True, exist_ok=True)
-        self._show_life(0)
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            self._show_life(0)
+        except OSError as error:
+            raise UserError(
+                f"cannot write leases to {self._folder}: {error.strerror}; make room there, or choose another --out"
+            ) from error
         self._clear_away_the_dead()
         self._heart.start()
         return self

@@ -53,7 +53,8 @@ def test_a_job_of_a_lost_node_is_done_on_another(tmp_path, setting, job_of):
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
     try:
         node = cluster.add_node(num_cpus=1)
-        executor = RayExecutor(tmp_path / "runs", cluster.address, threads=1, flush_every=0.0)
+        # The share of a GPU does not count in a cluster that has none.
+        executor = RayExecutor(tmp_path / "runs", cluster.address, threads=1, gpus_per_trial=1.0, flush_every=0.0)
         try:
             job = job_of(executor, setting("wait once", note))
             executor.submit(job)

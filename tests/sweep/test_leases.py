@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from rnnae_bench.errors import UserError
 from rnnae_bench.sweep.leases import Leases
 
 HOLD = """
@@ -173,7 +174,7 @@ def test_what_a_killed_owner_leaves_is_removed_by_the_next_to_come_or_to_go(tmp_
     def kill():
         assert other.acquire("a")
         assert other.acquire("b")
-        (life,) = {path for path in tmp_path.glob("*.life")} - before
+        (life,) = set(tmp_path.glob("*.life")) - before
         (tmp_path / f".c.{life.stem}").write_text(life.stem)
         (tmp_path / f".{life.name}.1.tmp").write_text("{")
         other.end(signal.SIGKILL)
@@ -243,3 +244,9 @@ def test_of_many_who_take_and_give_back_no_two_have_the_lease_at_once(tmp_path):
     counts = [tuple(map(int, racer.communicate(timeout=60)[0].split())) for racer in racers]
     assert sum(won for _, won in counts) > 10
     assert [both for both, _ in counts] == [0, 0, 0, 0]
+
+
+def test_a_sweep_that_cannot_write_leases_does_not_start(tmp_path):
+    (tmp_path / "leases").write_text("a file")
+    with pytest.raises(UserError, match=r"cannot write leases to .*leases: File exists; make room there"):
+        Leases(tmp_path / "leases").__enter__()

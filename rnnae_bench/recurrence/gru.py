@@ -20,8 +20,10 @@ from rnnae_bench.recurrence.deltas import Deltas
 from rnnae_bench.recurrence.products import (
     addmm,
     affine,
+    empty_steps,
     input_gradient,
     recurrent_weight_gradient,
+    stepwise,
     weight_gradient,
 )
 from rnnae_bench.recurrence.reference import Weights
@@ -55,7 +57,7 @@ def _factors(
     """What delta_t is multiplied with to give (d_r, d_z, d_n * r), stacked, and d_n."""
     hidden = n.shape[-1]
     r, z = rz[..., :hidden], rz[..., hidden:]
-    factors = torch.empty(*n.shape[:-1], 3 * hidden, dtype=n.dtype, device=n.device)
+    factors = empty_steps(n, 3 * hidden)
     f_r, f_z, f_n = factors.split(hidden, dim=-1)
     through = (1 - n * n).mul_(1 - z)
     torch.mul(through, r, out=f_n)
@@ -70,7 +72,7 @@ def _factors(
 def _through_time(factors: Tensor, z: Tensor, w_hh: Tensor, direct: Tensor) -> Tensor:
     """All delta_t by the backward recurrence; `factors` become the gates' gradients, in place."""
     multiply = addmm(w_hh)
-    delta = torch.empty_like(direct, memory_format=torch.contiguous_format)
+    delta = empty_steps(direct)
     delta_t, direct_t, z_t = delta.unbind(-3), direct.unbind(-3), z.unbind(-3)
     flat_t, split_t = factors.unbind(-3), factors.unflatten(-1, (3, delta.shape[-1])).unbind(-4)
     spread_t = delta.unsqueeze(-2).unbind(-4)
@@ -96,8 +98,8 @@ class _GRUKernel(torch.autograd.Function):
         deltas: Deltas | None,
     ) -> Tensor:
         hidden = w_hh.shape[-1]
-        gates = affine(x, w_ih, b_ih)
-        n = gates[..., 2 * hidden :].clone()
+        gates = stepwise(affine(x, w_ih, b_ih))
+        n = empty_steps(gates, hidden).copy_(gates[..., 2 * hidden :])
         # The recurrent product lands on the gates: r and z are then complete, and the last third is q.
         recurrent_bias = b_hh[..., None, None, :]
         gates[..., : 2 * hidden] += recurrent_bias[..., : 2 * hidden]
@@ -137,7 +139,7 @@ class _GRUKernel(torch.autograd.Function):
         rz, q = gates[..., : 2 * hidden], gates[..., 2 * hidden :]
         factors, through = _factors(rz, n, q, states, initial)
         delta = _through_time(factors, rz[..., hidden:], w_hh, direct)
-        gate_gradients = factors
+        gate_gradients = factors.contiguous()
         if ctx.deltas is not None:
             ctx.deltas.h = delta
         needs = ctx.needs_input_grad

@@ -20,8 +20,10 @@ from rnnae_bench.recurrence.deltas import Deltas
 from rnnae_bench.recurrence.products import (
     addmm,
     affine,
+    empty_steps,
     input_gradient,
     recurrent_weight_gradient,
+    stepwise,
     weight_gradient,
 )
 from rnnae_bench.recurrence.reference import Weights
@@ -80,7 +82,7 @@ def _through_time(factors: Tensor, through: Tensor, f: Tensor, w_hh: Tensor, dir
         gamma: dL/dc_t from outside.
     """
     multiply, hidden = addmm(w_hh), w_hh.shape[-1]
-    delta = torch.empty_like(direct, memory_format=torch.contiguous_format)
+    delta = empty_steps(direct)
     delta_t, gamma_t, direct_t, through_t, f_t = (one.unbind(-3) for one in (delta, gamma, direct, through, f))
     flat_t = factors.unbind(-3)
     of_gamma_t = factors[..., : 3 * hidden].unflatten(-1, (3, hidden)).unbind(-4)
@@ -112,10 +114,10 @@ class _LSTMKernel(torch.autograd.Function):
         deltas: Deltas | None,
     ) -> tuple[Tensor, Tensor]:
         hidden = w_hh.shape[-1]
-        gates = affine(x, w_ih, b_ih + b_hh)
+        gates = stepwise(affine(x, w_ih, b_ih + b_hh))
         i, f, g, o = (gate.unbind(-3) for gate in gates.split(hidden, dim=-1))
         i_and_f = gates[..., : 2 * hidden].unbind(-3)
-        states = torch.empty(*gates.shape[:-1], hidden, dtype=gates.dtype, device=gates.device)
+        states = empty_steps(gates, hidden)
         cells, squashed = torch.empty_like(states), torch.empty_like(states)
         multiply, w, initial = addmm(w_hh), w_hh.mT, (h, c)
         steps = zip(gates.unbind(-3), states.unbind(-3), cells.unbind(-3), squashed.unbind(-3), strict=True)
@@ -143,7 +145,7 @@ class _LSTMKernel(torch.autograd.Function):
             return (*_differentiable(ctx, direct, direct_c, inputs), None, None)
         hidden = w_hh.shape[-1]
         factors, through = _factors(gates, squashed, cells, initial_c)
-        gamma = torch.zeros_like(cells) if direct_c is None else direct_c.clone()
+        gamma = torch.zeros_like(cells) if direct_c is None else empty_steps(direct_c).copy_(direct_c)
         if direct is None:
             direct = torch.zeros_like(states)
         if ctx.padding is not None:
@@ -151,7 +153,7 @@ class _LSTMKernel(torch.autograd.Function):
             gamma.masked_fill_(ctx.padding, 0.0)
         f = gates[..., hidden : 2 * hidden]
         delta = _through_time(factors, through, f, w_hh, direct, gamma)
-        gate_gradients = factors
+        gate_gradients = factors.contiguous()
         if ctx.deltas is not None:
             ctx.deltas.h, ctx.deltas.c = delta, gamma
         needs = ctx.needs_input_grad

@@ -21,6 +21,23 @@ def affine(
     return product.unflatten(-2, x.shape[-3:-1])
 
 
+def stepwise(sequence: Float[Tensor, "*model time batch features"]) -> Float[Tensor, "*model time batch features"]:
+    """The same numbers, laid out so that what all models have at one step lies in one piece.
+
+    In a batched product, slices that do not are copied: three times as slow for 32 models of 16 units.
+    """
+    return sequence if sequence.dim() == 3 else sequence.transpose(0, 1).contiguous().transpose(0, 1)
+
+
+def empty_steps(
+    like: Float[Tensor, "*model time batch features"], features: int | None = None
+) -> Float[Tensor, "*model time batch others"]:
+    """New memory of that shape, or with another number of features, laid out as by `stepwise`."""
+    *lead, time, batch, size = like.shape
+    found = like.new_empty(time, *lead, batch, size if features is None else features)
+    return found.transpose(0, 1) if lead else found
+
+
 def addmm(weight: Tensor) -> Callable[..., Tensor]:
     """What multiplies with these weights: ``torch.addmm`` for one set, ``torch.baddbmm`` for K."""
     return torch.addmm if weight.dim() == 2 else torch.baddbmm

@@ -17,8 +17,10 @@ from rnnae_bench.recurrence.deltas import Deltas
 from rnnae_bench.recurrence.products import (
     addmm,
     affine,
+    empty_steps,
     input_gradient,
     recurrent_weight_gradient,
+    stepwise,
     weight_gradient,
 )
 from rnnae_bench.recurrence.reference import Activation, Weights
@@ -64,7 +66,7 @@ def slope(states: Float[Tensor, "*axes"], activation: Activation) -> Float[Tenso
 def _through_time(factor: Tensor | None, w_hh: Tensor, direct: Tensor) -> tuple[Tensor, Tensor]:
     """All delta_t and dL/da_t by the backward recurrence; `factor` is f'(a_t), None for 1."""
     multiply = addmm(w_hh)
-    delta = torch.empty_like(direct, memory_format=torch.contiguous_format)
+    delta = empty_steps(direct)
     gates = delta if factor is None else torch.empty_like(delta)
     delta_t, gates_t, direct_t = delta.unbind(-3), gates.unbind(-3), direct.unbind(-3)
     factor_t = None if factor is None else factor.unbind(-3)
@@ -92,7 +94,7 @@ class _VanillaKernel(torch.autograd.Function):
         padding: Tensor | None,
         deltas: Deltas | None,
     ) -> Tensor:
-        states = affine(x, w_ih, b_ih + b_hh)
+        states = stepwise(affine(x, w_ih, b_ih + b_hh))
         multiply, activate, w = addmm(w_hh), _IN_PLACE[activation], w_hh.mT
         h = initial
         for step in states.unbind(-3):
@@ -114,6 +116,7 @@ class _VanillaKernel(torch.autograd.Function):
         delta, gates = _through_time(slope(states, ctx.activation), w_hh, direct)
         if ctx.deltas is not None:
             ctx.deltas.h = delta
+        gates = gates.contiguous()
         needs = ctx.needs_input_grad
         bias = gates.sum(dim=(-3, -2))
         return (

@@ -202,7 +202,8 @@ class Driver:
             try:
                 path = write()
             except OSError as error:
-                kept = sorted({str(each.args[1].parent) for each in self._unwritten.values() if each.func == self._adopt})
+                rescued = [each for each in self._unwritten.values() if each.func == self._adopt]
+                kept = sorted({str(each.args[1].parent) for each in rescued})
                 until = f"; until it can, what was measured is kept in {', '.join(kept)}" if kept else ""
                 self.watcher.waits(f"{self.store.folder} can't be written: {error.strerror}{until}")
                 return

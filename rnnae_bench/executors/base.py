@@ -37,6 +37,8 @@ class Lost:
     reason: str
     records: tuple[dict[str, Any], ...] = ()
     """Of those of its trials that were done before; the others have none."""
+    rescued: Mapping[str, str] = field(default_factory=dict)
+    """As of `Ended`."""
 
 
 Event = Advanced | Ended | Lost

@@ -166,7 +166,7 @@ class RayExecutor:
                 target.write_bytes(content)
         records = tuple(record for record, _ in brought["records"])
         if brought["lost"] is not None:
-            return Lost(job.name, brought["lost"], records)
+            return Lost(job.name, brought["lost"], records, rescued)
         return Ended(job.name, records, rescued)
 
     def close(self) -> None:

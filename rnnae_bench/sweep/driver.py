@@ -170,15 +170,10 @@ class Driver:
             return
         del self._running[event.job]
         if isinstance(event, Ended):
-            for record in event.records:
-                if record["id"] in event.rescued:
-                    self._unwritten[record["id"]] = partial(self._adopt, record, Path(event.rescued[record["id"]]))
-                else:
-                    self._settle(record)
+            self._take(event)
             return
-        for record in event.records:
-            self._settle(record)
-        chosen = [one for one in chosen if one.identity not in self.queue.done]
+        self._take(event)
+        chosen = [one for one in chosen if one.identity not in self.queue.done.keys() | self._unwritten.keys()]
         self._losses[job.name] += 1
         again = self._losses[job.name] <= self.terms.retries
         self.watcher.lost(job, event.reason, again)
@@ -191,6 +186,14 @@ class Driver:
             draft = job.draft_of(member)
             self._unwritten[member.identity] = partial(self.store.close, member.identity, draft, "error", failure)
         self._write()
+
+    def _take(self, event: Ended | Lost) -> None:
+        """The records that an event brings."""
+        for record in event.records:
+            if record["id"] in event.rescued:
+                self._unwritten[record["id"]] = partial(self._adopt, record, Path(event.rescued[record["id"]]))
+            else:
+                self._settle(record)
 
     def _adopt(self, record: dict[str, Any], place: Path) -> Path:
         """Write a record that a worker could write elsewhere only."""

@@ -111,7 +111,7 @@ class Queue:
             return [candidate]
         group = candidate.group
         same = [one for one in self.waiting.values() if one is candidate or one.group == group]
-        size = min(candidate.together, -(-len(same) // jobs))
+        size = min(candidate.together, -(-len(same) // max(1, jobs)))
         others = [one for one in same if one is not candidate]
         return [candidate, *others[: size - 1]]
 

@@ -20,10 +20,12 @@ class Column:
     cell: Callable[[Comparison], str]
 
 
-def _interval(row: Comparison) -> str:
-    if row.interval is not None:
-        return f"[{row.interval[0]:+.2g}, {row.interval[1]:+.2g}]"
-    return "one seed" if row.seeds == 1 else "-"
+def _difference(row: Comparison) -> str:
+    if row.difference is None:
+        return "-"
+    if row.interval is None:
+        return f"{row.difference:+.2g} (one seed)" if row.seeds == 1 else f"{row.difference:+.2g}"
+    return f"{row.difference:+.2g} [{row.interval[0]:+.2g}, {row.interval[1]:+.2g}]"
 
 
 def _unless_reference(cell: Callable[[Comparison], str]) -> Callable[[Comparison], str]:
@@ -39,16 +41,16 @@ def _failed(row: Comparison) -> str:
 
 
 COLUMNS = (
-    Column("on", lambda row: row.layout),
-    Column("seeds", lambda row: str(row.seeds)),
-    Column("difference", _unless_reference(lambda row: "-" if row.difference is None else f"{row.difference:+.2g}")),
-    Column("95 % interval", _unless_reference(_interval)),
+    Column("on", lambda row: row.layout.removesuffix(" x1")),
+    Column("n", lambda row: str(row.seeds)),
+    Column("difference", _unless_reference(_difference)),
     Column("verdict", lambda row: row.verdict),
     Column("speed", _unless_reference(lambda row: _factor(row.speed_up))),
     Column("memory", _unless_reference(lambda row: _factor(row.memory))),
-    Column("underflow", lambda row: "-" if row.underflow is None else f"{row.underflow:.2%}"),
-    Column("failed", _failed),
+    Column("under-\nflow", lambda row: "-" if row.underflow is None else f"{row.underflow:.2%}"),
 )
+
+_FAILED = Column("failed", _failed)
 
 
 def terminal(rows: Iterable[Comparison]) -> Iterator[Table]:
@@ -57,8 +59,9 @@ def terminal(rows: Iterable[Comparison]) -> Iterator[Table]:
         mine = list(group)
         first = mine[0]
         table = Table(
-            title=f"{setting} on {accelerator}: {first.metric} against {first.reference}",
-            caption=f"equivalent within ±{number(first.margin)}; speed and memory as factors of the reference's",
+            # As text, or rich would take options in brackets for its own markup.
+            title=Text(f"{setting} on {accelerator}: {first.metric} against {first.reference.removesuffix(' x1')}"),
+            caption=f"n seeds, 95 % interval; equivalent within ±{number(first.margin)}; speed and memory are factors",
             title_justify="left",
             caption_justify="left",
             title_style="bold",
@@ -66,8 +69,9 @@ def terminal(rows: Iterable[Comparison]) -> Iterator[Table]:
             padding=(0, 1),
             pad_edge=False,
         )
-        for column in COLUMNS:
-            table.add_column(column.head, justify="left" if column.head == "on" else "right", no_wrap=True)
+        columns = [*COLUMNS, _FAILED] if any(_failed(row) != "-" for row in mine) else COLUMNS
+        for column in columns:
+            table.add_column(column.head, justify="left" if column.head == "on" else "right", overflow="fold")
         for row in mine:
-            table.add_row(*(Text(column.cell(row)) for column in COLUMNS))
+            table.add_row(*(Text(column.cell(row)) for column in columns))
         yield table

@@ -68,7 +68,7 @@ COLUMNS = (
     _ON,
 )
 
-_DISPENSABLE = ("weights", "seconds", "steps", "on", "score")
+_DISPENSABLE = ("weights", "seconds", "steps", "score", "on")
 """Columns that a narrow console does without, the first to go first."""
 
 
@@ -126,8 +126,9 @@ def terminal(records: Iterable[Mapping[str, Any]], console: Console) -> Iterator
 
 def _table(section: Section, columns: Sequence[Column], caption: str) -> Table:
     table = Table(
-        title=section.title,
-        caption=caption,
+        # As text, or rich would take options in brackets for its own markup.
+        title=Text(section.title),
+        caption=Text(caption),
         title_justify="left",
         caption_justify="left",
         title_style="bold",

@@ -148,7 +148,7 @@ class SweepView:
         for job, step, value in list(self._running.values())[:8]:
             of = job.draft["configuration"]["task"].get("protocol", {}).get("max_steps")
             shown = f" {job.draft['primary']['metric']} {number(value)}" if value is not None else ""
-            rows.append(Text(f"  {_label(job)}: step {step} of {of}{shown}", overflow="ellipsis", no_wrap=True))
+            rows.append(Text(f"  step {step} of {of}{shown}: {_label(job)}", overflow="ellipsis", no_wrap=True))
         if len(self._running) > 8:
             rows.append(Text(f"  and {len(self._running) - 8} more"))
         for line in self._best():

@@ -19,6 +19,7 @@ from lightning import LightningModule, Trainer, seed_everything
 
 from rnnae_bench.card import Card, Variant
 from rnnae_bench.errors import UserError
+from rnnae_bench.nested import flatten
 from rnnae_bench.registry import Handle, models, parse_task, tasks
 from rnnae_bench.task import Task
 
@@ -94,9 +95,9 @@ class Pair:
             "task.name": self.label,
             "model.name": self.model_handle.name,
             **_TRAINER_DEFAULTS,
-            **_flatten(self.variant.data, "task."),
-            **_flatten(vars(self.variant.protocol), "task.protocol."),
-            **_flatten(self.card.tuned.get(self.model_handle.name, {}), "model."),
+            **flatten(self.variant.data, "task."),
+            **flatten(vars(self.variant.protocol), "task.protocol."),
+            **flatten(self.card.tuned.get(self.model_handle.name, {}), "model."),
         }
         for key, value in defaults.items():
             try:
@@ -185,7 +186,7 @@ def changed(options: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str
     >>> changed({"task": {"delay": 3, "recall": 10}}, {"task": {"delay": 20, "recall": 10}})
     {'task.delay': 3}
     """
-    flat, before = _flatten(options), _flatten(defaults)
+    flat, before = flatten(options), flatten(defaults)
     return {key: value for key, value in flat.items() if key not in before or before[key] != value}
 
 
@@ -222,13 +223,3 @@ set_loader(_LOADER, _load, exceptions=(yaml.YAMLError,))
 
 def _parameters(function: Any) -> set[str]:
     return set(inspect.signature(function).parameters)
-
-
-def _flatten(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in nested.items():
-        if isinstance(value, Mapping):
-            flat.update(_flatten(value, f"{prefix}{key}."))
-        else:
-            flat[f"{prefix}{key}"] = value
-    return flat

@@ -46,10 +46,8 @@ def main(arguments: list[str]) -> int:
     """Print the table; 0 also where nothing matches."""
     options = parser().parse_args(arguments)
     store = Store(Path(options.folder))
-    found = store.read()
-    for path, reason in found.unreadable.items():
-        print(f"rnnae-bench: {path} is no record, left out: {reason}", file=sys.stderr)
-    records = _filter(found.records, options)
+    found = read_records(store)
+    records = _filter(found, options)
     if options.json:
         print(json.dumps([row.as_dict() for row in summarize(records)], indent=1))
         return 0
@@ -62,7 +60,7 @@ def main(arguments: list[str]) -> int:
     elif options.html:
         _write_page(Path(options.html), records, store)
     elif not records:
-        print(f"no record in {options.folder} matches ({len(found.records)} in all)")
+        print(f"no record in {options.folder} matches ({len(found)} in all)")
     else:
         from rich.console import Console
 
@@ -70,6 +68,14 @@ def main(arguments: list[str]) -> int:
         for table in tables.terminal(records, console):
             console.print(table)
     return 0
+
+
+def read_records(store: Store) -> list[dict[str, Any]]:
+    """All records of a folder; says on standard error which files are none."""
+    found = store.read()
+    for path, reason in found.unreadable.items():
+        print(f"rnnae-bench: {path} is no record, left out: {reason}", file=sys.stderr)
+    return found.records
 
 
 def _write_page(path: Path, records: list[dict[str, Any]], store: Store) -> None:

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
+from rnnae_bench.cli.logger_names import LOGGERS, logger_names
 from rnnae_bench.cli.pair import load_pair
-from rnnae_bench.errors import UserError, require_choice, require_positive
+from rnnae_bench.errors import UserError, require_positive
 from rnnae_bench.leaderboard import heatmaps, plots, tables
 from rnnae_bench.registry import models, tasks
 from rnnae_bench.results.store import Store
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
 
     from rnnae_bench.configuration import Pair
     from rnnae_bench.trial import Outcome, Trial
-
-LOGGERS = ("wandb", "csv", "tensorboard")
 
 _PENDING = "RNNAE_BENCH_PENDING"
 """Environment variable by which the first process of a trial on several devices tells the others what to run."""
@@ -95,7 +94,7 @@ def _run(pair: "Pair", options: "Namespace", command: list[str]) -> int:
     from rnnae_bench.trial import Trial
 
     require_positive(seeds=options.seeds)
-    loggers = _loggers(options.logger)
+    loggers = logger_names(options.logger)
     store = Store(Path(options.out))
     store.require_writable()
     if options.threads is not None:
@@ -144,18 +143,13 @@ def _pending(trials: "list[Trial]", store: Store, overwrite: bool) -> set[str]:
     return pending
 
 
-def _loggers(names: str) -> list[str]:
-    wanted = [name.strip() for name in names.split(",") if name.strip()]
-    for name in wanted:
-        require_choice(LOGGERS, **{"--logger": name})
-    return wanted
-
-
 def _label(trial: "Trial") -> str:
     return f"{trial.pair.model_handle.name} on {trial.pair.label}, seed {trial.seed}"
 
 
-def _run_one(trial: "Trial", store: Store, command: list[str], names: list[str], console: Console) -> "Outcome | None":
+def _run_one(
+    trial: "Trial", store: Store, command: list[str], names: tuple[str, ...], console: Console
+) -> "Outcome | None":
     from rnnae_bench.cli.progress import LiveProgress
     from rnnae_bench.loggers import run_logged
 

@@ -2,19 +2,19 @@
 
 import json
 import signal
-import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
+from rnnae_bench.cli.logger_names import logger_names
+from rnnae_bench.cli.results import read_records
 from rnnae_bench.cli.sweep_view import SweepView
-from rnnae_bench.errors import UserError, require_choice
+from rnnae_bench.cli.table import print_table
+from rnnae_bench.errors import UserError
 from rnnae_bench.executors.job import Plan, Refusal
 from rnnae_bench.leaderboard import precision, tables
 from rnnae_bench.ranges import dimension_from
@@ -38,9 +38,7 @@ def main(arguments: list[str]) -> int:
     store = Store(Path(options.out))
     if options.collect:
         return _collect(options, store)
-    loggers = tuple(name.strip() for name in options.logger.split(",") if name.strip())
-    for name in loggers:
-        require_choice(("wandb", "csv", "tensorboard"), **{"--logger": name})
+    loggers = logger_names(options.logger)
     wanted = settings(options.axes)
     if not options.dry_run:
         store.require_writable()
@@ -57,52 +55,51 @@ def main(arguments: list[str]) -> int:
             return 0
         records = _record_skipped(refusals, store, command)
         terms = Terms(command, options.threads, options.time_limit, loggers, options.retries, executor.slots)
-        run = _search if options.search else _grid
+        sweep = _Sweep(executor, store, terms, options, console)
         try:
-            done, complete = run(plans, records, executor, store, terms, options, console)
+            return 0 if (_search if options.search else _grid)(sweep, plans, records) else 1
         except KeyboardInterrupt:
-            console.print("stopped; the same command goes on with what is left", highlight=False)
+            _say(console, "stopped; the same command goes on with what is left")
             return 1
-    return 0 if complete and all(record["status"] in ("ok", "skipped") for record in done) else 1
 
 
-def _grid(
-    plans: Sequence[Plan],
-    records: Sequence[dict[str, Any]],
-    executor: Any,
-    store: Store,
-    terms: Terms,
-    options: SweepOptions,
-    console: Console,
-) -> tuple[list[dict[str, Any]], bool]:
-    """Run the trials of all plans and show the result; their records."""
+@dataclass(frozen=True)
+class _Sweep:
+    """What all that a sweep does needs."""
+
+    executor: Any
+    store: Store
+    terms: Terms
+    options: SweepOptions
+    console: Console
+
+    def drive(self, queue: Queue, view: SweepView, refill: Callable[[], None] = lambda: None) -> None:
+        """Run what is in the queue, and what `refill` puts into it."""
+        with Leases(self.store.folder / LEASES) as leases, view:
+            Driver(queue, self.executor, self.store, leases, view, self.terms).run(refill)
+
+
+def _grid(sweep: _Sweep, plans: Sequence[Plan], records: Sequence[dict[str, Any]]) -> bool:
+    """Run the trials of all plans and show the result; whether none failed."""
+    options = sweep.options
     waiting = candidates(plans, options.vectorize)
-    _tell_vectorized(plans, options, console)
-    queue = Queue(waiting, store, options.overwrite)
+    _tell_vectorized(plans, options, sweep.console)
+    queue = Queue(waiting, sweep.store, options.overwrite)
     for one in plans:
-        _tell_known(one, queue, console)
+        _tell_known(one, queue, sweep.console)
     steps = {one.identity: one.plan.steps for one in queue.waiting.values()}
-    known = [*records, *queue.done.values()]
-    with Leases(store.folder / LEASES) as leases, SweepView(console, steps, known) as view:
-        Driver(queue, executor, store, leases, view, terms).run()
+    sweep.drive(queue, SweepView(sweep.console, steps, [*records, *queue.done.values()]))
     done = [*records, *(queue.done[one.identity] for one in waiting)]
     _show(done, options)
-    return done, True
+    return _none_failed(done)
 
 
-def _search(
-    plans: Sequence[Plan],
-    records: Sequence[dict[str, Any]],
-    executor: Any,
-    store: Store,
-    terms: Terms,
-    options: SweepOptions,
-    console: Console,
-) -> tuple[list[dict[str, Any]], bool]:
-    """Search around every plan's setting, and show what was found; the records of all that was tried."""
+def _search(sweep: _Sweep, plans: Sequence[Plan], records: Sequence[dict[str, Any]]) -> bool:
+    """Search around every plan's setting, and show what was found; whether each has a best and no trial failed."""
     from rnnae_bench.sweep.search import Search, space_of, table
     from rnnae_bench.sweep.searching import Searching
 
+    options, store = sweep.options, sweep.store
     spaces = {}
     for plan in plans:
         declared = {option: dimension_from(one, option) for option, one in plan.ranges.items()}
@@ -113,12 +110,15 @@ def _search(
     queue = Queue([], store, options.overwrite)
     seeds = range(first, first + options.seeds)
     searching = Searching(
-        search, queue, lambda setting: executor.plan(setting, seeds, options.data_seed), terms.jobs, options.vectorize
+        search,
+        queue,
+        lambda setting: sweep.executor.plan(setting, seeds, options.data_seed),
+        sweep.terms.jobs,
+        options.vectorize,
     )
     total = len(plans) * options.search_trials * options.seeds
     steps = plans[0].steps if plans else 0
-    with Leases(store.folder / LEASES) as leases, SweepView(console, {}, records, total, steps) as view:
-        Driver(queue, executor, store, leases, view, terms).run(searching.refill)
+    sweep.drive(queue, SweepView(sweep.console, {}, records, total, steps), searching.refill)
     found = search.found()
     if options.json:
         print(json.dumps([one.as_dict() for one in found], indent=1))
@@ -127,8 +127,12 @@ def _search(
         out.print(table(found))
         for one in found:
             best = f"best of {one.study}: {one.command}" if one.command else f"{one.study}: nothing ended well"
-            out.print(best, highlight=False, markup=False, soft_wrap=True)
-    return list(queue.done.values()), all(one.command for one in found)
+            _say(out, best)
+    return all(one.command for one in found) and _none_failed(queue.done.values())
+
+
+def _none_failed(records: Iterable[dict[str, Any]]) -> bool:
+    return all(record["status"] in ("ok", "skipped") for record in records)
 
 
 def _executor(options: SweepOptions, trials: int) -> Any:
@@ -144,6 +148,11 @@ def _executor(options: SweepOptions, trials: int) -> Any:
     trials = max(trials, *(options.devices or [1]))
     slots = capacity.workers(options.workers, options.threads, gpus, options.gpus_per_trial, trials)
     return LocalExecutor(store, slots, options.threads, gpus, options.gpus_per_trial)
+
+
+def _say(console: Console, line: str) -> None:
+    """Print a line as it is: rich would take options in brackets for its own markup."""
+    console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
 @contextmanager
@@ -209,30 +218,15 @@ def _tell_vectorized(plans: Sequence[Plan], options: SweepOptions, console: Cons
             continue
         if plan.apart:
             if options.vectorize != "auto":
-                console.print(
-                    f"{label(plan.setting)}: each trial by itself: {plan.apart}",
-                    highlight=False,
-                    markup=False,
-                    soft_wrap=True,
-                )
+                _say(console, f"{label(plan.setting)}: each trial by itself: {plan.apart}")
         elif options.vectorize == "auto" and plan.together > 1:
-            console.print(
-                f"{label(plan.setting)}: up to {plan.together} trials as one",
-                highlight=False,
-                markup=False,
-                soft_wrap=True,
-            )
+            _say(console, f"{label(plan.setting)}: up to {plan.together} trials as one")
 
 
 def _tell_known(plan: Plan, queue: Queue, console: Console) -> None:
     known = sum(one.identity in queue.done for one in plan.trials)
     if known:
-        console.print(
-            f"{label(plan.setting)}: {known} of {len(plan.trials)} measured before",
-            highlight=False,
-            markup=False,
-            soft_wrap=True,
-        )
+        _say(console, f"{label(plan.setting)}: {known} of {len(plan.trials)} measured before")
 
 
 def _print_plan(waiting: Sequence[Candidate], skipped: Sequence[Refusal], store: Store, options: SweepOptions) -> None:
@@ -262,21 +256,12 @@ def _print_plan(waiting: Sequence[Candidate], skipped: Sequence[Refusal], store:
     if options.json:
         print(json.dumps(rows, indent=1))
         return
-    table = Table(box=SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
     shown = [head for head in rows[0] if head != "basis"]
-    for head in shown:
-        table.add_column(head, overflow="fold", justify="right" if head in ("as one", "seconds") else "left")
-    for row in rows:
-        # As text, or rich would take options in brackets for its own markup.
-        table.add_row(*(Text(_cell(row[head])) for head in shown))
-    console = Console()
-    console.print(table)
+    print_table(shown, [[_cell(row[head]) for head in shown] for row in rows])
     to_run = [row for row in rows if row["state"] == "to run"]
     known = [float(row["seconds"]) for row in to_run if isinstance(row["seconds"], float)]
     unknown = f", and {len(to_run) - len(known)} that nothing is known of" if len(known) < len(to_run) else ""
-    console.print(
-        f"{len(to_run)} of {len(rows)} trials to run; about {sum(known):.0f} s of training{unknown}", highlight=False
-    )
+    print(f"{len(to_run)} of {len(rows)} trials to run; about {sum(known):.0f} s of training{unknown}")
 
 
 def _cell(value: Any) -> str:
@@ -287,15 +272,13 @@ def _cell(value: Any) -> str:
 
 def _collect(options: SweepOptions, store: Store) -> int:
     """The tables of what there is, while a sweep runs or after it."""
-    found = store.read()
-    for path, reason in found.unreadable.items():
-        print(f"rnnae-bench: {path} is no record, left out: {reason}", file=sys.stderr)
+    found = read_records(store)
     running = []
     for identity in store.drafts.identities():
         draft = store.drafts.read(identity)
         if draft is not None and store.find(identity) is None:
             running.append(draft[0])
-    _show(found.records, options)
+    _show(found, options)
     if not options.json:
         for record in running:
             steps = record["measures"]["steps"]

@@ -1,9 +1,10 @@
 """What passes between a sweep and those who work for it; all of it plain data, so that it travels as JSON."""
 
-import copy
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
+
+from rnnae_bench.nested import flatten, merge
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ class Job:
 
     def overrides_of(self, member: Member) -> dict[str, Any]:
         """All options of a trial that are not the pair's defaults, nested."""
-        return _merged(self.setting.overrides, member.overrides)
+        return merge(self.setting.overrides, member.overrides)
 
     def draft_of(self, member: Member) -> dict[str, Any]:
         """The draft of any of its trials; the fingerprints are left as the first trial's."""
@@ -66,31 +67,14 @@ class Job:
             "id": member.identity,
             "seed": member.seed,
             "data_seed": member.data_seed,
-            "overrides": {**self.draft["overrides"], **_flat(member.overrides)},
-            "configuration": _merged(self.draft["configuration"], member.overrides),
+            "overrides": {**self.draft["overrides"], **flatten(member.overrides)},
+            "configuration": merge(self.draft["configuration"], member.overrides),
             "command": list(self.command),
         }
 
     def as_dict(self) -> dict[str, Any]:
         """The job as plain data, for `job_from`."""
         return asdict(self)
-
-
-def _merged(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any]:
-    """Nested options, the second winning."""
-    merged = copy.deepcopy(dict(first))
-    for key, value in second.items():
-        nested = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping)
-        merged[key] = _merged(merged[key], value) if nested else copy.deepcopy(value)
-    return merged
-
-
-def _flat(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested options under dotted names."""
-    flat: dict[str, Any] = {}
-    for key, value in nested.items():
-        flat.update(_flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value})
-    return flat
 
 
 def job_from(data: Mapping[str, Any]) -> Job:

@@ -4,11 +4,10 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import groupby
 
-from rich.box import SIMPLE_HEAD
-from rich.table import Table
+from rich.console import Group
 from rich.text import Text
 
-from rnnae_bench.leaderboard.tables import number
+from rnnae_bench.leaderboard.tables import empty, framed, number
 from rnnae_bench.results.precision import Comparison
 
 
@@ -53,25 +52,19 @@ COLUMNS = (
 _FAILED = Column("failed", _failed)
 
 
-def terminal(rows: Iterable[Comparison]) -> Iterator[Table]:
+def terminal(rows: Iterable[Comparison]) -> Iterator[Group]:
     """Rich tables, one for each model on each task, the reference first."""
     for (setting, accelerator), group in groupby(rows, key=lambda row: (row.setting, row.accelerator)):
         mine = list(group)
         first = mine[0]
-        table = Table(
-            # As text, or rich would take options in brackets for its own markup.
-            title=Text(f"{setting} on {accelerator}: {first.metric} against {first.reference.removesuffix(' x1')}"),
-            caption=f"n seeds, 95 % interval; equivalent within ±{number(first.margin)}; speed and memory are factors",
-            title_justify="left",
-            caption_justify="left",
-            title_style="bold",
-            box=SIMPLE_HEAD,
-            padding=(0, 1),
-            pad_edge=False,
-        )
+        table = empty()
         columns = [*COLUMNS, _FAILED] if any(_failed(row) != "-" for row in mine) else COLUMNS
         for column in columns:
             table.add_column(column.head, justify="left" if column.head == "on" else "right", overflow="fold")
         for row in mine:
             table.add_row(*(Text(column.cell(row)) for column in columns))
-        yield table
+        yield framed(
+            f"{setting} on {accelerator}: {first.metric} against {first.reference.removesuffix(' x1')}",
+            table,
+            f"n seeds, 95 % interval; equivalent within ±{number(first.margin)}; speed and memory are factors",
+        )

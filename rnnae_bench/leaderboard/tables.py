@@ -8,7 +8,7 @@ from itertools import groupby
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
+from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
@@ -102,7 +102,7 @@ def sections(records: Iterable[Mapping[str, Any]]) -> list[Section]:
     ]
 
 
-def terminal(records: Iterable[Mapping[str, Any]], console: Console) -> Iterator[Table]:
+def terminal(records: Iterable[Mapping[str, Any]], console: Console) -> Iterator[Group]:
     """Rich tables, one a task setting, the baselines below the models.
 
     A column that says the same in every row goes to the caption; where the console is narrow, columns go.
@@ -115,27 +115,28 @@ def terminal(records: Iterable[Mapping[str, Any]], console: Console) -> Iterator
             if len(said) == 1 and (column is _ON or said == {"-"}):
                 columns.remove(column)
                 caption = f"on {said.pop()}" if column is _ON else caption
-        table = _table(section, columns, caption)
+        table = _table(section, columns)
         for head in _DISPENSABLE:
             if console.measure(table, options=console.options.update(max_width=1000)).maximum <= console.width:
                 break
             columns = [column for column in columns if column.head != head]
-            table = _table(section, columns, caption)
-        yield table
+            table = _table(section, columns)
+        yield framed(section.title, table, caption)
 
 
-def _table(section: Section, columns: Sequence[Column], caption: str) -> Table:
-    table = Table(
-        # As text, or rich would take options in brackets for its own markup.
-        title=Text(section.title),
-        caption=Text(caption),
-        title_justify="left",
-        caption_justify="left",
-        title_style="bold",
-        box=SIMPLE_HEAD,
-        padding=(0, 1),
-        pad_edge=False,
-    )
+def empty() -> Table:
+    """A table in the style of all results, without columns."""
+    return Table(box=SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
+
+
+def framed(title: str, table: Table, caption: str) -> Group:
+    """A table below its title and above its caption, neither of them folded to the table's width."""
+    # As text, or rich would take options in brackets for its own markup.
+    return Group(Text(title, style="bold"), table, Text(caption, style="dim italic"))
+
+
+def _table(section: Section, columns: Sequence[Column]) -> Table:
+    table = empty()
     for column in columns:
         if column.head == "model":
             table.add_column(column.head, overflow="fold", max_width=40)

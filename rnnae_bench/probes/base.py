@@ -106,3 +106,9 @@ class OptimizerSteps(Callback):
 
 def _in_blocks(module: LightningModule) -> bool:
     return getattr(module, "in_blocks", False)
+
+
+def loss_scale(trainer: Trainer) -> float:
+    """What half precision multiplies the loss with; 1 where nothing does."""
+    scaler = getattr(trainer.precision_plugin, "scaler", None)
+    return 1.0 if scaler is None else float(scaler.get_scale())

@@ -13,7 +13,7 @@ from jaxtyping import Float, Int
 from lightning import LightningModule, Trainer
 from torch import Tensor, nn
 
-from rnnae_bench.probes.base import OptimizerSteps, Probe
+from rnnae_bench.probes.base import OptimizerSteps, Probe, loss_scale
 from rnnae_bench.probes.last_step import Reading, lag_origin, last_step_loss
 from rnnae_bench.probes.watch import Flow, Origins, Watch
 from rnnae_bench.results.history import Series
@@ -99,7 +99,7 @@ class GradientFlow(OptimizerSteps, Probe):
         if step in self.steps and trainer.is_global_zero:
             self._read_last_step(trainer, pl_module, step)
             self._watch = Watch(pl_module)
-            self._log_scale = _log_loss_scale(trainer)
+            self._log_scale = math.log(loss_scale(trainer))
 
     def _read_last_step(self, trainer: Trainer, module: LightningModule, step: int) -> None:
         assert self._fixed is not None
@@ -176,9 +176,3 @@ def _evaluating(module: nn.Module) -> Iterator[None]:
         finally:
             for one in training:
                 one.training = True
-
-
-def _log_loss_scale(trainer: Trainer) -> float:
-    """Logarithm of what half precision multiplies the loss with."""
-    scaler = getattr(trainer.precision_plugin, "scaler", None)
-    return 0.0 if scaler is None else math.log(scaler.get_scale())

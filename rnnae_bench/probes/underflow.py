@@ -10,7 +10,7 @@ from jaxtyping import Float
 from lightning import LightningModule, Trainer
 from torch import Tensor
 
-from rnnae_bench.probes.base import OptimizerSteps, Probe, StepBuffer
+from rnnae_bench.probes.base import OptimizerSteps, Probe, StepBuffer, loss_scale
 from rnnae_bench.results.history import Series
 
 FORMATS = {
@@ -92,7 +92,7 @@ class Underflow(OptimizerSteps, Probe):
         assert self._format is not None
         gradients = [weight.grad for weight in self._weights if weight.grad is not None]
         if gradients:
-            self._row = underflow(gradients, self._format, _loss_scale(trainer), self._members)
+            self._row = underflow(gradients, self._format, loss_scale(trainer), self._members)
 
     def on_optimizer_step(
         self, trainer: Trainer, pl_module: LightningModule, step: int, loss: Tensor, batch: Any
@@ -118,8 +118,3 @@ class Underflow(OptimizerSteps, Probe):
         columns = self.series()
         mean = float(np.mean(columns["gradient_underflow"].values)) if columns else None
         return {"gradient_underflow": mean}
-
-
-def _loss_scale(trainer: Trainer) -> float:
-    scaler = getattr(trainer.precision_plugin, "scaler", None)
-    return 1.0 if scaler is None else float(scaler.get_scale())

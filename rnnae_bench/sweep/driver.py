@@ -107,11 +107,6 @@ class Driver:
             self._handle(event)
         self.watcher.tick()
 
-    @property
-    def running(self) -> int:
-        """Jobs that run."""
-        return len(self._running)
-
     def _start(self) -> None:
         for identity, candidate in list(self.queue.waiting.items()):
             if identity not in self.queue.waiting or time.monotonic() < self._look_again.get(identity, 0.0):
@@ -169,10 +164,9 @@ class Driver:
             self.watcher.advanced(job, event)
             return
         del self._running[event.job]
-        if isinstance(event, Ended):
-            self._take(event)
-            return
         self._take(event)
+        if isinstance(event, Ended):
+            return
         chosen = [one for one in chosen if one.identity not in self.queue.done.keys() | self._unwritten.keys()]
         self._losses[job.name] += 1
         again = self._losses[job.name] <= self.terms.retries
@@ -223,11 +217,12 @@ class Driver:
     def _stop(self, error: BaseException) -> None:
         self.executor.close()
         by = "Ctrl-C" if isinstance(error, KeyboardInterrupt) else type(error).__name__
+        failure = {"message": f"the sweep was stopped by {by}", "step": None, "traceback": None}
+        begun = set(self.store.drafts.identities())
         for job, chosen in self._running.values():
             for member in job.trials:
                 # What has no draft has not begun, or has its record already.
-                if member.identity in self.store.drafts.identities():
-                    failure = {"message": f"the sweep was stopped by {by}", "step": None, "traceback": None}
+                if member.identity in begun:
                     # Where that can't be written, the draft stays.
                     with contextlib.suppress(OSError):
                         self.store.close(member.identity, job.draft_of(member), "interrupted", failure)

@@ -23,6 +23,7 @@ import yaml
 
 from rnnae_bench.errors import UserError, require_positive
 from rnnae_bench.executors.job import Setting
+from rnnae_bench.nested import flatten, nest
 from rnnae_bench.registry import Kind, models, parse_task, tasks
 from rnnae_bench.sweep.core_yaml import load
 
@@ -116,44 +117,6 @@ def run_command(setting: Setting) -> str:
     for option, value in flatten(setting.overrides).items():
         words += [f"--{option}", _yaml(value)]
     return shlex.join(words)
-
-
-def flatten(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested options flat, with dotted names.
-
-    >>> flatten({"optimization": {"clip": 1.0}, "layers": 2})
-    {'optimization.clip': 1.0, 'layers': 2}
-    """
-    flat: dict[str, Any] = {}
-    for key, value in nested.items():
-        if isinstance(value, Mapping) and value:
-            flat.update(flatten(value, f"{prefix}{key}."))
-        else:
-            flat[f"{prefix}{key}"] = value
-    return flat
-
-
-def nest(flat: Mapping[str, Any]) -> dict[str, Any]:
-    """Options with dotted names nested, the inverse of `flatten`.
-
-    >>> nest({"optimization.clip": 1.0, "layers": 2})
-    {'optimization': {'clip': 1.0}, 'layers': 2}
-
-    Raises:
-        ValueError: an option is also the section that another one is in.
-    """
-    nested: dict[str, Any] = {}
-    for option, value in flat.items():
-        *sections, last = option.split(".")
-        place = nested
-        for section in sections:
-            place = place.setdefault(section, {})
-            if not isinstance(place, dict):
-                raise ValueError(option)
-        if last in place:
-            raise ValueError(option)
-        place[last] = value
-    return nested
 
 
 def _bracket(setting: Setting, part: str) -> str:

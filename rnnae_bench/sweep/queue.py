@@ -2,11 +2,13 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, Literal
 
 from rnnae_bench.executors.job import Job, Member, Plan, Setting
+from rnnae_bench.nested import flatten, nest
 from rnnae_bench.results.store import Store
-from rnnae_bench.sweep.grid import flatten, key_of, nest
+from rnnae_bench.sweep.grid import key_of
 
 Overwrite = Literal["never", "failed", "always"]
 """Which trials that have a record are run again: none, those that failed, or all. Interrupted ones always are."""
@@ -29,7 +31,7 @@ class Candidate:
         """Its id."""
         return self.member.identity
 
-    @property
+    @cached_property
     def group(self) -> str:
         """What trials have in common that can be trained as one."""
         return key_of(_without_rate(self.plan.setting))
@@ -79,20 +81,22 @@ class Queue:
         """More that may have to be run."""
         for one in waiting:
             if one.identity not in self.done:
-                self._before[one.identity] = _stamp(self._store.find(one.identity))
+                record = self._store.find(one.identity)
+                self._before[one.identity] = _stamp(record)
                 self.waiting[one.identity] = one
-                self.look(one)
+                self._look(one.identity, record)
 
     def look(self, candidate: Candidate) -> bool:
         """Whether the trial is done by now, here or elsewhere; then it waits no longer."""
-        record = self._store.find(candidate.identity)
+        return self._look(candidate.identity, self._store.find(candidate.identity))
+
+    def _look(self, identity: str, record: dict[str, Any] | None) -> bool:
         if self._overwrite == "always":
-            done = record is not None and _stamp(record) != self._before[candidate.identity]
-            done = done and is_done(record, "never")
+            done = _stamp(record) != self._before[identity] and is_done(record, "never")
         else:
             done = is_done(record, self._overwrite)
         if done and record is not None:
-            self.settle(candidate.identity, record)
+            self.settle(identity, record)
         return done
 
     def settle(self, identity: str, record: dict[str, Any]) -> None:

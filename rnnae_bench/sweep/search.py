@@ -12,15 +12,16 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich.box import SIMPLE_HEAD
-from rich.table import Table
+from rich.console import Group
 from rich.text import Text
 
 from rnnae_bench.errors import UserError, require_positive
 from rnnae_bench.executors.job import Setting
+from rnnae_bench.leaderboard.tables import empty, framed
+from rnnae_bench.nested import flatten, nest
 from rnnae_bench.ranges import Dimension, Range, dimension_from, is_range, plain
 from rnnae_bench.results.expected_best import expected_best
-from rnnae_bench.sweep.grid import flatten, key_of, label, nest, run_command
+from rnnae_bench.sweep.grid import key_of, label, run_command
 from rnnae_bench.sweep.journal import JournalLock
 
 if TYPE_CHECKING:
@@ -261,19 +262,10 @@ class _Study:
         return Setting(self.setting.task, self.setting.model, {**self.setting.overrides, "model": model})
 
 
-def table(found: Sequence[Found]) -> Table:
+def table(found: Sequence[Found]) -> Group:
     """A table of what a search found: a row a study, with the expected best of a few budgets up to the whole."""
     budgets = list(_budgets(max((one.tried for one in found), default=0)))
-    shown = Table(
-        title="search: the primary metric on the validation set",
-        caption="n = budget: expected best of n of the settings tried, a failed one at the floor",
-        title_justify="left",
-        caption_justify="left",
-        title_style="bold",
-        box=SIMPLE_HEAD,
-        padding=(0, 1),
-        pad_edge=False,
-    )
+    shown = empty()
     shown.add_column("searched", overflow="fold", max_width=40)
     for head in ("tried", "failed", "best", *(f"n = {budget}" for budget in budgets)):
         shown.add_column(head, justify="right", no_wrap=True)
@@ -283,7 +275,11 @@ def table(found: Sequence[Found]) -> Table:
         ]
         best = "-" if one.value is None else f"{one.value:.4g}"
         shown.add_row(Text(one.study), str(one.tried), str(one.failed or "-"), best, *expected)
-    return shown
+    return framed(
+        "search: the primary metric on the validation set",
+        shown,
+        "n = budget: expected best of n of the settings tried, a failed one at the floor",
+    )
 
 
 def _budgets(largest: int) -> Iterator[int]:

@@ -9,8 +9,9 @@ import pytest
 
 from rnnae_bench.errors import UserError
 from rnnae_bench.executors.job import Setting
+from rnnae_bench.nested import flatten, nest
 from rnnae_bench.sweep.core_yaml import load
-from rnnae_bench.sweep.grid import Axes, flatten, label, nest, run_command, settings
+from rnnae_bench.sweep.grid import Axes, label, run_command, settings
 
 
 def grid(tasks=("copy",), models=("gru",), **axes) -> list[Setting]:

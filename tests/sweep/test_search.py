@@ -286,14 +286,14 @@ def test_a_database_serves_as_well(tmp_path, record):
 def test_the_table_has_a_row_a_study(storage, record):
     asked = search(storage, trials=12)
     run(asked, record)
-    shown = table(asked.found())
+    _, shown, _ = table(asked.found()).renderables
     assert [column.header for column in shown.columns] == [
         *("searched", "tried", "failed", "best"),
         *("n = 1", "n = 2", "n = 5", "n = 10", "n = 12"),
     ]
     assert shown.row_count == 2
     assert next(iter(shown.columns[-1].cells)) == f"{asked.found()[0].value:.4g}"
-    assert table([]).row_count == 0
+    assert table([]).renderables[1].row_count == 0
 
 
 def test_the_brackets_of_a_study_are_shown(storage):

@@ -30,6 +30,7 @@ def require_matching_torchvision() -> None:
         ) from error
 
 
+@cache
 def processor() -> str:
     """The name of the CPU."""
     cpuinfo = Path("/proc/cpuinfo")
@@ -80,6 +81,7 @@ def _git(folder: Path, *arguments: str) -> str | None:
     return done.stdout.strip() if done.returncode == 0 else None
 
 
+@cache
 def _version(distribution: str) -> str:
     try:
         return version(distribution)

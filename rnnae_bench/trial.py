@@ -312,24 +312,18 @@ class Trial:
             raise UserError(
                 f"--trainer.strategy {strategy} runs the training where its measures can't be fetched from; use ddp"
             )
-        trainer = self.trainer([], [])
-        accelerator, devices, precision = trainer.strategy.root_device.type, trainer.world_size, str(trainer.precision)
-        asked = str(self.options["trainer"]["precision"])
-        if accelerator == "cpu" and asked.startswith("16"):
-            # Lightning quietly took bf16 instead, and this is about what was asked for.
-            precision = asked
-        batch_size = self.task.protocol.batch_size
+        # A Trainer takes 20 ms to make, and a sweep asks for the same one under every seed.
+        key = json.dumps(self.options["trainer"], sort_keys=True, default=repr)
+        if key not in _LAYOUTS:
+            _LAYOUTS[key] = _layout_of(self.trainer([], []), str(self.options["trainer"]["precision"]))
+        layout = dict(_LAYOUTS[key])
+        batch_size, devices = self.task.protocol.batch_size, layout["devices"]
         if batch_size % devices:
             raise UserError(
                 f"a batch of {batch_size} does not divide over {devices} devices; "
                 f"choose --task.protocol.batch_size as a multiple of {devices}"
             )
-        return {
-            "accelerator": accelerator,
-            "devices": devices,
-            "strategy": type(trainer.strategy).__name__,
-            "precision": precision,
-        }
+        return layout
 
     def _unsupported_precision(self) -> str | None:
         accelerator, precision = self.layout["accelerator"], self.layout["precision"]
@@ -377,6 +371,22 @@ class Trial:
                 flags = " ".join(f"--{key} {value}" for key, value in given.items())
                 reason = " ".join(str(error).split())
                 raise UserError(f"these trainer options don't work here ({flags or 'defaults'}): {reason}") from error
+
+
+_LAYOUTS: dict[str, dict[str, Any]] = {}
+"""What this process has found trainer options, as JSON, to come to on this machine."""
+
+
+def _layout_of(trainer: Trainer, asked: str) -> dict[str, Any]:
+    """Devices, their kind, strategy and precision, where `asked` is the precision asked for."""
+    accelerator, precision = trainer.strategy.root_device.type, str(trainer.precision)
+    return {
+        "accelerator": accelerator,
+        "devices": trainer.world_size,
+        "strategy": type(trainer.strategy).__name__,
+        # On a CPU Lightning quietly takes bf16 for fp16, and this is about what was asked for.
+        "precision": asked if accelerator == "cpu" and asked.startswith("16") else precision,
+    }
 
 
 RUNNING: dict[str, Any] = {"message": "the trial is running", "step": None, "traceback": None}

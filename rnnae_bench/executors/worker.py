@@ -75,6 +75,8 @@ class Advance(OptimizerSteps):
 def serve(channel: Connection) -> None:
     """Answer requests until the other side is gone, or until a job was done that a process can do but once."""
     state = ProcessState.now()
+    # What the imports made stays for good: the collector need not look through it again and again.
+    gc.freeze()
     while True:
         try:
             request = json.loads(channel.recv_bytes())

@@ -90,8 +90,8 @@ class GradientFlow(OptimizerSteps, Probe):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Take the fixed batch: the first rows of the one after the last that is trained on."""
-        whole = self.task.train_batch(self.task.protocol.max_steps).rows(slice(0, self._rows))
-        converted = trainer.precision_plugin.convert_input(whole)
+        fixed = self._first_rows(self.task.train_batch(self.task.protocol.max_steps), self._rows)
+        converted = trainer.precision_plugin.convert_input(fixed)
         self._fixed = trainer.strategy.batch_to_device(converted, pl_module.device)
 
     def on_optimizer_step_start(self, trainer: Trainer, pl_module: LightningModule, step: int, batch: Any) -> None:
@@ -108,6 +108,9 @@ class GradientFlow(OptimizerSteps, Probe):
             watch = Watch(module)
             watch.differentiate(self._last_step_loss(module(batch.inputs, batch.lengths), batch))
         self._keep(step, "last_step", watch.flows(batch.lengths, self._origins("last_step")))
+
+    def _first_rows(self, batch: Batch, rows: int) -> Batch:
+        return batch.rows(slice(0, rows))
 
     def _last_step_loss(self, prediction: Tensor, batch: Batch) -> Float[Tensor, ""]:
         return last_step_loss(self.task, prediction, batch)

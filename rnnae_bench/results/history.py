@@ -30,12 +30,19 @@ def encode(series: Mapping[str, Series]) -> bytes:
     steps = np.unique(np.concatenate([one.steps for one in series.values()] or [np.empty(0, np.int64)]))
     columns: dict[str, pa.Array] = {"step": pa.array(steps, pa.int64())}
     for name, one in series.items():
-        # Not fixed-size lists: readers older than 2026 refuse nulls among those.
-        kind = pa.list_(pa.float32()) if one.values.ndim == 2 else pa.float64()
-        values = np.full(len(steps), None, dtype=object)
-        for place, value in zip(np.searchsorted(steps, one.steps), one.values, strict=True):
-            values[place] = value
-        columns[name] = pa.array(values, kind, from_pandas=False)
+        if len(one.steps) != len(one.values):
+            raise ValueError(f"{name} has {len(one.values)} values at {len(one.steps)} steps")
+        absent = np.ones(len(steps), dtype=bool)
+        absent[np.searchsorted(steps, one.steps)] = False
+        if one.values.ndim == 2:
+            # Not fixed-size lists: readers older than 2026 refuse nulls among those.
+            starts = np.concatenate([[0], np.cumsum(~absent * one.values.shape[1])])
+            numbers = pa.array(np.ascontiguousarray(one.values, dtype=np.float32).reshape(-1), from_pandas=False)
+            columns[name] = pa.ListArray.from_arrays(pa.array(starts, pa.int32()), numbers, mask=pa.array(absent))
+        else:
+            values = np.zeros(len(steps))
+            values[~absent] = one.values
+            columns[name] = pa.array(values, mask=absent, from_pandas=False)
     buffer = BytesIO()
     # Hardly a number comes twice, so a dictionary only adds to the file; split by weight, bytes compress better.
     split = [f"{name}.list.element" if one.values.ndim == 2 else name for name, one in series.items()]

@@ -176,6 +176,14 @@ def test_members_may_share_their_data(tmp_path):
         assert len(set(prints)) == len(set(data_seeds))
 
 
+def test_batches_and_groups_larger_than_the_batch_whose_gradient_is_read(tmp_path):
+    large = {"protocol": {"max_steps": 2, "evaluate_every": 2, "batch_size": 40}}
+    run_both(*([trial(seed=seed, data=large) for seed in (0, 1)] for _ in range(2)), tmp_path)
+    members = [trial(seed=seed, steps=2) for seed in range(33)]
+    last = VectorizedTrial(members).run(Store(tmp_path / "many"), ["x"])[-1]
+    require_same(last, trial(seed=32, steps=2).run(Store(tmp_path / "one"), ["x"]), 1e-9)
+
+
 @pytest.mark.parametrize(("precision", "tolerance"), [("32-true", 1e-3), ("bf16-mixed", 0.05)])
 def test_final_metrics_in_lower_precision(precision, tolerance, tmp_path):
     """Rounding grows over the steps; thirty of them stay within the tolerance, and so does what is scored."""

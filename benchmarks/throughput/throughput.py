@@ -32,9 +32,10 @@ def call(*words: str) -> None:
         raise SystemExit(done.stderr)
 
 
-def sweep(trials: int, steps: int, *options: str) -> tuple[float, int]:
+def sweep(trials: int, steps: int, batch: int, *options: str) -> tuple[float, int]:
     """Seconds and number of records of a sweep."""
-    task = f"copy:smoke[delay=8,recall=6,protocol.max_steps={steps},protocol.evaluate_every={steps}]"
+    protocol = f"protocol.batch_size={batch},protocol.max_steps={steps},protocol.evaluate_every={steps}"
+    task = f"copy:smoke[delay=8,recall=6,{protocol}]"
     grid = ["--task", task, "--model", "rnn[hidden_size=16]", "--model", "gru[hidden_size=16]"]
     with tempfile.TemporaryDirectory() as folder:
         started = time.perf_counter()
@@ -43,9 +44,10 @@ def sweep(trials: int, steps: int, *options: str) -> tuple[float, int]:
         return seconds, len(list(Path(folder).glob("*.json")))
 
 
-def loop(trials: int, steps: int) -> tuple[float, int]:
+def loop(trials: int, steps: int, batch: int) -> tuple[float, int]:
     """Seconds and number of records of a loop of ``run``."""
     options = ["--task.delay", "8", "--task.recall", "6", "--model.hidden_size", "16", "--threads", "1"]
+    options += ["--task.protocol.batch_size", str(batch)]
     options += ["--task.protocol.max_steps", str(steps), "--task.protocol.evaluate_every", str(steps)]
     with tempfile.TemporaryDirectory() as folder:
         started = time.perf_counter()
@@ -56,10 +58,10 @@ def loop(trials: int, steps: int) -> tuple[float, int]:
         return seconds, len(list(Path(folder).glob("*.json")))
 
 
-WAYS: dict[str, Callable[[int, int], tuple[float, int]]] = {
-    "sweep, trained as one": lambda trials, steps: sweep(trials, steps, "--vectorize", "auto"),
-    "sweep, each by itself": lambda trials, steps: sweep(trials, steps, "--vectorize", "off"),
-    "sweep on Ray": lambda trials, steps: sweep(trials, steps, "--vectorize", "off", "--executor", "ray"),
+WAYS: dict[str, Callable[[int, int, int], tuple[float, int]]] = {
+    "sweep, trained as one": lambda *size: sweep(*size, "--vectorize", "auto"),
+    "sweep, each by itself": lambda *size: sweep(*size, "--vectorize", "off"),
+    "sweep on Ray": lambda *size: sweep(*size, "--vectorize", "off", "--executor", "ray"),
     "loop of run": loop,
 }
 
@@ -69,6 +71,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--trials", type=int, default=64, help="trials of the grid, an even number")
     parser.add_argument("--steps", type=int, default=1000, help="optimiser steps of each")
+    parser.add_argument("--batch", type=int, default=32, help="sequences in a batch")
     parser.add_argument("--rounds", type=int, default=2, help="how often each way is measured")
     parser.add_argument("--way", action="append", choices=WAYS, help="only this one; several times for several")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
@@ -76,12 +79,17 @@ def main() -> None:
     per_minute: dict[str, list[float]] = {way: [] for way in options.way or WAYS}
     for _ in range(options.rounds):
         for way, found in per_minute.items():
-            seconds, records = WAYS[way](options.trials, options.steps)
+            seconds, records = WAYS[way](options.trials, options.steps, options.batch)
             assert records == (LOOPED if way == "loop of run" else options.trials), (way, records)
             found.append(60 * records / seconds)
     medians = {way: statistics.median(found) for way, found in per_minute.items()}
     if options.json:
-        print(json.dumps({"trials": options.trials, "steps": options.steps, "per minute": per_minute}, indent=1))
+        print(
+            json.dumps(
+                {"trials": options.trials, "steps": options.steps, "batch": options.batch, "per minute": per_minute},
+                indent=1,
+            )
+        )
         return
     base = medians.get("sweep, each by itself")
     print("| way | trials a minute | over each by itself |\n| --- | --- | --- |")

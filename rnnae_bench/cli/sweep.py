@@ -147,7 +147,11 @@ def _executor(options: SweepOptions, trials: int) -> Any:
     gpus = () if options.accelerator == "cpu" else capacity.gpus()
     trials = max(trials, *(options.devices or [1]))
     slots = capacity.workers(options.workers, options.threads, gpus, options.gpus_per_trial, trials)
-    return LocalExecutor(store, slots, options.threads, gpus, options.gpus_per_trial)
+    local = LocalExecutor(store, slots, options.threads, gpus, options.gpus_per_trial)
+    if not options.dry_run and len(list(store.glob("*.json"))) < trials:
+        # Something is left to run.
+        local.warm_up()
+    return local
 
 
 def _say(console: Console, line: str) -> None:

@@ -54,6 +54,11 @@ class LocalExecutor:
         """How many trials on one device can run at once."""
         return len(self._slots)
 
+    def warm_up(self) -> None:
+        """Start all workers now: they import torch while the first checks the settings."""
+        for slot in self._slots:
+            self._worker(slot)
+
     def has_room(self, job: Job) -> bool:
         """Whether `submit` would start this job now."""
         return self._place_for(job) is not None

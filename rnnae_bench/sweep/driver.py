@@ -111,7 +111,7 @@ class Driver:
         for identity, candidate in list(self.queue.waiting.items()):
             if identity not in self.queue.waiting or time.monotonic() < self._look_again.get(identity, 0.0):
                 continue
-            chosen = self.queue.alike(candidate, self.terms.jobs)
+            chosen = self.queue.alike(candidate, max(1, self.terms.jobs - len(self._running)))
             if not self.executor.has_room(self._job(chosen)):
                 self.watcher.waits(None if self._running else "no worker has room for what is next")
                 return

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from math import ceil
 from typing import Any, Literal
 
 from rnnae_bench.executors.job import Job, Member, Plan, Setting
@@ -104,18 +105,24 @@ class Queue:
         self.done[identity] = record
         self.waiting.pop(identity, None)
 
-    def alike(self, candidate: Candidate, jobs: int) -> list[Candidate]:
+    def alike(self, candidate: Candidate, idle: int) -> list[Candidate]:
         """The waiting trials to train as one with this one, itself included and first.
+
+        All that waits is spread over the idle workers, so that none is left without. Beyond that, groups are cut in
+        two while they stay at least half as large as they may be: then whoever is done early can help out.
 
         Args:
             candidate: One that waits.
-            jobs: How many jobs can run at once: what waits is spread over them.
+            idle: How many more jobs can be run now, this one included.
         """
         if candidate.together == 1:
             return [candidate]
         group = candidate.group
         same = [one for one in self.waiting.values() if one is candidate or one.group == group]
-        size = min(candidate.together, -(-len(same) // max(1, jobs)))
+        share = idle * len(same) / len(self.waiting)
+        needed = max(ceil(len(same) / candidate.together), ceil(share))
+        large_enough = len(same) // ceil(candidate.together / 2)
+        size = ceil(len(same) / max(needed, min(ceil(2 * share), large_enough)))
         others = [one for one in same if one is not candidate]
         return [candidate, *others[: size - 1]]
 

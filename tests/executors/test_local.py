@@ -172,6 +172,15 @@ def test_a_record_from_before_does_not_count_as_this_run(local, runs, setting, t
     assert len(list((runs / "superseded").glob(f"{job.name}-*.json"))) == 1
 
 
+def test_workers_that_were_warmed_up_take_the_first_jobs(tmp_path, setting, job_of, ends_of):
+    executor = LocalExecutor(tmp_path, slots=2, threads=1)
+    executor.warm_up()
+    jobs = [job_of(executor, setting("none")), job_of(executor, COPY)]
+    assert all(isinstance(end, Ended) for end in ends_of(executor, jobs).values())
+    executor.close()
+    assert len(list((tmp_path / "logs").glob("worker-*.log"))) == 2
+
+
 def test_a_worker_killed_while_idle_is_replaced(local, job_of, ends_of, is_gone):
     job = job_of(local, COPY)
     for worker in local._workers.values():

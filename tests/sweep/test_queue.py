@@ -83,6 +83,7 @@ def test_a_trial_that_two_settings_name_is_run_once(make_record):
         ("auto", 4, None, 1, [4, 3]),
         ("auto", 64, None, 2, [4, 3]),
         ("auto", 64, None, 1, [7]),
+        ("auto", 6, None, 1, [4, 3]),
         ("off", 64, None, 1, [1] * 7),
         (2, 1, None, 1, [2, 2, 2, 1]),
         (2, 1, "it has dropout", 1, [1] * 7),
@@ -92,12 +93,27 @@ def test_the_size_of_groups(store, make_record, vectorize, together, apart, jobs
     plan = make_plan(make_record, seeds=7, together=together, apart=apart)
     queue = Queue(candidates([plan], vectorize), store, "never")
     found = []
-    # What is waiting is spread over the jobs as it stood when the first was taken.
+    # As many jobs are running then.
     while queue.waiting:
         group = queue.alike(next(iter(queue.waiting.values())), max(1, jobs - len(found)))
         queue.take(group)
         found.append(len(group))
     assert found == sizes
+
+
+def test_groups_of_several_settings_are_left_whole_where_there_is_work_for_all(store, make_record):
+    plans = [
+        make_plan(make_record, first=first, seeds=seeds, together=32, model=model)
+        for model, first, seeds in (("rnn", 0, 32), ("gru", 100, 32), ("lstm", 200, 5))
+    ]
+    queue = Queue(candidates(plans, "auto"), store, "never")
+    sizes = []
+    for idle in (2, 1, 1, 1, 1):
+        group = queue.alike(next(iter(queue.waiting.values())), idle)
+        queue.take(group)
+        sizes.append((group[0].plan.setting.model, len(group)))
+    assert sizes == [("rnn", 16), ("rnn", 16), ("gru", 16), ("gru", 16), ("lstm", 5)]
+    assert not queue.waiting
 
 
 def test_only_seeds_and_learning_rates_may_differ_in_a_group(store, make_record):

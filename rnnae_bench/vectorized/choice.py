@@ -39,7 +39,7 @@ def reason_apart(trial: Trial) -> str | None:
     return None
 
 
-TOGETHER = {512: 32, 1024: 16, 2048: 8}
+TOGETHER = {256: 64, 512: 32, 1024: 16, 2048: 8}
 """How many are trained as one where batch times units are at most so many numbers, on a CPU."""
 
 _STATES = 2**22
@@ -49,18 +49,19 @@ _STATES = 2**22
 def worthwhile(trial: Trial) -> int:
     """How many trials like this one to train as one here; 1 where nothing is won.
 
-    Measured on one CPU thread, on copy with T = 20 and a batch of 32: how many times as many model-steps a second as
-    alone, all probes included (`benchmarks/throughput/vectorized.py`; its README has the whole table). A step of a
-    small model is overhead, which is shared; from some 4096 numbers in a batch of states on, most is arithmetic.
+    Measured on one CPU thread, on copy with T = 20: how many times as many model-steps a second as alone, all probes
+    included (`benchmarks/throughput`; its README has the whole table). A step of a small model is overhead, which is
+    shared; from some 4096 numbers in a batch of states on, most is arithmetic.
 
-    ======  ======  ======  ======
-    units   K       rnn     gru
-    ======  ======  ======  ======
-    16      8       3.3     3.0
-    16      32      5.9     4.6
-    64      8       2.4     1.7
-    64      32      2.9     1.8
-    ======  ======  ======  ======
+    ======  ======  ======  ======  ======
+    units   batch   K       rnn     gru
+    ======  ======  ======  ======  ======
+    16      8       64      9.9     9.8
+    16      16      32      5.8     4.8
+    16      32      32      4.4     3.9
+    64      32      8       2.4     1.7
+    64      32      32      2.9     1.8
+    ======  ======  ======  ======  ======
 
     An lstm wins 3.4 with 16 units (K = 8) and 1.6 with 64 (K = 8), where it runs alone in PyTorch's fused recurrence.
 

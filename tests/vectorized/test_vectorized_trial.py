@@ -350,7 +350,7 @@ def test_a_carried_state_and_other_models_cannot():
 
 @pytest.mark.parametrize(
     ("hidden", "batch", "delay", "together"),
-    [(16, 32, 2, 32), (16, 64, 2, 16), (64, 32, 2, 8), (128, 32, 2, 1), (16, 32, 1016, 8)],
+    [(16, 8, 2, 64), (16, 32, 2, 32), (16, 64, 2, 16), (64, 32, 2, 8), (128, 32, 2, 1), (16, 32, 1016, 8)],
 )
 def test_the_more_are_trained_as_one_the_smaller_they_are(hidden, batch, delay, together):
     data = {"delay": delay, "evaluation_size": 8, "protocol": {"batch_size": batch}}

@@ -64,7 +64,7 @@ def test_the_id_is_the_hash_of_what_determines_the_result(pair):
 def test_a_failed_trial_is_a_row(pair, tmp_path, error, status):
     outcome = trial(pair).run(Store(tmp_path), ["x"], [Failing(error)])
     (record,) = Store(tmp_path).read().records
-    assert record == {**outcome.record, "history": record["history"]}
+    assert record == {**outcome.record, "history": record["history"], "checksum": record["checksum"]}
     assert record["status"] == status
     assert record["failure"]["step"] == 3
     assert Store(tmp_path).series(record)["gradient_norm"].steps.tolist() == [1, 2, 3]

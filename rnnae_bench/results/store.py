@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import os
 import tempfile
 import time
@@ -14,7 +15,7 @@ from typing import Any
 from rnnae_bench.errors import UserError
 from rnnae_bench.results import history
 from rnnae_bench.results.history import Series
-from rnnae_bench.results.record import Status, problem_of
+from rnnae_bench.results.record import Status, checksum, problem_of
 
 DRAFTS = "drafts"
 """Subfolder for the records of trials that are running, as of their last flush."""
@@ -57,13 +58,13 @@ class Store:
         An earlier record of the same trial is moved to the subfolder ``superseded``, never lost.
         """
         table = history.encode(series)
-        return self._write(_with_history(record, table, ["step", *series]), table)
+        return self._write(_sealed(_with_history(record, table, ["step", *series])), table)
 
     def adopt(self, record: Mapping[str, Any], table: bytes) -> Path:
         """Write a record that was complete elsewhere, with the bytes of its histories.
 
         Raises:
-            ValueError: it is no record, or the histories are not those that it names.
+            ValueError: it is no record, its checksum is not its own, or the histories are not those that it names.
         """
         if hashlib.sha256(table).hexdigest() != record["history"]["sha256"]:
             raise ValueError(f"the histories of record {record['id']} are not those that it names")
@@ -73,6 +74,8 @@ class Store:
         problem = problem_of(record)
         if problem:
             raise ValueError(f"the record does not fit its own schema: {problem}")
+        if record.get("checksum") not in (None, checksum(record)):
+            raise ValueError(f"record {record['id']} was changed after it was written: its checksum does not fit")
         self.folder.mkdir(parents=True, exist_ok=True)
         target = self.path(record["id"])
         self._supersede(target)
@@ -120,8 +123,10 @@ class Store:
         step = failure["step"] if failure["step"] is not None else record["measures"].get("steps") or None
         finished = datetime.now(UTC).isoformat(timespec="seconds")
         return self._write(
-            {**record, "id": identity, "status": status, "failure": {**failure, "step": step}, "finished": finished}
-            | {"history": {**record["history"], "file": f"{identity}.parquet"}},
+            _sealed(
+                {**record, "id": identity, "status": status, "failure": {**failure, "step": step}, "finished": finished}
+                | {"history": {**record["history"], "file": f"{identity}.parquet"}}
+            ),
             table,
         )
 
@@ -141,7 +146,7 @@ class Store:
         found = Records()
         for path in self._files():
             try:
-                found.records.append(_load(path))
+                found.records.append(load(path))
             except (OSError, ValueError) as error:
                 found.unreadable[path] = str(error)
         found.records.sort(key=lambda one: (one["task"], one["variant"], one["model"], one["seed"], one["id"]))
@@ -155,7 +160,7 @@ class Store:
     def find(self, identity: str) -> dict[str, Any] | None:
         """The record of that id; None where there is none that can be read."""
         try:
-            return _load(self.path(identity))
+            return load(self.path(identity))
         except (OSError, ValueError):
             return None
 
@@ -209,6 +214,11 @@ def _with_history(record: Mapping[str, Any], table: bytes, columns: list[str]) -
     return {**record, "history": {"file": f"{record['id']}.parquet", "sha256": digest, "columns": columns}}
 
 
+def _sealed(record: Mapping[str, Any]) -> dict[str, Any]:
+    """A record with its checksum."""
+    return {**record, "checksum": checksum(record)}
+
+
 @dataclass
 class Records:
     """What was found in a folder."""
@@ -218,13 +228,47 @@ class Records:
     """Files that are no records, with the reason."""
 
 
-def _load(path: Path) -> dict[str, Any]:
-    """The record in a file; OSError or ValueError where it can't be read as one."""
-    record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    problem = problem_of(record)
+LARGEST = 4 * 2**20
+"""Bytes that a record has at most; a usual one has some 6,000."""
+
+
+def load(path: Path) -> dict[str, Any]:
+    """The record in a file.
+
+    Raises:
+        OSError: the file can't be read.
+        ValueError: it is no record: not a file of at most `LARGEST` bytes, no JSON (in which every key comes once and
+            every number is finite), nested too deep, or not as the schema says.
+    """
+    if not path.is_file():
+        raise ValueError("not a file")
+    size = path.stat().st_size
+    if size > LARGEST:
+        raise ValueError(f"{size:,} bytes; a record has at most {LARGEST:,}")
+    try:
+        record: dict[str, Any] = json.loads(
+            path.read_text(encoding="utf-8"), parse_float=_number, parse_constant=_number, object_pairs_hook=_once_each
+        )
+        problem = problem_of(record)
+    except RecursionError:
+        raise ValueError("nested too deep") from None
     if problem:
         raise ValueError(problem)
     return record
+
+
+def _number(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"{text[:20]} is no number of JSON that a float can hold")
+    return value
+
+
+def _once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a key comes twice")
+    return found
 
 
 def write_atomically(path: Path, content: bytes) -> None:

@@ -58,7 +58,7 @@ def test_the_published_schema_is_a_schema_and_agrees_with_an_independent_validat
     Draft7Validator.check_schema(SCHEMA.document)
     record = json.loads(Store(tmp_path).write(make_record(), SERIES).read_text())
     Draft7Validator(SCHEMA.document).validate(record)
-    for key in record:
+    for key in record.keys() - {"checksum"}:
         broken = {name: value for name, value in record.items() if name != key}
         assert not Draft7Validator(SCHEMA.document).is_valid(broken)
         assert problem_of(broken) == f"the document: misses {key}"
@@ -222,3 +222,39 @@ def test_a_record_made_elsewhere_is_adopted_or_refused(tmp_path, make_record):
         here.adopt(record, table + b"x")
     with pytest.raises(ValueError, match="does not fit its own schema"):
         here.adopt({**record, "status": "forged"}, table)
+    with pytest.raises(ValueError, match="changed after it was written"):
+        here.adopt({**record, "seed": 7}, table)
+
+
+def test_every_record_that_is_written_has_its_checksum(tmp_path, make_record):
+    store = Store(tmp_path)
+    store.write(make_record(), SERIES)
+    store.close("00000000000000aa", make_record(), "timeout", FAILURE)
+    for record in store.read().records:
+        rest = {key: value for key, value in record.items() if key != "checksum"}
+        compact = json.dumps(rest, sort_keys=True, separators=(",", ":"))
+        assert record["checksum"] == hashlib.sha256(compact.encode()).hexdigest()
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ('{"a": NaN}', "NaN is no number"),
+        ('{"a": 1e999}', "1e999 is no number"),
+        ('{"a": 1, "a": 2}', "a key comes twice"),
+        ("[" * 100_000 + "]" * 100_000, "nested too deep"),
+    ],
+)
+def test_json_that_readers_may_take_differently_is_no_record(tmp_path, content, reason):
+    (tmp_path / "x.json").write_text(content)
+    (problem,) = Store(tmp_path).read().unreadable.values()
+    assert reason in problem
+
+
+def test_what_is_no_ordinary_file_is_no_record(tmp_path):
+    os.mkfifo(tmp_path / "pipe.json")
+    with (tmp_path / "huge.json").open("wb") as file:
+        file.truncate(2**30)
+    problems = {path.name: reason for path, reason in Store(tmp_path).read().unreadable.items()}
+    assert problems["pipe.json"] == "not a file"
+    assert "1,073,741,824 bytes" in problems["huge.json"]

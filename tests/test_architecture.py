@@ -33,8 +33,32 @@ def sources(*folders: str) -> list[Path]:
 def test_results_and_leaderboard_never_import_torch(path):
     modules = set(imported(path))
     assert not {module.partition(".")[0] for module in modules} & TORCH
-    allowed = ("rnnae_bench.results", "rnnae_bench.leaderboard", "rnnae_bench.errors", "rnnae_bench.schema")
+    allowed = ("results", "leaderboard", "statistics", "errors", "schema")
+    allowed = tuple(f"rnnae_bench.{name}" for name in allowed)
     assert all(module.startswith(allowed) for module in modules if module.startswith("rnnae_bench."))
+
+
+@pytest.mark.parametrize("path", sources("statistics"), ids=lambda path: path.stem)
+def test_statistics_are_of_numbers_not_of_records(path):
+    modules = set(imported(path))
+    assert not {module.partition(".")[0] for module in modules} & TORCH
+    assert all(module.startswith("rnnae_bench.statistics") for module in modules if module.startswith("rnnae_bench"))
+
+
+IN_WORKERS = {"worker", "process_state"}
+"""What runs in a worker process, where there is torch."""
+
+
+@pytest.mark.parametrize(
+    "path",
+    [one for one in sources("executors", "sweep") if one.stem not in IN_WORKERS],
+    ids=lambda path: f"{path.parent.name}.{path.stem}",
+)
+def test_a_sweep_is_driven_without_torch(path):
+    modules = set(imported(path))
+    assert not {module.partition(".")[0] for module in modules} & TORCH
+    inside = {f"rnnae_bench.executors.{name}" for name in IN_WORKERS}
+    assert not modules & (inside | {"rnnae_bench.trial", "rnnae_bench.planning", "rnnae_bench.configuration"})
 
 
 @pytest.mark.parametrize("path", sorted(TASKS.rglob("*.py")), ids=lambda path: f"{path.parent.name}.{path.stem}")

@@ -1,0 +1,137 @@
+"""``rnnae-bench compare``: two models, two records, or two folders side by side."""
+
+import argparse
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rnnae_bench.errors import UserError
+from rnnae_bench.results.store import Store
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from rnnae_bench.results.comparison import Contrast
+
+_UNITS = {
+    "training_seconds": "training seconds",
+    "peak_memory_bytes": "peak memory, MiB",
+    "parameters": "parameters",
+    "state_size": "state size",
+    "steps_to_solved": "steps to solved",
+}
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command's options."""
+    parser = argparse.ArgumentParser(
+        prog="rnnae-bench compare",
+        description="Compare two models on the seeds that both have: the difference and what it costs.",
+        allow_abbrev=False,
+    )
+    what = "a model (gru, 'gru[hidden_size=64]'), a record's id or its beginning, or a folder of records"
+    parser.add_argument("first", help=what)
+    parser.add_argument("second", help="the same; a folder where the first is one")
+    parser.add_argument(
+        "--task",
+        action="append",
+        default=[],
+        metavar="NAME[:VARIANT]",
+        help="only on this task (all variants if none is named; default: on all that both have)",
+    )
+    parser.add_argument("--model", metavar="MODEL", help="with two folders: only this model")
+    parser.add_argument("--out", type=Path, default=Path("runs"), help="folder of records (default: runs)")
+    parser.add_argument("--json", action="store_true", help="everything as JSON")
+    return parser
+
+
+def main(arguments: list[str]) -> int:
+    """Print the comparison; 0 whatever the verdict."""
+    options = parser().parse_args(arguments)
+    found = _contrasts(options)
+    if options.json:
+        print(json.dumps([one.as_dict() for one in found], indent=1))
+        return 0
+    from rich.console import Console
+
+    console = Console()
+    for one in found:
+        _print(one, console)
+    return 0
+
+
+def _contrasts(options: argparse.Namespace) -> "list[Contrast]":
+    from rnnae_bench.results.comparison import contrasts, folder_contrasts
+
+    folders = [Path(operand) for operand in (options.first, options.second)]
+    if all(folder.is_dir() for folder in folders):
+        one, other = ((folder, _records(folder, options.task)) for folder in folders)
+        return folder_contrasts(one, other, options.model)
+    if options.model:
+        raise UserError(
+            f"--model {options.model} is for two folders, and {options.first} and {options.second} are not both folders"
+        )
+    return contrasts(_records(options.out, options.task), options.first, options.second)
+
+
+def _records(folder: Path, tasks: list[str]) -> list[dict[str, Any]]:
+    from rnnae_bench.cli.leaderboard_show import of_tasks
+    from rnnae_bench.cli.results import read_records
+
+    records = read_records(Store(folder))
+    chosen = of_tasks(records, tasks)
+    if not chosen:
+        known = ", ".join(sorted({f"{record['task']}:{record['variant']}" for record in records})) or "none"
+        raise UserError(f"{folder} has no record of {', '.join(tasks) or 'anything'}; task variants there: {known}")
+    return chosen
+
+
+def _print(one: "Contrast", console: "Console") -> None:
+    from rich.text import Text
+
+    from rnnae_bench.leaderboard.standings import failures, interval
+    from rnnae_bench.leaderboard.tables import empty, number
+    from rnnae_bench.results.comparison import probability
+
+    first, second, found = one.first.entry, one.second.entry, one.comparison
+    table = empty()
+    for head in ("", one.first.name, one.second.name, "difference"):
+        table.add_column(Text(head), justify="right" if head else "left", overflow="fold")
+    metric = one.standing.metric
+    difference = "-" if found.difference is None else found.difference.text(signed=True)
+    table.add_row("seeds", str(len(first.values)), str(len(second.values)), f"{found.seeds} shared")
+    table.add_row(Text(f"{metric}, mean"), interval(first.mean), interval(second.mean), difference)
+    table.add_row(Text(f"{metric}, IQM"), interval(first.iqm), interval(second.iqm), "")
+    table.add_row("score, IQM", interval(first.score), interval(second.score), "")
+    table.add_row("solved", f"{first.row.solved}/{len(first.values)}", f"{second.row.solved}/{len(second.values)}", "")
+    if failures(first) or failures(second):
+        table.add_row("failed", failures(first) or "-", failures(second) or "-", "")
+    for name, (value, other, ratio) in one.costs().items():
+        table.add_row(
+            _UNITS[name], _amount(name, value), _amount(name, other), "-" if ratio is None else f"x {ratio:.3g}"
+        )
+    console.print(Text(one.sentence(), style="bold"))
+    console.print(table)
+    if found.superiority is not None:
+        console.print(Text(f"a trial of {one.first.name} is better with probability {interval(found.superiority)}"))
+    if found.p is not None:
+        console.print(Text(f"paired t test on {found.seeds} shared seeds: {probability(found.p)}"))
+    differing = one.configuration()
+    if differing:
+        options = empty()
+        for head in ("differs", one.first.name, one.second.name):
+            options.add_column(Text(head), overflow="fold")
+        for name, values in differing.items():
+            options.add_row(*map(Text, (name, *("-" if value is None else str(value) for value in values))))
+        console.print(options)
+    else:
+        console.print(Text("the configurations are the same"))
+    console.print(Text(f"floor {number(one.standing.floor)}; brackets: 95 % confidence over seeds", style="dim italic"))
+    console.print()
+
+
+def _amount(name: str, value: float | int | None) -> str:
+    if value is None:
+        return "-"
+    value = value / 2**20 if name == "peak_memory_bytes" else value
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"

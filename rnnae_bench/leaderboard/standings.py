@@ -1,0 +1,182 @@
+"""Standings and the overview as tables: for the terminal and as Markdown."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from rich.console import Console, Group
+from rich.text import Text
+
+from rnnae_bench.leaderboard.tables import empty, framed, markdown_text, number
+from rnnae_bench.results.standing import Entry, Estimate, Overview, Standing
+
+
+def interval(estimate: Estimate | None) -> str:
+    """An estimate with its interval; a dash for None."""
+    return "-" if estimate is None else estimate.text()
+
+
+def rank(entry: Entry) -> str:
+    """The ranks that the data don't exclude: ``2``, ``2-4``; a dash without."""
+    if entry.ranks is None:
+        return "-"
+    first, last = entry.ranks
+    return f"{first}" if first == last else f"{first}-{last}"
+
+
+def seeds(entry: Entry) -> str:
+    """Seeds with a value; why it is not ranked, where it is not."""
+    return entry.unranked or str(len(entry.values))
+
+
+def failures(entry: Entry) -> str:
+    """How many trials did not end ok, by status."""
+    return ", ".join(f"{count} {status}" for status, count in sorted(entry.row.statuses.items()) if status != "ok")
+
+
+def layout(entry: Entry) -> str:
+    """Devices and precision."""
+    return f"{entry.row.devices}x {entry.row.accelerator} {entry.row.precision}"
+
+
+@dataclass(frozen=True)
+class _Column:
+    head: str
+    cell: Callable[[Entry], str]
+
+
+_COLUMNS = (
+    _Column("rank", rank),
+    _Column("model", lambda entry: entry.row.label),
+    _Column("seeds", seeds),
+    _Column("mean", lambda entry: interval(entry.mean)),
+    _Column("IQM", lambda entry: interval(entry.iqm)),
+    _Column("score", lambda entry: interval(entry.score)),
+    _Column("solved", lambda entry: f"{entry.row.solved}/{len(entry.values)}"),
+    _Column("failed", lambda entry: failures(entry) or "-"),
+    _Column("on", layout),
+)
+
+_DISPENSABLE = ("score", "on", "solved", "mean")
+"""Columns that a narrow console does without, the first to go first."""
+
+_LEGEND = (
+    "rank: those that the data don't exclude, by paired t tests on shared seeds, corrected by Holm's method; "
+    "IQM: interquartile mean; brackets: 95 % confidence over seeds; score: IQM with 0 = floor, 1 = ceiling; "
+    "a failed trial counts as the floor"
+)
+
+
+def title(standing: Standing) -> str:
+    """Task variant, metric and direction in a line."""
+    better = "higher" if standing.direction == "maximize" else "lower"
+    return f"{standing.setting}: {standing.metric}, {better} is better"
+
+
+def _columns(standing: Standing) -> list[_Column]:
+    """The columns that say something: not the layout where all have the same, nor failures where there are none."""
+    columns = list(_COLUMNS)
+    for head in ("failed", "on"):
+        column = next(one for one in columns if one.head == head)
+        said = {column.cell(entry) for entry in standing.entries}
+        if said == {"-"} or (head == "on" and len(said) == 1):
+            columns.remove(column)
+    return columns
+
+
+def _notes(standing: Standing, columns: Sequence[_Column]) -> str:
+    """What stands below a table: baselines, and the layout that is in no column."""
+    names = ", ".join(
+        f"{name} {number(value)}{' (floor)' if value == standing.floor else ''}"
+        for name, value in standing.baselines.items()
+    )
+    layouts = {layout(entry) for entry in standing.entries}
+    notes = [f"without training: {names}"] if names else []
+    if len(layouts) == 1 and all(column.head != "on" for column in columns):
+        notes.append(f"on {layouts.pop()}")
+    return "; ".join(notes)
+
+
+def terminal(standings: Sequence[Standing], console: Console) -> Iterator[Group | Text]:
+    """Rich tables, one a standing, then what the columns mean; where the console is narrow, columns go."""
+    for standing in standings:
+        columns = _columns(standing)
+        notes = _notes(standing, columns)
+        for head in ("", *_DISPENSABLE):
+            columns = [column for column in columns if column.head != head]
+            table = empty()
+            for column in columns:
+                words = column.head in ("model", "failed")
+                table.add_column(
+                    column.head,
+                    justify="left" if words else "right",
+                    no_wrap=not words,
+                    overflow="fold",
+                    max_width=40 if words else None,
+                )
+            for entry in standing.entries:
+                style = "dim" if entry.unranked else ""
+                table.add_row(*(Text(column.cell(entry)) for column in columns), style=style)
+            if console.measure(table, options=console.options.update(max_width=1000)).maximum <= console.width:
+                break
+        yield framed(title(standing), table, notes)
+    if standings:
+        yield Text(_LEGEND, style="dim italic")
+
+
+def terminal_overview(overview: Overview) -> Group:
+    """The overview as a rich table: scores by model and setting."""
+    table = empty()
+    table.add_column("model", overflow="fold")
+    for head in ("overall", *overview.settings):
+        table.add_column(head, justify="right", overflow="fold")
+    for model, *cells in _overview_rows(overview):
+        table.add_row(Text(model), *map(Text, cells))
+    return framed("overview: scores, 0 = floor, 1 = ceiling", table, _overview_note(overview))
+
+
+def _overview_rows(overview: Overview) -> Iterator[list[str]]:
+    for model in overview.models:
+        yield [
+            model,
+            interval(overview.overall.get(model)),
+            *(_score(overview.scores.get((model, setting))) for setting in overview.settings),
+        ]
+
+
+def _score(estimate: Estimate | None) -> str:
+    return "-" if estimate is None else f"{estimate.value:.3f}"
+
+
+def _overview_note(overview: Overview) -> str:
+    counted = list(dict.fromkeys(settings for settings in overview.counted.values() if settings))
+    over = "; ".join(", ".join(settings) for settings in counted)
+    note = f"overall: interquartile mean over the trials of {over}, with 95 % confidence" if over else ""
+    without = [model for model in overview.models if model not in overview.overall]
+    if over and without:
+        note += "; none for who has no ranked entry in one of them: " + ", ".join(without)
+    return note
+
+
+def markdown(standings: Sequence[Standing], overview: Overview | None = None) -> str:
+    """The same tables in Markdown; model names and statuses are text, never markup."""
+    lines: list[str] = []
+    if overview is not None and overview.models:
+        lines += ["### Overview", ""]
+        lines += _table(["model", "overall", *overview.settings], list(_overview_rows(overview)))
+        lines += ["", markdown_text(_overview_note(overview)), ""]
+    for standing in standings:
+        columns = _columns(standing)
+        lines += [f"### {markdown_text(title(standing))}", ""]
+        lines += _table(
+            [column.head for column in columns],
+            [[column.cell(entry) for column in columns] for entry in standing.entries],
+        )
+        lines += ["", markdown_text(_notes(standing, columns)), ""]
+    if standings:
+        lines += [markdown_text(_LEGEND), ""]
+    return "\n".join(lines)
+
+
+def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    lines = [heads, ["---"] * len(heads), *([markdown_text(cell) for cell in row] for row in rows)]
+    return ["| " + " | ".join(line) + " |" for line in lines]

@@ -23,11 +23,15 @@ def thin(series: Series, points: int = _POINTS) -> tuple[np.ndarray, np.ndarray,
     """
     kept = np.isfinite(series.values)
     steps, values = series.steps[kept], series.values[kept]
-    bins = [part for part in np.array_split(np.arange(len(steps)), min(points, max(1, len(steps)))) if len(part)]
-    middle = np.array([steps[part].mean() for part in bins])
-    median = np.array([np.median(values[part]) for part in bins])
-    low = np.array([values[part].min() for part in bins])
-    high = np.array([values[part].max() for part in bins])
+    count = min(points, len(steps))
+    if not count:
+        return (np.empty(0),) * 4
+    sizes = len(steps) // count + (np.arange(count) < len(steps) % count)
+    first, last = np.cumsum(sizes) - sizes, np.cumsum(sizes) - 1
+    ordered = values[np.lexsort((values, np.repeat(np.arange(count), sizes)))]
+    middle = np.add.reduceat(steps, first) / sizes
+    median = (ordered[(first + last) // 2] + ordered[(first + last + 1) // 2]) / 2
+    low, high = ordered[first], ordered[last]
     return middle, median, low, high
 
 

@@ -1,0 +1,122 @@
+"""From a folder of records to a folder of pages."""
+
+import multiprocessing
+import shutil
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from importlib.resources import as_file, files
+from pathlib import Path
+from typing import Any
+
+from rnnae_bench.errors import UserError
+from rnnae_bench.leaderboard.site.data import Histories, drawn, for_entry
+from rnnae_bench.leaderboard.site.folder import replaced
+from rnnae_bench.leaderboard.site.pages import model_page, overview_page, record_page, slug, task_page
+from rnnae_bench.results.standing import Entry, Standing, overview, standings
+from rnnae_bench.results.store import Store
+
+_WORTH_PROCESSES = 500
+"""Records from which on several processes are started."""
+
+
+@dataclass(frozen=True)
+class Built:
+    """What a build made."""
+
+    out: Path
+    records: int
+    tasks: int
+    models: int
+    files: int
+    bytes: int
+    unreadable: dict[Path, str]
+    """Files that are no records, with the reason; they are left out."""
+    without_histories: list[str]
+    """Ids of the records whose histories can't be read; their pages have no pictures."""
+
+
+def build(store: Store, out: Path) -> Built:
+    """Write the site over a store's records; the same records give the same bytes.
+
+    The folder is replaced whole, when all of it is written.
+
+    Raises:
+        UserError: there are no records, or the folder holds something else than an earlier site.
+    """
+    found = store.read()
+    if not found.records:
+        raise UserError(f"there are no records in {store.folder} to build a site from; 'rnnae-bench run' makes some")
+    records = {record["id"]: record for record in found.records}
+    with replaced(out) as folder:
+        tables = standings(found.records)
+        whole = overview(tables)
+        for name in ("tasks", "models", "records"):
+            (folder / name).mkdir()
+        with as_file(files("rnnae_bench.leaderboard.site") / "assets") as assets:
+            shutil.copytree(assets, folder / "assets", copy_function=shutil.copyfile)
+        jobs = [
+            _Job(store, folder, table.setting, entry, [records[identity] for identity in entry.row.ids])
+            for table in tables
+            for entry in table.entries
+        ]
+        rows, without = [], []
+        for row, unreadable in _all(jobs, len(records)):
+            rows.append(row)
+            without += unreadable
+        remaining = iter(rows)
+        by_model: dict[str, list[tuple[Standing, Entry]]] = {}
+        for table in tables:
+            page = task_page(table, records, [next(remaining) for _ in table.entries])
+            _write(folder / "tasks" / f"{slug(table.setting)}.html", page)
+            for entry in table.entries:
+                by_model.setdefault(entry.row.model, []).append((table, entry))
+        for model, results in by_model.items():
+            _write(folder / "models" / f"{slug(model)}.html", model_page(model, results, whole, records))
+        _write(folder / "index.html", overview_page(tables, whole, records.values()))
+        sizes = [path.stat().st_size for path in folder.rglob("*") if path.is_file()]
+    return Built(out, len(records), len(tables), len(by_model), len(sizes), sum(sizes), found.unreadable, without)
+
+
+@dataclass(frozen=True)
+class _Job:
+    """The pages of one row's records."""
+
+    store: Store
+    folder: Path
+    setting: str
+    entry: Entry
+    records: list[dict[str, Any]]
+
+    def run(self) -> tuple[dict[str, Any], list[str]]:
+        """Write them; returns what the task's page draws of the row, and the ids of unreadable histories."""
+        found = [_histories(self.store, record) for record in self.records]
+        for record, series in zip(self.records, found, strict=True):
+            page = record_page(record, series, self.setting, self.entry.row.label)
+            _write(self.folder / "records" / f"{record['id']}.html", page)
+        without = [record["id"] for record, series in zip(self.records, found, strict=True) if series is None]
+        return for_entry(self.entry, self.records, [series or {} for series in found]), without
+
+
+def _all(jobs: list[_Job], records: int) -> Iterator[tuple[dict[str, Any], list[str]]]:
+    """Run the jobs, in several processes where that many records are worth it; results in the jobs' order."""
+    if records < _WORTH_PROCESSES:
+        yield from map(_Job.run, jobs)
+        return
+    # Not forked: the reader of the histories keeps threads.
+    with ProcessPoolExecutor(mp_context=multiprocessing.get_context("spawn")) as pool:
+        yield from pool.map(_Job.run, jobs, chunksize=8)
+
+
+def _histories(store: Store, record: dict[str, Any]) -> Histories | None:
+    """The histories of a record; None where there are none that can be read."""
+    import pyarrow
+
+    try:
+        return store.series(record, drawn)
+    except (OSError, ValueError, TypeError, KeyError, NotImplementedError, pyarrow.ArrowException):
+        return None
+
+
+def _write(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8", errors="replace")

@@ -1,6 +1,8 @@
 """Fixtures shared by all tests."""
 
 import copy
+import struct
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -72,7 +74,7 @@ RECORD = {
 }
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_record():
     """A function that makes a record, with some of its top-level fields or of its primary metric's changed."""
 
@@ -85,3 +87,31 @@ def make_record():
         return record
 
     return make
+
+
+@pytest.fixture(scope="session")
+def wandb_messages():
+    """A function that reads the file of an offline W&B run, with the client's own message types."""
+    from wandb.proto import wandb_internal_pb2
+
+    def read(path: Path) -> list:
+        return [wandb_internal_pb2.Record.FromString(data) for data in transaction_log(path.read_bytes())]
+
+    return read
+
+
+def transaction_log(content: bytes) -> Iterator[bytes]:
+    """The messages of a W&B file: LevelDB's log format, blocks of 32 KiB, after a header of seven bytes."""
+    block, header = 32768, struct.Struct("<IHB")
+    place, parts = 7, []
+    while place + header.size <= len(content):
+        left = block - place % block
+        if left < header.size:
+            place += left
+            continue
+        _, size, kind = header.unpack_from(content, place)
+        parts.append(content[place + header.size : place + header.size + size])
+        place += header.size + size
+        if kind in (1, 4):  # whole, or the last part
+            yield b"".join(parts)
+            parts = []

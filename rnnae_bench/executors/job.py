@@ -47,7 +47,7 @@ class Job:
     time_limit: float | None = None
     """Seconds of wall time that each trial may take; several trained as one have the sum."""
     loggers: tuple[str, ...] = ()
-    """Names of loggers, for a job of one trial."""
+    """Names of loggers; trials trained as one reach them when all are done."""
     pictures: bool = False
     """Whether to draw each trial's picture beside its record; takes about as long as a small trial."""
 

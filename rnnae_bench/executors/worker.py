@@ -28,7 +28,7 @@ from rnnae_bench.executors.job import Job, Refusal, Setting, job_from
 from rnnae_bench.executors.lifeline import die_with_parent
 from rnnae_bench.executors.process_state import ProcessState
 from rnnae_bench.leaderboard import plots
-from rnnae_bench.loggers import run_logged
+from rnnae_bench.loggers import log_finished, run_logged
 from rnnae_bench.planning import plan
 from rnnae_bench.probes import Evaluation, OptimizerSteps
 from rnnae_bench.results.store import Store
@@ -164,7 +164,10 @@ def _outcomes(job: Job, store: Store, flush_every: float, tell: Tell) -> list[Ou
         trials.append(trial)
     advance = Advance(tell, pair.variant.primary.metric)
     if len(trials) > 1:
-        return VectorizedTrial(trials).run(store, job.command, [advance], flush_every=flush_every)
+        outcomes = VectorizedTrial(trials).run(store, job.command, [advance], flush_every=flush_every)
+        for trial, each in zip(trials, outcomes, strict=True):
+            log_finished(trial, store, each, job.loggers)
+        return outcomes
     outcome = run_logged(trials[0], store, job.command, [advance], job.loggers, flush_every)
     return [] if outcome is None else [outcome]
 

@@ -157,15 +157,18 @@ def markdown(records: Iterable[Mapping[str, Any]]) -> str:
         lines += [f"### {section.title}", ""]
         lines.append("| " + " | ".join(column.head for column in COLUMNS) + " |")
         lines.append("| " + " | ".join("---" for _ in COLUMNS) + " |")
-        lines += ["| " + " | ".join(_escape(column.cell(row)) for column in COLUMNS) + " |" for row in section.rows]
+        lines += [
+            "| " + " | ".join(markdown_text(column.cell(row)) for column in COLUMNS) + " |" for row in section.rows
+        ]
         for name, value in section.baselines.items():
             note = " (floor)" if value == section.floor else ""
-            lines.append(f"| *{_escape(name)}{note}* | | {number(value)} |" + " |" * (len(COLUMNS) - 3))
+            lines.append(f"| *{markdown_text(name)}{note}* | | {number(value)} |" + " |" * (len(COLUMNS) - 3))
         lines.append("")
     return "\n".join(lines)
 
 
-def _escape(text: str) -> str:
+def markdown_text(text: str) -> str:
+    """Text that Markdown shows as it is, in one line."""
     for character in ("\\", "|", "<", "*", "_", "`", "["):
         text = text.replace(character, f"\\{character}")
     return " ".join(text.split())

@@ -2,10 +2,8 @@
 
 import json
 import signal
-import struct
 import subprocess
 import sys
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
@@ -263,7 +261,7 @@ def test_a_stopped_trial_keeps_its_history(name, tmp_path):
 
 
 @pytest.mark.usefixtures("single_thread")
-def test_wandb_offline_holds_the_gradient_norms(tmp_path, monkeypatch):
+def test_wandb_offline_holds_the_gradient_norms(tmp_path, monkeypatch, wandb_messages):
     for variable in ("WANDB_API_KEY", "WANDB_MODE"):
         monkeypatch.delenv(variable, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
@@ -274,44 +272,23 @@ def test_wandb_offline_holds_the_gradient_norms(tmp_path, monkeypatch):
     )
     assert done.returncode == 0, done.stderr
     (file,) = (out / "logs").glob("wandb/offline-run-*/run-*.wandb")
-    history, summary = read_wandb(file)
+    history, summary = read_wandb(wandb_messages(file))
     assert [row["gradient_norm"] for row in history if "gradient_norm" in row] == pytest.approx(
         Store(out).series(only_record(out))["gradient_norm"].values.tolist()
     )
     assert summary["status"] == "ok"
 
 
-def read_wandb(path: Path) -> tuple[list[dict], dict]:
-    """History rows and summary of an offline run, decoded with wandb's own message types."""
-    from wandb.proto import wandb_internal_pb2
-
+def read_wandb(messages: list) -> tuple[list[dict], dict]:
+    """History rows and summary of an offline run."""
     history: list[dict] = []
     summary: dict = {}
-    for data in transaction_log(path.read_bytes()):
-        record = wandb_internal_pb2.Record()
-        record.ParseFromString(data)
-        kind = record.WhichOneof("record_type")
+    for message in messages:
+        kind = message.WhichOneof("record_type")
         if kind == "history":
-            history.append({(one.key or one.nested_key[0]): json.loads(one.value_json) for one in record.history.item})
+            history.append({(one.key or one.nested_key[0]): json.loads(one.value_json) for one in message.history.item})
         elif kind == "summary":
             summary.update(
-                {(one.key or one.nested_key[0]): json.loads(one.value_json) for one in record.summary.update}
+                {(one.key or one.nested_key[0]): json.loads(one.value_json) for one in message.summary.update}
             )
     return history, summary
-
-
-def transaction_log(content: bytes) -> Iterator[bytes]:
-    """The messages of a W&B file: LevelDB's log format, blocks of 32 KiB, after a header of seven bytes."""
-    block, header = 32768, struct.Struct("<IHB")
-    place, parts = 7, []
-    while place + header.size <= len(content):
-        left = block - place % block
-        if left < header.size:
-            place += left
-            continue
-        _, size, kind = header.unpack_from(content, place)
-        parts.append(content[place + header.size : place + header.size + size])
-        place += header.size + size
-        if kind in (1, 4):  # whole, or the last part
-            yield b"".join(parts)
-            parts = []

@@ -11,6 +11,7 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from rnnae_bench.card import Card, Protocol, Variant
     from rnnae_bench.module import Autoencoder, BenchModule, Optimization, SequenceModel
+    from rnnae_bench.results.frame import frame
     from rnnae_bench.spec import Classes, Images, TaskSpec, Tokens, Values, Vectors
     from rnnae_bench.task import Batch, Task
 
@@ -30,6 +31,7 @@ _HOME = {
     "Values": "rnnae_bench.spec",
     "Variant": "rnnae_bench.card",
     "Vectors": "rnnae_bench.spec",
+    "frame": "rnnae_bench.results.frame",
 }
 
 __all__ = [
@@ -48,6 +50,7 @@ __all__ = [
     "Values",
     "Variant",
     "Vectors",
+    "frame",
 ]
 
 

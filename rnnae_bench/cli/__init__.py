@@ -15,6 +15,10 @@ COMMANDS = {
     "show": "a task's card, or a model's hyper-parameters",
     "probe": "Jacobians and Lyapunov exponents of a model on a task",
     "results": "a table over the records in a folder",
+    "compare": "two models, records or folders: what differs, and whether it is real",
+    "query": "SQL over the records in a folder",
+    "reproduce": "run a record's trial again, and see whether it comes out the same",
+    "leaderboard": "the site, the standings, submissions, and W&B",
 }
 
 _HELP = f"""usage: rnnae-bench COMMAND [options]
@@ -22,7 +26,7 @@ _HELP = f"""usage: rnnae-bench COMMAND [options]
 Which recurrent network or autoencoder is better at what, and why.
 
 commands:
-{chr(10).join(f"  {name:<9} {summary}" for name, summary in COMMANDS.items())}
+{chr(10).join(f"  {name:<11} {summary}" for name, summary in COMMANDS.items())}
 
 options:
   -h, --help  show this text; after a command, its own options

@@ -42,6 +42,15 @@ def checksum(record: Mapping[str, Any]) -> str:
     ).hexdigest()
 
 
+def printable(text: str) -> str:
+    """Text with what a terminal would obey (escape sequences, say) or that has no picture written out instead.
+
+    >>> printable("a\\x1b[2Jb")
+    'a\\\\x1b[2Jb'
+    """
+    return "".join(one if one.isprintable() else repr(one)[1:-1] for one in text)
+
+
 def finite(value: Any) -> Any:
     """The same data with every number that is not finite as None, since JSON has no word for them.
 

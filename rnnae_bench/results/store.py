@@ -6,7 +6,7 @@ import math
 import os
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -164,9 +164,9 @@ class Store:
         except (OSError, ValueError):
             return None
 
-    def series(self, record: Mapping[str, Any]) -> dict[str, Series]:
-        """The histories of a record."""
-        return history.read(self.folder / record["history"]["file"])
+    def series(self, record: Mapping[str, Any], wanted: Callable[[str], bool] | None = None) -> dict[str, Series]:
+        """The histories of a record; only the columns that are `wanted`, by name."""
+        return history.read(self.folder / record["history"]["file"], wanted)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,48 @@
+"""``rnnae-bench leaderboard validate``: what CI runs over a leaderboard's records and its README.md."""
+
+import argparse
+import json
+from pathlib import Path
+
+from rnnae_bench.cli.leaderboard_submit import RECORDS, objections, print_findings
+from rnnae_bench.results.store import Store
+
+
+def parser() -> argparse.ArgumentParser:
+    """The action's options."""
+    parser = argparse.ArgumentParser(
+        prog="rnnae-bench leaderboard validate",
+        description="Check a leaderboard's records as 'submit' does, and that the README.md beside them says what they "
+        "say. Records of before there were checksums, and rows that lack seeds, are remarked only.",
+        allow_abbrev=False,
+    )
+    parser.add_argument(
+        "records", nargs="?", default=RECORDS, metavar="RECORDS", help=f"the leaderboard's folder (default: {RECORDS})"
+    )
+    parser.add_argument("--write", action="store_true", help="write README.md anew from the records")
+    parser.add_argument("--json", action="store_true", help="the findings as JSON")
+    return parser
+
+
+def main(arguments: list[str]) -> int:
+    """Validate; 0 where nothing speaks against any record and the page is in step, 1 otherwise."""
+    options = parser().parse_args(arguments)
+    from rnnae_bench.leaderboard import readme, submission
+
+    records = Path(options.records)
+    found = submission.inspect(records, objections())
+    content = Store(records).read().records
+    if options.write:
+        readme.write(records, content)
+    in_step = readme.is_in_step(records, content)
+    page = readme.path_of(records)
+    if options.json:
+        print(json.dumps({"findings": [one.as_dict() for one in found.findings], "in_step": in_step}))
+    else:
+        print_findings([one for one in found.findings if one.reasons or one.remarks])
+        print(f"{len(found.findings)} records, {len(found.refused)} refused")
+        if not in_step:
+            print(
+                f"{page} is not in step with the records; 'rnnae-bench leaderboard validate {records} --write' mends it"
+            )
+    return 0 if in_step and not found.refused else 1

@@ -1,0 +1,181 @@
+"""``rnnae-bench reproduce``: run a record's trial again, and say whether it gives the same."""
+
+import argparse
+import json
+import logging
+import os
+import tempfile
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rnnae_bench.cli.table import print_table
+from rnnae_bench.errors import UserError, require_positive
+from rnnae_bench.results.store import Store, load
+
+if TYPE_CHECKING:
+    from rnnae_bench.reproduction import Difference, Reproduction
+    from rnnae_bench.trial import Trial
+
+PLACES = ("runs", "leaderboards/records")
+"""Where records are looked for unless a folder is named."""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command's options."""
+    parser = argparse.ArgumentParser(
+        prog="rnnae-bench reproduce",
+        description="Run a record's trial again: with its configuration and seeds, after saying what differs here from "
+        "where it was made. It is reproduced where the metric agrees, or lies where one more trial of its row would "
+        "with 95 %% probability. On the same processor, threads and versions every bit is the same.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("record", metavar="ID", help="the record's id, or its first digits, or its file")
+    parser.add_argument(
+        "--from", dest="source", metavar="FOLDER", help=f"where to look for it (default: {', then '.join(PLACES)})"
+    )
+    parser.add_argument("--out", metavar="FOLDER", help="keep the new record there (default: it is not kept)")
+    parser.add_argument("--check", action="store_true", help="say what differs here, and run nothing")
+    parser.add_argument("--threads", type=int, metavar="N", help="CPU threads (default: as the record, if there are)")
+    parser.add_argument("--json", action="store_true", help="the outcome as JSON, and nothing else, on standard output")
+    return parser
+
+
+def main(arguments: list[str]) -> int:
+    """Reproduce a record; 0 where it is reproduced (or, to check, could be), 1 where not."""
+    options = parser().parse_args(arguments)
+    if options.threads is not None:
+        require_positive(threads=options.threads)
+    record, store = find(options.record, options.source)
+    if options.out and Path(options.out).resolve() == store.folder.resolve():
+        raise UserError(f"--out {options.out} is where the record lies, which would be replaced; choose another folder")
+    if record["status"] not in ("ok", "diverged", "oom", "error"):
+        raise UserError(f"record {record['id']} can't be reproduced: the trial was {record['status']}; 'run' it")
+
+    import torch
+
+    from rnnae_bench.environment import require_matching_torchvision
+
+    require_matching_torchvision()
+    from rnnae_bench import reproduction
+
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    logging.getLogger("lightning.fabric").setLevel(logging.ERROR)
+    torch.set_num_threads(options.threads or reproduction.here_threads(record))
+    trial = reproduction.rebuild(record)
+    differing = reproduction.differences(record, trial)
+    others = any(one.is_of_data for one in differing)
+    is_helper = int(os.environ.get("RANK", os.environ.get("LOCAL_RANK", os.environ.get("SLURM_PROCID", 0)))) > 0
+    if not options.json and not is_helper:
+        _print_differences(record, differing)
+    if others or options.check:
+        if options.json:
+            print(json.dumps({"id": record["id"], "differences": [asdict(one) for one in differing]}, indent=1))
+        elif others:
+            print("not run: the data differ, so this is another task than the record's")
+        return 1 if others else 0
+    found = _run(record, store, trial, options.out)
+    if found is None:
+        return 0
+    if options.json:
+        outcome = {**asdict(found), "inside": found.inside, "reproduced": found.reproduced}
+        print(json.dumps({"id": record["id"], "differences": [asdict(one) for one in differing], **outcome}, indent=1))
+    else:
+        for line in sentences(record, differing, found):
+            print(line)
+    return 0 if found.reproduced else 1
+
+
+def find(reference: str, source: str | None) -> tuple[dict[str, Any], Store]:
+    """A record by its file, its id or the first digits of that, and the store it lies in.
+
+    Raises:
+        UserError: there is none, several begin so, or it can't be read as one.
+    """
+    path = Path(reference)
+    if path.suffix == ".json":
+        return _load(path), Store(path.parent)
+    folders = [Path(source)] if source else [Path(place) for place in PLACES]
+    for folder in folders:
+        found = sorted(one for one in folder.glob("*.json") if one.stem.startswith(reference)) if reference else []
+        if len(found) > 1:
+            names = ", ".join(one.stem for one in found[:4])
+            raise UserError(f"{len(found)} records in {folder} begin with '{reference}' ({names}); give more digits")
+        if found:
+            return _load(found[0]), Store(folder)
+    raise UserError(
+        f"there is no record '{reference}' in {' or '.join(map(str, folders))}; give --from FOLDER or its file"
+    )
+
+
+def _load(path: Path) -> dict[str, Any]:
+    try:
+        return load(path)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise UserError(f"{path} can't be read as a record of this version: {reason}") from error
+
+
+def _print_differences(record: dict[str, Any], differing: "list[Difference]") -> None:
+    pair = f"{record['model']} on {record['task']}:{record['variant']}, seed {record['seed']}"
+    print(f"record {record['id']}: {pair}, {record['status']}")
+    if differing:
+        print_table(("differs", "record", "here"), [(one.what, one.recorded, one.here) for one in differing])
+    else:
+        print("nothing differs here from where it was made")
+
+
+def _run(record: dict[str, Any], store: Store, trial: "Trial", out: str | None) -> "Reproduction | None":
+    from rich.console import Console
+
+    from rnnae_bench.cli.progress import LiveProgress
+    from rnnae_bench.reproduction import compare
+
+    series = _series(store, record)
+    label = f"{record['model']} on {record['task']}:{record['variant']}, seed {record['seed']}"
+    progress = LiveProgress(Console(stderr=True), label, record["primary"]["metric"])
+    with tempfile.TemporaryDirectory(prefix="rnnae-bench-") as folder:
+        kept = Store(Path(out or folder))
+        kept.require_writable()
+        outcome = trial.run(kept, ["rnnae-bench", "reproduce", record["id"]], [progress])
+        if outcome is None:
+            return None
+        records = store.read().records if store.folder.is_dir() else []
+        return compare(record, series, outcome.record, outcome.series, records)
+
+
+def _series(store: Store, record: dict[str, Any]) -> dict[str, Any]:
+    try:
+        return store.series(record)
+    except (OSError, ValueError) as error:
+        raise UserError(f"the histories of record {record['id']} can't be read: {error}") from error
+
+
+def sentences(record: dict[str, Any], differing: "list[Difference]", found: "Reproduction") -> list[str]:
+    """What came of it, in words."""
+    metric = record["primary"]["metric"]
+    lines = [f"{metric}: {found.value_before} in the record, {found.value_after} now"]
+    if found.before != found.after:
+        lines = [f"it ended {found.after} now, and {found.before} in the record"]
+    members = record["environment"].get("vectorized", {}).get("members", 1)
+    if found.agreement == "exact":
+        lines.append("the same bit for bit: all metrics and histories")
+    else:
+        where = "its histories differ" if found.column is None else f"first in {found.column}"
+        when = "" if found.step is None else f" at step {found.step}"
+        how = "the same but for rounding" if found.agreement == "rounding" else "not the same"
+        lines.append(f"{how} ({where}{when})")
+        if members > 1:
+            lines.append(f"it was trained as one of {members}, and alone now, so the last bits are bound to differ")
+        elif not differing:
+            lines.append("on the same machine and versions every bit should be the same: report this")
+    if found.interval is None:
+        lines.append(f"its row has {found.seeds} seeds: too few to say where one more would lie")
+    elif found.inside is not None:
+        low, high = found.interval
+        place = "lies where" if found.inside else "does not lie where"
+        lines.append(
+            f"the value {place} one more of the row's {found.seeds} seeds would (95 %): {low:.4g} to {high:.4g}"
+        )
+    lines.append("reproduced" if found.reproduced else "not reproduced")
+    return lines

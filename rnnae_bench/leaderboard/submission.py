@@ -1,0 +1,379 @@
+"""Which records a leaderboard takes: what can be told of a record's truth from its files alone.
+
+A checksum tells a record that was torn or edited by hand. It is no signature: who edits a record and computes the
+checksum again is caught by what must agree within a record, by its fingerprints and its id
+(`rnnae_bench.reproduction.objections`), or by nobody until somebody runs it again (``rnnae-bench reproduce``).
+"""
+
+import hashlib
+import json
+import math
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rnnae_bench.errors import UserError
+from rnnae_bench.results import history
+from rnnae_bench.results.history import Series
+from rnnae_bench.results.record import checksum, printable
+from rnnae_bench.results.store import Store, load
+from rnnae_bench.results.summary import summarize
+
+MINIMUM_SEEDS = 5
+"""Seeds that a row needs, from 0 up: whoever may choose the seeds may choose the result."""
+
+LARGEST_TABLE = 2**30
+"""Bytes that the histories of a trial take at most, on disk and when read."""
+
+LONGEST_TEXT = 2000
+"""Characters that a text in a record has at most, outside its failure."""
+
+TUNING_SEEDS = 1000
+"""From here up, seeds are for tuning: a score under one is no test."""
+
+Objections = Callable[[Mapping[str, Any]], tuple[list[str], list[str]]]
+"""What else speaks against a record, and what is to be remarked: `rnnae_bench.reproduction.objections`."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What was found out about one file."""
+
+    path: Path
+    record: dict[str, Any] | None
+    """None where it is no record."""
+    reasons: tuple[str, ...]
+    """Why it is refused; none where it is taken."""
+    remarks: tuple[str, ...] = ()
+    """What is worth knowing without speaking against it."""
+
+    @property
+    def taken(self) -> bool:
+        """Whether the leaderboard takes it."""
+        return not self.reasons
+
+    def as_dict(self) -> dict[str, Any]:
+        """The finding as plain data."""
+        names = ("id", "task", "variant", "model", "seed", "status")
+        known = {name: None if self.record is None else self.record[name] for name in names}
+        return {"file": str(self.path), **known, "taken": self.taken, "reasons": self.reasons, "remarks": self.remarks}
+
+
+@dataclass(frozen=True)
+class Submission:
+    """The findings about all records of a folder."""
+
+    findings: tuple[Finding, ...]
+    source: Store
+
+    @property
+    def taken(self) -> list[Finding]:
+        """Those that the leaderboard takes."""
+        return [one for one in self.findings if one.taken]
+
+    @property
+    def refused(self) -> list[Finding]:
+        """The others."""
+        return [one for one in self.findings if not one.taken]
+
+
+def examine(runs: Path, records: Path, objections: Objections) -> Submission:
+    """Examine records that are offered to a leaderboard.
+
+    Args:
+        runs: The folder of the offered records.
+        records: The leaderboard's; what it has already counts towards the seeds of a row.
+        objections: What else speaks against a record.
+
+    Raises:
+        UserError: there is no such folder of runs.
+    """
+    there = Store(records).read().records if records.is_dir() else []
+    known = {record["id"]: record for record in there}
+    findings = []
+    for one in _each(runs, objections):
+        if one.record is None:
+            findings.append(one)
+            continue
+        reasons, already = [*one.reasons], known.get(one.record["id"])
+        if "checksum" not in one.record:
+            reasons.append("it has no checksum: made by an older version; run it again")
+        if one.record["status"] in ("interrupted", "skipped"):
+            reasons.append(f"a trial that was {one.record['status']} measured nothing")
+        if already is not None and already != one.record:
+            reasons.append("the leaderboard has another record of this trial already, and keeps it")
+        remarks = ("there already",) if already == one.record else ()
+        findings.append(replace(one, reasons=tuple(reasons), remarks=(*one.remarks, *remarks)))
+    return Submission(tuple(_without_short_rows(findings, there)), Store(runs))
+
+
+def inspect(records: Path, objections: Objections) -> Submission:
+    """Examine the records that a leaderboard has.
+
+    As `examine`, but what they can't have (records of an older version a checksum, a row all seeds yet) is a remark.
+    """
+    findings = []
+    for one in _each(records, objections):
+        older = one.record is not None and "checksum" not in one.record
+        remarks = (*one.remarks, "it has no checksum: made by an older version") if older else one.remarks
+        findings.append(replace(one, remarks=remarks))
+    short = _short_rows([one.record for one in findings if one.record is not None and one.taken])
+    return Submission(
+        tuple(
+            replace(one, remarks=(*one.remarks, short[one.record["id"]]))
+            if one.record is not None and one.record["id"] in short
+            else one
+            for one in findings
+        ),
+        Store(records),
+    )
+
+
+def _each(folder: Path, objections: Objections) -> Iterator[Finding]:
+    if not folder.is_dir():
+        raise UserError(f"there are no records in {folder}: no such folder; name the one that the runs wrote to")
+    for path in sorted(folder.glob("*.json")):
+        yield _examined(path, objections)
+
+
+def _examined(path: Path, objections: Objections) -> Finding:
+    try:
+        _require_plain_file(path)
+        record = load(path)
+        table = path.with_name(record["history"]["file"])
+        _require_own_names(path, record)
+        if "checksum" in record and record["checksum"] != checksum(record):
+            raise ValueError("it was changed after it was written: its checksum does not fit")
+        _require_plain_file(table)
+        series = _histories(table, record)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        return Finding(path, None, (printable(" ".join(str(reason).split()))[:300],))
+    reasons = [*_unreadable_text(record), *_against_protocol(record), *_inconsistent(record, series)]
+    remarks: list[str] = []
+    if not reasons:
+        # A stranger's record comes near the tasks and models only when nothing speaks against it so far.
+        reasons, remarks = objections(record)
+    if record["environment"]["git"] is None:
+        remarks = [*remarks, "made by an installed package, so of no known commit"]
+    return Finding(path, record, tuple(map(printable, reasons)), tuple(map(printable, remarks)))
+
+
+def _require_plain_file(path: Path) -> None:
+    if path.is_symlink():
+        raise ValueError(f"{path.name} is a symbolic link")
+    if not path.exists():
+        raise ValueError(f"{path.name} is missing")
+    if not path.is_file():
+        raise ValueError(f"{path.name} is not a file")
+
+
+def _require_own_names(path: Path, record: Mapping[str, Any]) -> None:
+    if path.name != f"{record['id']}.json":
+        raise ValueError(f"its id is {record['id']}, which is not its file's name")
+    if record["history"]["file"] != f"{record['id']}.parquet":
+        raise ValueError(f"its histories are {record['history']['file']}, another trial's")
+
+
+def _histories(path: Path, record: Mapping[str, Any]) -> dict[str, Series]:
+    """The histories of a record; ValueError where they are not its own, or none."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    if path.stat().st_size > LARGEST_TABLE:
+        raise ValueError(f"its histories are larger than {LARGEST_TABLE:,} bytes")
+    with path.open("rb") as file:
+        if hashlib.file_digest(file, "sha256").hexdigest() != record["history"]["sha256"]:
+            raise ValueError("its histories were changed or swapped: their checksum is not the one it names")
+    try:
+        with pq.ParquetFile(path) as table:
+            groups = [table.metadata.row_group(group) for group in range(table.num_row_groups)]
+            if sum(group.total_byte_size for group in groups) > LARGEST_TABLE:
+                raise ValueError(f"its histories take more than {LARGEST_TABLE:,} bytes when read")
+            if table.schema_arrow.names != record["history"]["columns"]:
+                raise ValueError("its histories have other columns than it names")
+            steps = record["measures"]["steps"]
+            if table.metadata.num_rows > steps + 1:
+                raise ValueError(f"its histories have {table.metadata.num_rows} steps, and it says {steps}")
+        series = history.read(path)
+    except (pa.ArrowException, KeyError, TypeError) as error:
+        raise ValueError(f"its histories can't be read: {error}") from error
+    for name, one in series.items():
+        if one.steps.dtype.kind != "i" or one.values.dtype.kind != "f":
+            raise ValueError(f"its history {name} is not of numbers at whole steps")
+    return series
+
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9_.-]*")
+
+
+def _unreadable_text(record: Mapping[str, Any]) -> Iterator[str]:
+    for key in ("task", "variant", "model"):
+        if not _NAME.fullmatch(record[key]):
+            yield f"{key} {record[key]!r} is no name: lower-case letters, digits, '_', '.' and '-'"
+    free = {key: value for key, value in record.items() if key != "failure"}
+    if any(not text.isprintable() for text in _texts(free)):
+        yield "it holds control characters"
+    if any(len(text) > LONGEST_TEXT for text in _texts(free)):
+        yield f"it holds a text of more than {LONGEST_TEXT:,} characters"
+
+
+def _texts(data: Any) -> Iterator[str]:
+    if isinstance(data, str):
+        yield data
+    elif isinstance(data, Mapping):
+        for key, value in data.items():
+            yield from _texts(key)
+            yield from _texts(value)
+    elif isinstance(data, list):
+        for value in data:
+            yield from _texts(value)
+
+
+_LAYOUT = {f"trainer.{option}" for option in ("accelerator", "strategy", "devices", "num_nodes", "precision")}
+_HARMLESS = {f"trainer.{option}" for option in ("deterministic", "benchmark", "detect_anomaly", "sync_batchnorm")}
+
+
+def _against_protocol(record: Mapping[str, Any]) -> Iterator[str]:
+    """What a record did otherwise than everybody."""
+    for option, value in record["overrides"].items():
+        if option.startswith("task."):
+            yield (
+                f"{option}={json.dumps(value)[:40]} leaves the frozen variant, so it is another task; "
+                "a leaderboard holds frozen variants only"
+            )
+        elif option.startswith("trainer.") and option not in _LAYOUT | _HARMLESS:
+            yield f"{option}={json.dumps(value)[:40]} changes how everybody trains"
+    if record["data_seed"] != record["seed"]:
+        yield f"its data seed is {record['data_seed']} and its seed {record['seed']}: no longer paired with the others"
+    if record["seed"] >= TUNING_SEEDS:
+        yield f"its seed is {record['seed']}; seeds from {TUNING_SEEDS} up are for tuning"
+    git = record["environment"]["git"]
+    if git is not None and git["dirty"]:
+        yield "the checkout it was made from had changes (dirty); commit them and run it again"
+
+
+def _inconsistent(record: Mapping[str, Any], series: Mapping[str, Series]) -> Iterator[str]:
+    """What contradicts itself within a record and its histories."""
+    yield from _inconsistent_value(record)
+    yield from _inconsistent_steps(record, series)
+    yield from _inconsistent_times(record)
+
+
+def _inconsistent_value(record: Mapping[str, Any]) -> Iterator[str]:
+    primary, test = record["primary"], record["metrics"]["test"]
+    value, floor, ceiling = primary["value"], primary["floor"], primary["ceiling"]
+    rising = primary["direction"] == "maximize"
+    if (ceiling > floor) != rising or ceiling == floor:
+        yield f"to {primary['direction']}, a ceiling of {ceiling} does not fit a floor of {floor}"
+        return
+    if record["baselines"].get(primary["floor_baseline"], {}).get(primary["metric"]) != floor:
+        yield f"its floor {floor} is not what its baseline '{primary['floor_baseline']}' gives"
+    if (record["status"] == "ok") != (record["failure"] is None):
+        yield f"its status is {record['status']}, and its failure says otherwise"
+    if record["status"] != "ok" or value is None:
+        if record["status"] == "ok":
+            yield "it ended ok without a value"
+        elif value is not None or primary["score"] is not None or primary["solved"]:
+            yield f"its status is {record['status']}, and yet it has a value, a score, or is solved"
+        return
+    if primary["metric"] not in test:
+        yield f"its test metrics lack the primary one, {primary['metric']}"
+    elif test[primary["metric"]] != value:
+        yield f"its value is {value}, and its test metrics say {test[primary['metric']]}"
+    score = (value - floor) / (ceiling - floor)
+    if primary["score"] is None or not math.isclose(primary["score"], score, rel_tol=1e-9, abs_tol=1e-12):
+        yield f"its score is {primary['score']}, and its value gives {score:.6g}"
+    if score > 1 + 1e-6:
+        yield f"its value {value} is beyond the ceiling, {ceiling}"
+    if primary["solved"] != (value >= primary["solved_at"] if rising else value <= primary["solved_at"]):
+        yield f"solved is {primary['solved']}, and its value {value} says otherwise (from {primary['solved_at']} on)"
+
+
+def _inconsistent_steps(record: Mapping[str, Any], series: Mapping[str, Series]) -> Iterator[str]:
+    protocol = record["configuration"]["task"].get("protocol")
+    budget = protocol.get("max_steps") if isinstance(protocol, Mapping) else None
+    steps = record["measures"]["steps"]
+    if not isinstance(budget, int):
+        yield "its configuration has no budget (task.protocol.max_steps)"
+    elif steps > budget:
+        yield f"it took {steps} steps of a budget of {budget}"
+    elif record["status"] == "ok" and steps != budget:
+        yield f"it ended ok after {steps} of {budget} steps"
+    for name, one in series.items():
+        if len(one.steps) and (one.steps[0] < 0 or one.steps[-1] > steps or (np.diff(one.steps) <= 0).any()):
+            yield f"the steps of {name} in its histories are not from 0 to {steps}, rising"
+            return
+    if record["status"] != "ok":
+        return
+    for column in ("loss", "gradient_norm"):
+        if column not in series or len(series[column].steps) != steps:
+            yield f"its histories lack {column} at some of its {steps} steps"
+    for name, value in record["metrics"]["validation"].items():
+        last = series.get(f"validation/{name}")
+        found = None if last is None or last.values.ndim != 1 or not len(last.values) else float(last.values[-1])
+        if found != value and not (value is None and found is not None and not math.isfinite(found)):
+            yield f"its last validation {name} is {value}, and its histories say {found}"
+
+
+def _inconsistent_times(record: Mapping[str, Any]) -> Iterator[str]:
+    try:
+        started, finished = (datetime.fromisoformat(record[key]) for key in ("started", "finished"))
+        taken = (finished - started).total_seconds()
+        ahead = finished - datetime.now(UTC)
+    except (ValueError, TypeError, OverflowError):
+        yield "when it started and finished are no times with a time zone"
+        return
+    if taken < 0:
+        yield "it finished before it started"
+    if ahead > timedelta(days=1):
+        yield f"it finished in the future ({record['finished']})"
+    seconds = record["measures"]["training_seconds"]
+    # Times are of whole seconds, so two roundings.
+    if isinstance(seconds, int | float) and not 0 <= seconds <= max(taken, 0) + 2:
+        yield f"it says {seconds:.6g} seconds of training, and took {taken:.0f} in all"
+
+
+def _short_rows(records: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """By id: what seeds its row lacks."""
+    short = {}
+    for row in summarize(records):
+        missing = [seed for seed in range(MINIMUM_SEEDS) if seed not in row.seeds]
+        if missing:
+            reason = f"its row lacks seed {', '.join(map(str, missing))}: a row has the seeds 0 to {MINIMUM_SEEDS - 1}"
+            short.update(dict.fromkeys(row.ids, reason))
+    return short
+
+
+def _without_short_rows(findings: Sequence[Finding], there: Sequence[Mapping[str, Any]]) -> list[Finding]:
+    taken = {one.record["id"]: one.record for one in findings if one.record is not None and one.taken}
+    short = _short_rows(list({**{record["id"]: record for record in there}, **taken}.values()))
+    return [
+        replace(one, reasons=(short[one.record["id"]],))
+        if one.taken and one.record is not None and one.record["id"] in short
+        else one
+        for one in findings
+    ]
+
+
+def take(submission: Submission, records: Path) -> list[Path]:
+    """Copy what is taken to a leaderboard's folder; returns the files that are new there.
+
+    Raises:
+        ValueError: a file was changed since it was examined.
+    """
+    store = Store(records)
+    written = []
+    for one in submission.taken:
+        assert one.record is not None
+        target = store.path(one.record["id"])
+        if target.exists():
+            continue
+        store.adopt(one.record, one.path.with_suffix(".parquet").read_bytes())
+        written += [target, target.with_suffix(".parquet")]
+    return written

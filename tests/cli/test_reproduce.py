@@ -1,0 +1,194 @@
+"""``rnnae-bench reproduce``: real records, made and made again."""
+
+import json
+import shutil
+
+import pytest
+
+from rnnae_bench.cli import main
+from rnnae_bench.configuration import Pair
+from rnnae_bench.errors import UserError
+from rnnae_bench.reproduction import objections, prediction_interval, rebuild
+from rnnae_bench.results.store import Store
+from rnnae_bench.trial import Trial
+from rnnae_bench.vectorized import VectorizedTrial
+
+SMALL = {"task": {"protocol": {"max_steps": 12, "evaluate_every": 6}}, "model": {"hidden_size": 8}}
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory) -> Store:
+    """One record made alone (seed 0), two trained as one (seeds 1 and 2)."""
+    store = Store(tmp_path_factory.mktemp("runs"))
+    pair = Pair("copy:smoke", "gru")
+    trials = [Trial(pair, pair.resolve(SMALL), seed) for seed in range(3)]
+    trials[0].run(store, ["x"])
+    VectorizedTrial(trials[1:]).run(store, ["x"])
+    return store
+
+
+def record_of(runs: Store, seed: int) -> dict:
+    return next(record for record in runs.read().records if record["seed"] == seed)
+
+
+def reproduce(runs: Store, seed: int, *arguments: str) -> int:
+    return main(["reproduce", record_of(runs, seed)["id"][:10], "--from", str(runs.folder), *arguments])
+
+
+def test_every_bit_comes_out_the_same(runs, tmp_path, capsys):
+    assert reproduce(runs, 0, "--out", str(tmp_path)) == 0
+    said = capsys.readouterr().out
+    assert "the same bit for bit" in said
+    assert said.endswith("reproduced\n")
+    before, (again,) = record_of(runs, 0), Store(tmp_path).read().records
+    assert again["history"]["sha256"] == before["history"]["sha256"]
+    assert again["metrics"] == before["metrics"]
+
+
+def test_a_trial_trained_with_others_comes_out_the_same_but_for_rounding(runs, capsys):
+    assert reproduce(runs, 1, "--json") == 0
+    outcome = json.loads(capsys.readouterr().out)
+    assert outcome["agreement"] in ("rounding", "exact")
+    assert reproduce(runs, 1) == 0
+    said = capsys.readouterr().out
+    assert "trained as one of 2" in said or "bit for bit" in said
+
+
+def test_a_forged_value_is_not_reproduced(runs, tmp_path, capsys):
+    forged = Store(tmp_path)
+    for record in runs.read().records:
+        record["primary"]["value"] = record["metrics"]["test"]["recall_accuracy"] = 0.9 + record["seed"] / 1000
+        del record["checksum"]
+        forged.write(record, runs.series(record))
+    assert reproduce(forged, 0) == 1
+    said = capsys.readouterr().out
+    assert "does not lie where one more of the row's 3 seeds would" in said
+    assert said.endswith("not reproduced\n")
+
+
+def test_checking_says_what_differs_and_runs_nothing(runs, tmp_path, capsys):
+    record = record_of(runs, 0)
+    record["environment"]["versions"]["torch"] = "1.0"
+    del record["checksum"]
+    path = Store(tmp_path).write(record, {})
+    assert main(["reproduce", str(path), "--check"]) == 0
+    assert "torch" in capsys.readouterr().out
+    record["fingerprints"]["test"] = "0" * 16
+    path = Store(tmp_path).write(record, {})
+    assert main(["reproduce", str(path)]) == 1
+    said = capsys.readouterr().out
+    assert "data: test" in said
+    assert "not run" in said
+
+
+@pytest.mark.parametrize(
+    ("part", "option", "value", "reason"),
+    [
+        ("trainer", "plugins", [{"class_path": "os.system"}], "trainer.plugins may name code"),
+        ("trainer", "profiler", "advanced", "trainer.profiler may name code"),
+        ("trainer", "strategy", "antigravity.Strategy", "trainer.strategy may name code"),
+        ("trainer", "strategy", {"class_path": "antigravity.X"}, "may name code"),
+        ("trainer", "plugins+", "antigravity.X", "no option"),
+        ("trainer", "callbacks", ["antigravity.X"], "no option trainer.callbacks"),
+        ("model", "hidden_sise", 3, "no option model.hidden_sise; it was removed"),
+        ("model", "hidden_size", "many", "Expected a int"),
+        ("task", "name", "sine", "no option task.name"),
+        ("task", "config", "/etc/passwd", "no option task.config"),
+    ],
+)
+def test_a_record_sets_plain_options_only(runs, part, option, value, reason):
+    import sys
+
+    record = record_of(runs, 0)
+    record["configuration"][part][option] = value
+    with pytest.raises(UserError, match="can't be rebuilt here") as caught:
+        rebuild(record)
+    assert reason in str(caught.value)
+    assert "antigravity" not in sys.modules
+
+
+def test_mistakes_are_one_line(runs, tmp_path, capsys):
+    folder = str(runs.folder)
+    for arguments, reason in [
+        (["ffffffff", "--from", folder], "there is no record"),
+        (["", "--from", folder], "there is no record"),
+        ([str(tmp_path / "absent.json")], "No such file|not a file"),
+        ([record_of(runs, 0)["id"], "--from", folder, "--out", folder], "choose another folder"),
+        ([record_of(runs, 0)["id"], "--from", folder, "--threads", "0"], "above 0"),
+    ]:
+        assert main(["reproduce", *arguments]) == 2
+        said = capsys.readouterr().err
+        assert any(one in said for one in reason.split("|")), said
+    twin = tmp_path / "twin"
+    shutil.copytree(runs.folder, twin)
+    for number in (1, 2):
+        Store(twin).write({**without_checksum(record_of(runs, 0)), "id": f"abcdef000000000{number}"}, {})
+    assert main(["reproduce", "abc", "--from", str(twin)]) == 2
+    assert "give more digits" in capsys.readouterr().err
+    stopped = {**without_checksum(record_of(runs, 0)), "id": "abcdef0000000003", "status": "timeout"}
+    assert main(["reproduce", str(Store(twin).write(stopped, {}))]) == 2
+    assert "the trial was timeout" in capsys.readouterr().err
+    path = twin / "old.json"
+    path.write_text(json.dumps({**record_of(runs, 0), "schema": 7}))
+    assert main(["reproduce", str(path)]) == 2
+    assert "can't be read as a record of this version: schema" in capsys.readouterr().err
+
+
+def without_checksum(record: dict) -> dict:
+    return {key: value for key, value in record.items() if key != "checksum"}
+
+
+def test_the_interval_is_that_of_one_more_value():
+    """1000 rows of six normal values: the seventh lies in the interval of the six 95 times of 100."""
+    import numpy as np
+
+    draws = np.random.default_rng(0).normal(3, 2, (1000, 7))
+    inside = 0
+    for row in draws:
+        low, high = prediction_interval(row[:6].tolist())
+        inside += low <= row[6] <= high
+    assert 930 <= inside <= 970
+    assert prediction_interval([1.0, 2.0]) is None
+
+
+@pytest.mark.parametrize(
+    ("edit", "reason"),
+    [
+        (lambda record: record.update(id="0" * 16), "its id is 0000000000000000"),
+        (lambda record: record.update(model="grue"), "there is no model 'grue'"),
+        (lambda record: record["fingerprints"].update(test="0" * 16), "its test data are not those of"),
+        (lambda record: record["primary"].update(solved_at=0.5), "its solved_at is 0.5"),
+        (lambda record: record["baselines"].update(mine={}), "its baselines are not the task's"),
+        (lambda record: record["measures"].update(parameters=7), "it has 7 weights"),
+        (lambda record: record["overrides"].clear(), "says that it differs from the defaults in nothing"),
+        (lambda record: record["configuration"]["task"].update(delay=1), "leaves the frozen variant in task.delay"),
+        (lambda record: record["configuration"]["model"].update(layers=2), "weights, and its model"),
+        (lambda record: record.update(seed=1), "its id is"),
+    ],
+)
+def test_a_record_that_this_installation_knows_better(tmp_path_factory, scored, edit, reason):
+    record = json.loads(json.dumps(scored))
+    assert objections(record) == ([], [])
+    edit(record)
+    assert any(reason in one for one in objections(record)[0]), objections(record)
+
+
+@pytest.fixture(scope="module")
+def scored() -> dict:
+    """The record of a trial of a frozen variant, as if it had been trained."""
+    pair = Pair("copy:smoke", "gru")
+    trial = Trial(pair, pair.resolve({"model": {"hidden_size": 8}}), 0)
+    record = trial.unmeasured("ok", "")
+    weights = sum(weight.numel() for weight in trial.build_model().parameters())
+    record["measures"]["parameters"] = weights
+    return json.loads(json.dumps(record))
+
+
+def test_what_could_not_be_checked_is_said(scored):
+    older = json.loads(json.dumps(scored))
+    del older["configuration"]["model"]["update_bias"]
+    assert objections(older) == ([], ["made before there was model.update_bias: its id was not checked"])
+    other = {**scored, "environment": {**scored["environment"], "plugins": {"rnnae-bench": "0.0.1"}}}
+    assert "other versions" in objections(other)[1][0]
+    gpu = {**scored, "environment": {**scored["environment"], "accelerator": "cuda"}}
+    assert "its id is" in objections(gpu)[0][0]

@@ -10,26 +10,29 @@ from rnnae_bench.executors.job import Plan
 
 @dataclass(frozen=True)
 class Estimate:
-    """The likely cost of one trial, run alone."""
+    """The likely cost of one trial."""
 
     seconds: float | None
     """Of training; None where no record tells."""
-    basis: Literal["same setting", "same task and model", "unknown"]
+    basis: Literal["same setting", "same setting, trained as one", "same task and model", "unknown"]
     """What the records that it rests on have in common with the trial."""
 
 
 def estimate(plan: Plan, records: Iterable[Mapping[str, Any]]) -> Estimate:
     """The likely training time of each trial of a plan.
 
-    From records of the same setting under any seed it is their median time; from those of the same model on the same
-    task variant with other options, the plan's steps over their median speed. Only trials count that ended ``ok``, on
-    the same device, in the same precision, on as many devices and threads, and not trained as one with others.
+    From records of the same setting under any seed it is their median time; else their share of the time of all that
+    were trained as one with them; else, from those of the same model on the same task variant with other options, the
+    plan's steps over their median speed. Only trials count that ended ``ok``, on the same device, in the same
+    precision, on as many devices and threads, and for the speed not trained as one with others.
     """
-    like = [record for record in records if record["status"] == "ok" and _conditions(record) == _conditions(plan.draft)]
-    configuration = plan.draft["configuration"]
-    same = [record for record in like if record["configuration"] == configuration]
+    every = [one for one in records if one["status"] == "ok" and _conditions(one) == _conditions(plan.draft)]
+    same = [record for record in every if record["configuration"] == plan.draft["configuration"]]
+    like = [record for record in every if _alone(record)]
+    if any(map(_alone, same)):
+        return Estimate(_seconds(record for record in same if _alone(record)), "same setting")
     if same:
-        return Estimate(float(statistics.median(one["measures"]["training_seconds"] for one in same)), "same setting")
+        return Estimate(_seconds(same), "same setting, trained as one")
     speeds = [one["measures"]["steps_per_second"] for one in like]
     known = [speed for speed in speeds if speed]
     if known:
@@ -37,8 +40,16 @@ def estimate(plan: Plan, records: Iterable[Mapping[str, Any]]) -> Estimate:
     return Estimate(None, "unknown")
 
 
+def _alone(record: Mapping[str, Any]) -> bool:
+    return "vectorized" not in record["environment"]
+
+
+def _seconds(records: Iterable[Mapping[str, Any]]) -> float:
+    return float(statistics.median(record["measures"]["training_seconds"] for record in records))
+
+
 def _conditions(record: Mapping[str, Any]) -> tuple[Any, ...]:
     """What must be the same for the times of two trials to be compared."""
     environment = record["environment"]
-    machine = ("device", "accelerator", "devices", "precision", "threads", "vectorized")
+    machine = ("device", "accelerator", "devices", "precision", "threads")
     return (*(record[key] for key in ("task", "variant", "model")), *(environment.get(key) for key in machine))

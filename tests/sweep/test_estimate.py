@@ -50,13 +50,19 @@ def test_without_records_nothing_is_known(plan):
         {"accelerator": "cuda"},
         {"devices": 2},
         {"precision": "bf16-mixed"},
-        {"vectorized": {"members": 4, "seconds": 8.0}},
         {"status": "timeout"},
     ],
 )
 def test_trials_under_other_conditions_do_not_count(plan, past, other):
     assert estimate(plan, [past(**other)]).basis == "unknown"
     assert estimate(plan, [past(**other), past(seconds=3.0)]) == Estimate(3.0, "same setting")
+
+
+def test_a_share_in_what_was_trained_as_one_counts_where_nothing_else_is_known(plan, past):
+    shared = {"members": 4, "seconds": 8.0}
+    assert estimate(plan, [past(vectorized=shared)]) == Estimate(2.0, "same setting, trained as one")
+    assert estimate(plan, [past(vectorized=shared), past(seconds=3.0)]) == Estimate(3.0, "same setting")
+    assert estimate(plan, [past(size=9, vectorized=shared)]).basis == "unknown"
 
 
 @pytest.mark.parametrize("key", ["task", "variant", "model"])

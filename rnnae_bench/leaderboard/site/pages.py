@@ -126,7 +126,7 @@ def slug(name: str) -> str:
     """A file name for a model or a task setting: lower case, and the same for no two names.
 
     >>> slug("copy:standard"), slug("Copy/../x")
-    ('copy.standard', 'copy-x-3fb81bc2')
+    ('copy.standard', 'copy-x-aefc9439')
     """
     if re.fullmatch(r"[a-z0-9_]{1,64}(:[a-z0-9_]{1,64})?", name):
         return name.replace(":", ".")

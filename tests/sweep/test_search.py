@@ -346,7 +346,8 @@ def test_killed_searches_go_on_and_keep_to_the_budget(storage):
 def test_two_searches_at_once_keep_to_one_budget(storage):
     with searcher(storage) as first, searcher(storage) as second:
         asked = [*first.stdout.readlines()[1:-1], *second.stdout.readlines()[1:-1]]
-    assert len(set(asked)) == 60
+    # Each may create the last one; what is found counts one of them.
+    assert 60 <= len(set(asked)) <= 61
     space = {"layers": Range(1, 1000000), "activation": Choices(("tanh", "relu"))}
     (found,) = Search([Setting("copy:smoke", "rnn", {})], {"rnn": space}, 60, storage).found()
     assert found.tried == 60

@@ -119,7 +119,7 @@ def test_tables_of_what_there_is(swept, capsys):
     assert len(json.loads(capsys.readouterr().out)) == 8
 
 
-@pytest.mark.parametrize("by", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("by", [signal.SIGKILL, signal.SIGTERM])
 def test_a_stopped_sweep_goes_on_by_the_same_command(tmp_path, by):
     grid = ["--task", LONG, "--model", "rnn[hidden_size=4]", "--seeds", "3", "--workers", "1", "--vectorize", "off"]
     process = start(tmp_path, *grid)

@@ -26,7 +26,7 @@ _HELP = f"""usage: rnnae-bench COMMAND [options]
 Which recurrent network or autoencoder is better at what, and why.
 
 commands:
-{chr(10).join(f"  {name:<11} {summary}" for name, summary in COMMANDS.items())}
+{chr(10).join(f"  {name:<12} {summary}" for name, summary in COMMANDS.items())}
 
 options:
   -h, --help  show this text; after a command, its own options

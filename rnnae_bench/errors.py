@@ -59,3 +59,8 @@ def require_choice(choices: tuple[str, ...], **values: str) -> None:
     for name, value in values.items():
         if value not in choices:
             raise UserError(f"{name} is {value!r}; it must be one of {', '.join(choices)}")
+
+
+def in_a_line(error: BaseException) -> str:
+    """What an error says, in one line; its type where it says nothing."""
+    return " ".join(str(error).split()) or type(error).__name__

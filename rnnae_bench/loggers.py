@@ -13,7 +13,7 @@ from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger, WandbLogger
 from torch import Tensor
 
-from rnnae_bench.errors import UserError
+from rnnae_bench.errors import UserError, in_a_line
 from rnnae_bench.leaderboard import wandb_run
 from rnnae_bench.leaderboard.wandb_client import has_key, require_reachable
 from rnnae_bench.leaderboard.wandb_run import Rows
@@ -41,7 +41,7 @@ def make_logger(name: str, trial: Trial, folder: Path, running: bool = True) -> 
     try:
         return _started(name, trial, folder / "logs", running)
     except Exception as error:
-        raise UserError(f"the logger '{name}' can't start: {_in_a_line(error)}") from error
+        raise UserError(f"the logger '{name}' can't start: {in_a_line(error)}") from error
 
 
 def _started(name: str, trial: Trial, root: Path, running: bool) -> Logger:
@@ -181,9 +181,5 @@ def _give_up(logger: Logger, error: Exception) -> None:
     name = type(logger).__name__
     later = "; 'rnnae-bench leaderboard push' sends it later" if isinstance(logger, WandbLogger) else ""
     print(
-        f"rnnae-bench: {name} failed, the record is complete all the same: {_in_a_line(error)}{later}", file=sys.stderr
+        f"rnnae-bench: {name} failed, the record is complete all the same: {in_a_line(error)}{later}", file=sys.stderr
     )
-
-
-def _in_a_line(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__

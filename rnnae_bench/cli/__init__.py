@@ -1,11 +1,10 @@
 """The command line: ``rnnae-bench COMMAND``. A command's module is imported only when that command runs."""
 
-import difflib
 import os
 import sys
-from importlib import import_module
 
 from rnnae_bench import __version__
+from rnnae_bench.cli.dispatch import dispatch
 from rnnae_bench.errors import UserError
 
 COMMANDS = {
@@ -44,7 +43,10 @@ def main(arguments: list[str] | None = None) -> int:
     """Run a command; returns the exit code: 0 done, 1 a trial failed or was stopped, 2 the user's mistake."""
     arguments = sys.argv[1:] if arguments is None else arguments
     try:
-        return _dispatch(arguments)
+        if arguments[:1] == ["--version"]:
+            print(f"rnnae-bench {__version__}")
+            return 0
+        return dispatch(arguments, COMMANDS, _HELP, "command")
     except UserError as error:
         print(f"rnnae-bench: error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
@@ -55,19 +57,3 @@ def main(arguments: list[str] | None = None) -> int:
         # The reader (head, less) left: not our user's mistake. Keep Python from complaining at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-
-
-def _dispatch(arguments: list[str]) -> int:
-    if not arguments or arguments[0] in ("-h", "--help"):
-        print(_HELP)
-        return 0 if arguments else 2
-    if arguments[0] == "--version":
-        print(f"rnnae-bench {__version__}")
-        return 0
-    command = arguments[0]
-    if command not in COMMANDS:
-        near = difflib.get_close_matches(command, COMMANDS, n=1)
-        hint = f"did you mean '{near[0]}'? " if near else ""
-        raise UserError(f"there is no command '{command}'; {hint}commands: {', '.join(COMMANDS)}")
-    code: int = import_module(f"rnnae_bench.cli.{command}").main(arguments[1:])
-    return code

@@ -1,9 +1,6 @@
 """``rnnae-bench leaderboard ACTION``: from records to pages, and from people to the records that are committed."""
 
-import difflib
-from importlib import import_module
-
-from rnnae_bench.errors import UserError
+from rnnae_bench.cli.dispatch import dispatch
 
 ACTIONS = {
     "build": "write the site: pages that open from disk",
@@ -27,13 +24,4 @@ options:
 
 def main(arguments: list[str]) -> int:
     """Run an action; returns its exit code."""
-    if not arguments or arguments[0] in ("-h", "--help"):
-        print(_HELP)
-        return 0 if arguments else 2
-    action = arguments[0]
-    if action not in ACTIONS:
-        near = difflib.get_close_matches(action, ACTIONS, n=1)
-        hint = f"did you mean '{near[0]}'? " if near else ""
-        raise UserError(f"there is no action 'leaderboard {action}'; {hint}actions: {', '.join(ACTIONS)}")
-    code: int = import_module(f"rnnae_bench.cli.leaderboard_{action}").main(arguments[1:])
-    return code
+    return dispatch(arguments, ACTIONS, _HELP, "action", "leaderboard")

@@ -5,6 +5,8 @@ import json
 import sys
 from pathlib import Path
 
+from rnnae_bench.cli.places import COMMITTED
+
 
 def parser() -> argparse.ArgumentParser:
     """The action's options."""
@@ -16,8 +18,8 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "records",
         nargs="?",
-        default="leaderboards/records",
-        help="folder of records (default: leaderboards/records)",
+        default=COMMITTED,
+        help=f"folder of records (default: {COMMITTED})",
     )
     parser.add_argument(
         "--out",

@@ -6,15 +6,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rnnae_bench.cli.places import COMMITTED, RUNS
 from rnnae_bench.errors import UserError
 from rnnae_bench.registry import parse_task
 from rnnae_bench.results.store import Store
 
 if TYPE_CHECKING:
     from rnnae_bench.results.standing import Overview, Standing
-
-COMMITTED = Path("leaderboards") / "records"
-"""Where a checkout keeps the records of its leaderboard."""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -25,7 +23,7 @@ def parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     parser.add_argument(
-        "folder", nargs="?", type=Path, help=f"folder of records (default: {COMMITTED} if it is there, else runs)"
+        "folder", nargs="?", type=Path, help=f"folder of records (default: {COMMITTED} if it is there, else {RUNS})"
     )
     parser.add_argument(
         "--task",
@@ -53,7 +51,7 @@ def main(arguments: list[str]) -> int:
         raise UserError(
             f"--minimum-seeds {options.minimum_seeds}: one seed has no interval and no test; give 2 or more"
         )
-    folder = options.folder or (COMMITTED if COMMITTED.is_dir() else Path("runs"))
+    folder = options.folder or Path(COMMITTED if Path(COMMITTED).is_dir() else RUNS)
     records = read_records(Store(folder))
     chosen = of_tasks(records, options.task)
     if options.task and not chosen:

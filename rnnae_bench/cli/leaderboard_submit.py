@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rnnae_bench.cli.places import COMMITTED
 from rnnae_bench.cli.table import print_table
 from rnnae_bench.errors import UserError
 from rnnae_bench.results.record import printable
@@ -15,8 +16,6 @@ from rnnae_bench.results.store import Store
 
 if TYPE_CHECKING:
     from rnnae_bench.leaderboard.submission import Finding, Objections
-
-RECORDS = "leaderboards/records"
 
 
 def parser() -> argparse.ArgumentParser:
@@ -29,7 +28,7 @@ def parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("runs", metavar="RUNS", help="folder of the records to submit")
     parser.add_argument(
-        "--records", default=RECORDS, metavar="FOLDER", help=f"the leaderboard's folder (default: {RECORDS})"
+        "--records", default=COMMITTED, metavar="FOLDER", help=f"the leaderboard's folder (default: {COMMITTED})"
     )
     parser.add_argument("--dry-run", action="store_true", help="check only; copy and write nothing")
     parser.add_argument("--json", action="store_true", help="the findings as JSON")

@@ -4,7 +4,8 @@ import argparse
 import json
 from pathlib import Path
 
-from rnnae_bench.cli.leaderboard_submit import RECORDS, objections, print_findings
+from rnnae_bench.cli.leaderboard_submit import objections, print_findings
+from rnnae_bench.cli.places import COMMITTED
 from rnnae_bench.results.store import Store
 
 
@@ -17,7 +18,11 @@ def parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     parser.add_argument(
-        "records", nargs="?", default=RECORDS, metavar="RECORDS", help=f"the leaderboard's folder (default: {RECORDS})"
+        "records",
+        nargs="?",
+        default=COMMITTED,
+        metavar="RECORDS",
+        help=f"the leaderboard's folder (default: {COMMITTED})",
     )
     parser.add_argument("--write", action="store_true", help="write README.md anew from the records")
     parser.add_argument("--json", action="store_true", help="the findings as JSON")

@@ -9,6 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rnnae_bench.cli.places import COMMITTED, RUNS
 from rnnae_bench.cli.table import print_table
 from rnnae_bench.errors import UserError, require_positive
 from rnnae_bench.results.store import Store, load
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from rnnae_bench.reproduction import Difference, Reproduction
     from rnnae_bench.trial import Trial
 
-PLACES = ("runs", "leaderboards/records")
+PLACES = (RUNS, COMMITTED)
 """Where records are looked for unless a folder is named."""
 
 

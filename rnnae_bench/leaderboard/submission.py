@@ -21,11 +21,9 @@ from rnnae_bench.errors import UserError
 from rnnae_bench.results import history
 from rnnae_bench.results.history import Series
 from rnnae_bench.results.record import checksum, printable
+from rnnae_bench.results.standing import MINIMUM_SEEDS
 from rnnae_bench.results.store import Store, load
 from rnnae_bench.results.summary import summarize
-
-MINIMUM_SEEDS = 5
-"""Seeds that a row needs, from 0 up: whoever may choose the seeds may choose the result."""
 
 LARGEST_TABLE = 2**30
 """Bytes that the histories of a trial take at most, on disk and when read."""
@@ -343,6 +341,7 @@ def _short_rows(records: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     """By id: what seeds its row lacks."""
     short = {}
     for row in summarize(records):
+        # From 0 up: whoever may choose the seeds may choose the result.
         missing = [seed for seed in range(MINIMUM_SEEDS) if seed not in row.seeds]
         if missing:
             reason = f"its row lacks seed {', '.join(map(str, missing))}: a row has the seeds 0 to {MINIMUM_SEEDS - 1}"

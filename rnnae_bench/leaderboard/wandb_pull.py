@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from rnnae_bench.errors import in_a_line
 from rnnae_bench.leaderboard.submission import LARGEST_TABLE
 from rnnae_bench.leaderboard.wandb_client import plain_errors
 from rnnae_bench.leaderboard.wandb_run import CHECKSUM, JOB_TYPE, RECORD_TYPE
@@ -71,7 +72,7 @@ def _take(run: Any, store: Store, pulled: Pulled) -> None:
         try:
             record, table = _fetch(artifact, Path(folder))
         except ValueError as error:
-            pulled.refused[run.id] = _in_a_line(error)
+            pulled.refused[run.id] = printable(in_a_line(error))
             return
         known = store.find(record["id"])
         if known is None and store.path(record["id"]).exists():
@@ -81,7 +82,7 @@ def _take(run: Any, store: Store, pulled: Pulled) -> None:
                 store.adopt(record, table)
                 pulled.written.append(run.id)
             except ValueError as error:
-                pulled.refused[run.id] = _in_a_line(error)
+                pulled.refused[run.id] = printable(in_a_line(error))
         elif checksum(known) == checksum(record):
             pulled.present.append(run.id)
         else:
@@ -132,7 +133,3 @@ def _require_table(path: Path, columns: list[str]) -> None:
 def _listed(names: Any) -> str:
     names = list(names)
     return ", ".join(map(repr, names[:5])) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
-
-
-def _in_a_line(error: Exception) -> str:
-    return printable(" ".join(str(error).split()))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from rnnae_bench.errors import UserError
 from rnnae_bench.results.store import Store
-from rnnae_bench.results.summary import Row, summarize
+from rnnae_bench.results.summary import label, setting
 
 if TYPE_CHECKING:
     import pandas
@@ -42,9 +42,12 @@ def _at(*keys: str) -> Callable[[Mapping[str, Any]], Any]:
     return cell
 
 
-def _row(record: Mapping[str, Any]) -> Row:
-    (row,) = summarize([record])
-    return row
+def _label(record: Mapping[str, Any]) -> str:
+    return label(record["model"], record["overrides"])
+
+
+def _setting(record: Mapping[str, Any]) -> str:
+    return setting(record["task"], record["variant"], record["overrides"])
 
 
 def _time(key: str) -> Callable[[Mapping[str, Any]], datetime | None]:
@@ -66,11 +69,9 @@ COLUMNS = (
     Column("status", TEXT, "how it ended: ok, diverged, oom, timeout, error, interrupted, skipped", _at("status")),
     Column("task", TEXT, "the task", _at("task")),
     Column("variant", TEXT, "its variant", _at("variant")),
-    Column(
-        "setting", TEXT, "task:variant, with what differs from the frozen variant", lambda record: _row(record).setting
-    ),
+    Column("setting", TEXT, "task:variant, with what differs from the frozen variant", _setting),
     Column("model", TEXT, "the model", _at("model")),
-    Column("label", TEXT, "the model, with what differs from its defaults", lambda record: _row(record).label),
+    Column("label", TEXT, "the model, with what differs from its defaults", _label),
     Column("seed", WHOLE, "of weights and noise", _at("seed")),
     Column("data_seed", WHOLE, "of the training data", _at("data_seed")),
     Column("metric", TEXT, "name of the primary metric", _at("primary", "metric")),

@@ -4,19 +4,16 @@ Trials are paired by their seeds, so that what the seeds have in common drops ou
 """
 
 import json
-import math
 import statistics
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from scipy.special import stdtrit
+from rnnae_bench.statistics import paired
 
 MARGIN = 0.02
 """How large a difference is taken for none: a fraction of the way from floor to ceiling."""
-
-CONFIDENCE = 0.95
 
 _MOST_PRECISE_FIRST = ("64-true", "32-true", "16-mixed", "bf16-mixed", "16-true", "bf16-true")
 _LAYOUT = ("precision", "devices", "num_nodes", "strategy", "accelerator")
@@ -102,23 +99,6 @@ def compare(records: Iterable[Mapping[str, Any]], margin: float = MARGIN) -> lis
     return rows
 
 
-def interval_of_mean(values: Sequence[float], confidence: float = CONFIDENCE) -> tuple[float, float] | None:
-    """The interval of the mean of a normal distribution that values were drawn from, by Student's t.
-
-    >>> [round(end, 4) for end in interval_of_mean([1.0, 2.0, 3.0])]
-    [-0.4841, 4.4841]
-
-    Returns:
-        Its two ends; None below two values.
-    """
-    if len(values) < 2:
-        return None
-    mean = statistics.fmean(values)
-    quantile = float(stdtrit(len(values) - 1, 0.5 + confidence / 2))
-    half = quantile * statistics.stdev(values) / math.sqrt(len(values))
-    return mean - half, mean + half
-
-
 def judge(interval: tuple[float, float] | None, margin: float) -> Verdict:
     """Whether a difference with that interval is none, one, or can't be said; as `Comparison.verdict`."""
     if interval is None:
@@ -149,7 +129,8 @@ def _comparison(here: Sequence[Mapping[str, Any]], there: Sequence[Mapping[str, 
     first, reference = here[0], there[0]
     pairs = _pairs(here, there)
     differences = [mine["primary"]["value"] - other["primary"]["value"] for mine, other in pairs]
-    interval = interval_of_mean(differences)
+    found = paired.difference(differences) if differences else None
+    interval = None if found is None or found.low is None or found.high is None else (found.low, found.high)
     span = margin * abs(reference["primary"]["ceiling"] - reference["primary"]["floor"])
     environment = first["environment"]
     return Comparison(
@@ -166,7 +147,7 @@ def _comparison(here: Sequence[Mapping[str, Any]], there: Sequence[Mapping[str, 
         metric=first["primary"]["metric"],
         statuses=dict(Counter(record["status"] for record in here)),
         seeds=len(pairs),
-        difference=statistics.fmean(differences) if differences else None,
+        difference=None if found is None else found.value,
         interval=interval,
         margin=span,
         verdict=_verdict(here, there, interval, span),

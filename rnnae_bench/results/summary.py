@@ -53,18 +53,31 @@ class Row:
     @property
     def label(self) -> str:
         """The model with what differs from its defaults, as ``gru[hidden_size=64]``."""
-        own = [f"{key.rpartition('.')[2]}={value}" for key, value in self.overrides.items() if key.startswith("model.")]
-        return f"{self.model}[{','.join(own)}]" if own else self.model
+        return label(self.model, self.overrides)
 
     @property
     def setting(self) -> str:
         """Task and variant; with what differs from the frozen variant, which is then another task."""
-        own = [f"{key.rpartition('.')[2]}={value}" for key, value in self.overrides.items() if key.startswith("task.")]
-        return f"{self.task}:{self.variant}" + (f"[{','.join(own)}]" if own else "")
+        return setting(self.task, self.variant, self.overrides)
 
     def as_dict(self) -> dict[str, Any]:
         """The row as plain data."""
         return asdict(self)
+
+
+def label(model: str, overrides: Mapping[str, Any]) -> str:
+    """A model with what differs from its defaults, as ``gru[hidden_size=64]``."""
+    return f"{model}{_bracket(overrides, 'model.')}"
+
+
+def setting(task: str, variant: str, overrides: Mapping[str, Any]) -> str:
+    """Task and variant; with what differs from the frozen variant, which is then another task."""
+    return f"{task}:{variant}{_bracket(overrides, 'task.')}"
+
+
+def _bracket(overrides: Mapping[str, Any], part: str) -> str:
+    own = [f"{key.rpartition('.')[2]}={value}" for key, value in overrides.items() if key.startswith(part)]
+    return f"[{','.join(own)}]" if own else ""
 
 
 def summarize(records: Iterable[Mapping[str, Any]]) -> list[Row]:
@@ -126,7 +139,7 @@ def baselines(records: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, float
     for record in records:
         metric = record["primary"]["metric"]
         known = {name: values[metric] for name, values in record["baselines"].items() if metric in values}
-        found.setdefault(_row([record]).setting, {}).update(known)
+        found.setdefault(setting(record["task"], record["variant"], record["overrides"]), {}).update(known)
     return found
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Group
 from rich.text import Text
 
-from rnnae_bench.errors import UserError, require_positive
+from rnnae_bench.errors import UserError, in_a_line, require_positive
 from rnnae_bench.executors.job import Setting
 from rnnae_bench.leaderboard.tables import empty, framed
 from rnnae_bench.nested import flatten, nest
@@ -309,7 +309,7 @@ def _open(storage: str) -> "str | BaseStorage":
         lock: Any = JournalLock(path)
         return JournalStorage(JournalFileBackend(str(path), lock))
     except Exception as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
+        reason = in_a_line(error)
         raise UserError(f"cannot open the search's storage {storage}: {reason}; mend --search-storage") from error
 
 

@@ -8,7 +8,8 @@ from rich.console import Console
 from scipy import stats
 
 from rnnae_bench.leaderboard.precision import terminal
-from rnnae_bench.results.precision import compare, interval_of_mean, judge
+from rnnae_bench.results.precision import compare, judge
+from rnnae_bench.statistics.paired import difference
 
 FAILURE = {"message": "x", "step": 3, "traceback": None}
 
@@ -49,7 +50,7 @@ def test_differences_are_paired_and_their_interval_is_scipys(trial):
 def test_the_interval_is_right_in_95_of_100_cases(size):
     random = np.random.default_rng(size)
     drawn = random.normal(0.3, 2.0, size=(4000, size))
-    covered = [low <= 0.3 <= high for low, high in map(interval_of_mean, drawn.tolist())]
+    covered = [one.low <= 0.3 <= one.high for one in map(difference, drawn.tolist())]
     assert abs(np.mean(covered) - 0.95) < 4 * np.sqrt(0.95 * 0.05 / 4000)
 
 

@@ -98,9 +98,13 @@ class Trial:
         self.baselines = self._baselines()
 
     def _try_model(self) -> None:
-        """Build the model once, to refuse what it refuses; what else goes wrong there is for the record to tell."""
+        """Build the model once, to refuse what it refuses; what else goes wrong there is for the record to tell.
+
+        Without memory for its weights: its options may be a stranger's.
+        """
         try:
-            self.build_model()
+            with torch.device("meta"):
+                self.build_model()
         except UserError:
             raise
         except ValueError as error:

@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rnnae_bench.cli.places import RUNS
 from rnnae_bench.errors import UserError
 from rnnae_bench.results.store import Store
 
@@ -40,7 +41,9 @@ def parser() -> argparse.ArgumentParser:
         help="only on this task (all variants if none is named; default: on all that both have)",
     )
     parser.add_argument("--model", metavar="MODEL", help="with two folders: only this model")
-    parser.add_argument("--out", type=Path, default=Path("runs"), help="folder of records (default: runs)")
+    parser.add_argument(
+        "--from", dest="source", default=RUNS, metavar="FOLDER", help=f"folder of records (default: {RUNS})"
+    )
     parser.add_argument("--json", action="store_true", help="everything as JSON")
     return parser
 
@@ -71,7 +74,7 @@ def _contrasts(options: argparse.Namespace) -> "list[Contrast]":
         raise UserError(
             f"--model {options.model} is for two folders, and {options.first} and {options.second} are not both folders"
         )
-    return contrasts(_records(options.out, options.task), options.first, options.second)
+    return contrasts(_records(Path(options.source), options.task), options.first, options.second)
 
 
 def _records(folder: Path, tasks: list[str]) -> list[dict[str, Any]]:

@@ -8,6 +8,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rnnae_bench.cli.places import RUNS
 from rnnae_bench.cli.results import read_records
 from rnnae_bench.cli.table import print_table
 from rnnae_bench.errors import UserError
@@ -27,7 +28,9 @@ def parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     parser.add_argument("sql", nargs="?", metavar="SQL", help="one SELECT; - reads it from standard input")
-    parser.add_argument("--out", default="runs", metavar="FOLDER", help="folder of records (default: runs)")
+    parser.add_argument(
+        "--from", dest="source", default=RUNS, metavar="FOLDER", help=f"folder of records (default: {RUNS})"
+    )
     parser.add_argument("--columns", action="store_true", help="list the columns, with a word on each")
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="the answer as a JSON list of rows")
@@ -38,7 +41,7 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: list[str]) -> int:
     """Print the answer; 0 also where it has no row."""
     options = parser().parse_args(arguments)
-    store = Store(Path(options.out))
+    store = Store(Path(options.source))
     if options.columns:
         return _print_columns(store, options.json)
     if options.sql is None:

@@ -25,9 +25,6 @@ from rnnae_bench.results.standing import MINIMUM_SEEDS
 from rnnae_bench.results.store import Store, load
 from rnnae_bench.results.summary import summarize
 
-LARGEST_TABLE = 2**30
-"""Bytes that the histories of a trial take at most, on disk and when read."""
-
 LONGEST_TEXT = 2000
 """Characters that a text in a record has at most, outside its failure."""
 
@@ -180,31 +177,12 @@ def _require_own_names(path: Path, record: Mapping[str, Any]) -> None:
 
 def _histories(path: Path, record: Mapping[str, Any]) -> dict[str, Series]:
     """The histories of a record; ValueError where they are not its own, or none."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    if path.stat().st_size > LARGEST_TABLE:
-        raise ValueError(f"its histories are larger than {LARGEST_TABLE:,} bytes")
+    if path.stat().st_size > history.LARGEST:
+        raise ValueError(f"its histories are larger than {history.LARGEST:,} bytes")
     with path.open("rb") as file:
         if hashlib.file_digest(file, "sha256").hexdigest() != record["history"]["sha256"]:
             raise ValueError("its histories were changed or swapped: their checksum is not the one it names")
-    try:
-        with pq.ParquetFile(path) as table:
-            groups = [table.metadata.row_group(group) for group in range(table.num_row_groups)]
-            if sum(group.total_byte_size for group in groups) > LARGEST_TABLE:
-                raise ValueError(f"its histories take more than {LARGEST_TABLE:,} bytes when read")
-            if table.schema_arrow.names != record["history"]["columns"]:
-                raise ValueError("its histories have other columns than it names")
-            steps = record["measures"]["steps"]
-            if table.metadata.num_rows > steps + 1:
-                raise ValueError(f"its histories have {table.metadata.num_rows} steps, and it says {steps}")
-        series = history.read(path)
-    except (pa.ArrowException, KeyError, TypeError) as error:
-        raise ValueError(f"its histories can't be read: {error}") from error
-    for name, one in series.items():
-        if one.steps.dtype.kind != "i" or one.values.dtype.kind != "f":
-            raise ValueError(f"its history {name} is not of numbers at whole steps")
-    return series
+    return history.read_named(path, record["history"]["columns"])
 
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_.-]*")

@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import getproxies
 
-from rnnae_bench.errors import UserError
+from rnnae_bench.errors import UserError, in_a_line
 
 _CONNECT_SECONDS = 10
 _PART = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}")
@@ -113,4 +113,4 @@ def plain_errors(attempt: str) -> Iterator[None]:
     except UserError:
         raise
     except (Error, WandbApiFailedError, OSError, ValueError, TimeoutError) as error:
-        raise UserError(f"can't {attempt}: {' '.join(str(error).split()) or type(error).__name__}") from error
+        raise UserError(f"can't {attempt}: {in_a_line(error)}") from error

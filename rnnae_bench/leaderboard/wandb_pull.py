@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from rnnae_bench.errors import in_a_line
-from rnnae_bench.leaderboard.submission import LARGEST_TABLE
 from rnnae_bench.leaderboard.wandb_client import plain_errors
 from rnnae_bench.leaderboard.wandb_run import CHECKSUM, JOB_TYPE, RECORD_TYPE
+from rnnae_bench.results import history
 from rnnae_bench.results.record import checksum, printable
 from rnnae_bench.results.store import LARGEST, Store, load
 
@@ -96,7 +96,7 @@ def _is_latest(artifact: Any) -> bool:
 def _fetch(artifact: Any, folder: Path) -> tuple[dict[str, Any], bytes]:
     """The record in an artifact and its histories' bytes; ValueError where they are not what they should be."""
     identity = str(artifact.name).partition(":")[0].removeprefix("record-")
-    names = {f"{identity}.json": LARGEST, f"{identity}.parquet": LARGEST_TABLE}
+    names = {f"{identity}.json": LARGEST, f"{identity}.parquet": history.LARGEST}
     entries = artifact.manifest.entries
     if set(entries) != set(names):
         raise ValueError(
@@ -114,20 +114,8 @@ def _fetch(artifact: Any, folder: Path) -> tuple[dict[str, Any], bytes]:
         raise ValueError(f"the record's id is {record['id']}, and its histories are in {record['history']['file']}")
     if artifact.metadata.get(CHECKSUM) != checksum(record):
         raise ValueError("the record is not the one that was logged: its checksum does not fit")
-    _require_table(table_file, record["history"]["columns"])
+    history.read_named(table_file, record["history"]["columns"])
     return record, table_file.read_bytes()
-
-
-def _require_table(path: Path, columns: list[str]) -> None:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        found = pq.read_schema(path).names
-    except pa.ArrowException as error:
-        raise ValueError(f"its histories can't be read: {error}") from error
-    if found != columns:
-        raise ValueError(f"its histories' columns are {_listed(found)}, not those that it names")
 
 
 def _listed(names: Any) -> str:

@@ -1,11 +1,15 @@
 """Histories of a trial: what was measured at which optimiser step, as one Parquet table."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 
 @dataclass(frozen=True)
@@ -52,31 +56,68 @@ def encode(series: Mapping[str, Series]) -> bytes:
     return buffer.getvalue()
 
 
+LARGEST = 2**30
+"""Bytes that the histories of a trial take at most, on disk and when read."""
+
+
 def read(path: Path, wanted: Callable[[str], bool] | None = None) -> dict[str, Series]:
     """The series of a Parquet file, by column; nulls are left out, numbers that are not finite stay.
+
+    The file may be a stranger's.
 
     Args:
         path: The file.
         wanted: Says of a column's name whether to read it; all of them where it is None.
+
+    Raises:
+        OSError: there is no such file, or it is broken.
+        ValueError: it holds no histories, or more than `LARGEST` bytes of them.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    # Threads cost more than they win on files this small.
-    with pq.ParquetFile(path) as file:
-        names = file.schema_arrow.names
-        table = file.read([name for name in names if name == "step" or not wanted or wanted(name)], use_threads=False)
-    steps = table["step"].to_numpy()
-    series = {}
-    for name in table.column_names:
-        if name != "step":
-            column = table[name].combine_chunks()
-            kept = np.asarray(column.is_valid())
-            measured = column.drop_null()
-            if pa.types.is_list(column.type):
-                lags = len(measured[0]) if len(measured) else 0
-                values = measured.flatten().to_numpy().reshape(len(measured), lags)
-            else:
-                values = measured.to_numpy()
-            series[name] = Series(steps[kept], values)
+    if path.stat().st_size > LARGEST:
+        raise ValueError(f"{path.name} is larger than {LARGEST:,} bytes")
+    try:
+        # Threads cost more than they win on files this small.
+        with pq.ParquetFile(path) as file:
+            groups = [file.metadata.row_group(group) for group in range(file.num_row_groups)]
+            if sum(group.total_byte_size for group in groups) > LARGEST:
+                raise ValueError(f"they take more than {LARGEST:,} bytes when read")
+            names = file.schema_arrow.names
+            table = file.read(
+                [name for name in names if name == "step" or not wanted or wanted(name)], use_threads=False
+            )
+        steps = table["step"].to_numpy()
+        series = {name: _series(steps, table[name].combine_chunks()) for name in table.column_names if name != "step"}
+    except (pa.ArrowException, ValueError, KeyError, TypeError, NotImplementedError) as error:
+        raise ValueError(f"the histories in {path.name} can't be read: {error}") from error
+    for name, one in series.items():
+        if one.steps.dtype.kind != "i" or one.values.dtype.kind != "f":
+            raise ValueError(f"{name} in {path.name} is not of numbers at whole steps")
+    return series
+
+
+def _series(steps: np.ndarray, column: "pa.Array") -> Series:
+    import pyarrow as pa
+
+    measured = column.drop_null()
+    if pa.types.is_list(column.type):
+        lags = len(measured[0]) if len(measured) else 0
+        values = measured.flatten().to_numpy().reshape(len(measured), lags)
+    else:
+        values = measured.to_numpy()
+    return Series(steps[np.asarray(column.is_valid())], values)
+
+
+def read_named(path: Path, columns: Sequence[str]) -> dict[str, Series]:
+    """The series of a Parquet file that should have these columns, ``step`` first, and no others.
+
+    Raises:
+        OSError: there is no such file, or it is broken.
+        ValueError: it has other columns, or holds no histories.
+    """
+    series = read(path)
+    if ["step", *series] != list(columns):
+        raise ValueError(f"{path.name} has other columns than its record names")
     return series

@@ -36,16 +36,16 @@ def run(capsys, *arguments):
 
 def test_the_verdict_is_a_sentence_with_what_it_rests_on(folder, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "200")
-    said = run(capsys, "gru", "lstm", "--task", "copy", "--out", folder)
+    said = run(capsys, "gru", "lstm", "--task", "copy", "--from", folder)
     assert said.startswith("gru is better than lstm on copy:standard: recall_accuracy +0.486 [")
     assert "5 shared seeds, p < 0.001" in said
     assert "x 0.5" in said
-    opposite = run(capsys, "lstm", "gru", "--out", folder)
+    opposite = run(capsys, "lstm", "gru", "--from", folder)
     assert opposite.startswith("lstm is worse than gru on copy:standard: recall_accuracy -0.486 [")
 
 
 def test_as_json_the_numbers_are_scipys(folder, capsys):
-    (found,) = json.loads(run(capsys, "gru", "lstm", "--out", folder, "--json"))
+    (found,) = json.loads(run(capsys, "gru", "lstm", "--from", folder, "--json"))
     expected = stats.ttest_rel(GRU, LSTM)
     assert found["comparison"]["p"] == pytest.approx(expected.pvalue)
     interval = expected.confidence_interval(0.95)
@@ -58,7 +58,7 @@ def test_as_json_the_numbers_are_scipys(folder, capsys):
 
 def test_where_nothing_is_established_it_says_how_many_more_seeds(folder, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "300")
-    said = run(capsys, "gru", "gru[hidden_size=64]", "--out", folder)
+    said = run(capsys, "gru", "gru[hidden_size=64]", "--from", folder)
     assert said.startswith("no difference between gru and gru[hidden_size=64] on copy:standard is established")
     assert "more seeds would probably show one of this size" in said.splitlines()[0]
     assert "model.hidden_size   128   64" in said
@@ -66,15 +66,15 @@ def test_where_nothing_is_established_it_says_how_many_more_seeds(folder, capsys
 
 def test_single_records_are_shown_without_a_verdict(folder, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "200")
-    said = run(capsys, f"{0:016x}", f"{5:016x}", "--out", folder)
+    said = run(capsys, f"{0:016x}", f"{5:016x}", "--from", folder)
     assert said.startswith("too few seeds for a verdict on gru seed 0 (00000000) and lstm seed 0 (00000000)")
-    said = run(capsys, f"{0:016x}", f"{1:016x}", "--out", folder)
+    said = run(capsys, f"{0:016x}", f"{1:016x}", "--from", folder)
     assert "they have no seed in common" in said
     assert "the configurations are the same" in said
 
 
 def test_the_beginning_of_an_id_is_enough(folder, capsys):
-    (found,) = json.loads(run(capsys, "ffff", "lstm", "--task", "sine", "--out", folder, "--json"))
+    (found,) = json.loads(run(capsys, "ffff", "lstm", "--task", "sine", "--from", folder, "--json"))
     assert found["first"]["ids"] == found["second"]["ids"] == ["f" * 16]
 
 
@@ -101,7 +101,7 @@ def test_two_folders_with_the_same_models(folder, tmp_path, capsys):
 )
 def test_mistakes_are_told_with_what_there_is(folder, arguments, reason):
     with pytest.raises(UserError, match=reason):
-        compare.main([*arguments, "--out", str(folder)])
+        compare.main([*arguments, "--from", str(folder)])
 
 
 def test_one_label_of_two_layouts_is_ambiguous(folder, make_record, capsys):
@@ -110,7 +110,7 @@ def test_one_label_of_two_layouts_is_ambiguous(folder, make_record, capsys):
     record["environment"]["precision"] = "bf16-mixed"
     Store(folder).write(record, {})
     with pytest.raises(UserError, match=r"names 2 entries of copy:standard; name one: gru-\w{6} \(1x cpu") as error:
-        compare.main(["gru[hidden_size=64]", "lstm", "--out", str(folder)])
+        compare.main(["gru[hidden_size=64]", "lstm", "--from", str(folder)])
     key = str(error.value).rpartition(" (")[0].rpartition(" ")[2]
-    (found,) = json.loads(run(capsys, key, "lstm", "--out", folder, "--json"))
+    (found,) = json.loads(run(capsys, key, "lstm", "--from", folder, "--json"))
     assert len(found["first"]["ids"]) in (1, 5)

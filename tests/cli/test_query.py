@@ -23,20 +23,20 @@ def folder(tmp_path, make_record):
 
 def test_forms(folder, capsys):
     expected = {"gru": (0.6 - 0.125) / 0.875, "lstm": (0.99 - 0.125) / 0.875}
-    assert main(["query", SCORES, "--out", folder, "--json"]) == 0
+    assert main(["query", SCORES, "--from", folder, "--json"]) == 0
     rows = json.loads(capsys.readouterr().out)
     assert {row["model"]: row["score"] for row in rows} == pytest.approx(expected)
-    assert main(["query", SCORES, "--out", folder, "--csv"]) == 0
+    assert main(["query", SCORES, "--from", folder, "--csv"]) == 0
     rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
     assert {row["model"]: float(row["score"]) for row in rows} == pytest.approx(expected)
-    assert main(["query", SCORES, "--out", folder]) == 0
+    assert main(["query", SCORES, "--from", folder]) == 0
     assert "0.5429" in capsys.readouterr().out
 
 
 def test_json_of_every_type(folder, capsys):
     sql = "select overrides, started, 1::decimal(4, 2) as d, null as n, 'nan'::double as x, [1, 2] as l"
     sql += " from trials limit 1"
-    assert main(["query", sql, "--out", folder, "--json"]) == 0
+    assert main(["query", sql, "--from", folder, "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == [
         {
             "overrides": {"model.odd": "\x1b[2J[red]x"},
@@ -50,23 +50,23 @@ def test_json_of_every_type(folder, capsys):
 
 
 def test_what_a_record_says_is_text_for_the_terminal(folder, capsys):
-    assert main(["query", "select label from trials", "--out", folder]) == 0
+    assert main(["query", "select label from trials", "--from", folder]) == 0
     said = capsys.readouterr().out
     assert "\x1b[2J" not in said
     assert r"\x1b[2J[red]x" in said
 
 
 def test_columns_are_explained(folder, tmp_path, capsys):
-    assert main(["query", "--columns", "--out", str(tmp_path / "absent")]) == 0
+    assert main(["query", "--columns", "--from", str(tmp_path / "absent")]) == 0
     said = capsys.readouterr().out
     assert all(column.name in said and column.explanation in said for column in COLUMNS)
-    assert main(["query", "--columns", "--json", "--out", folder]) == 0
+    assert main(["query", "--columns", "--json", "--from", folder]) == 0
     names = [column["name"] for column in json.loads(capsys.readouterr().out)]
     assert names == [*(column.name for column in COLUMNS), "test_recall_accuracy"]
 
 
 def test_mistakes(folder, capsys):
-    assert main(["query", "select modle from trials", "--out", folder]) == 2
+    assert main(["query", "select modle from trials", "--from", folder]) == 2
     assert "modle" in capsys.readouterr().err
-    assert main(["query", "--out", folder]) == 2
-    assert main(["query", "select 1", "--out", f"{folder}/absent"]) == 2
+    assert main(["query", "--from", folder]) == 2
+    assert main(["query", "select 1", "--from", f"{folder}/absent"]) == 2

@@ -88,3 +88,51 @@ def test_files_from_before_there_were_profiles_still_read(tmp_path):
 def test_steps_and_values_that_do_not_match_are_refused():
     with pytest.raises(ValueError, match="loss has 1 values at 2 steps"):
         history.encode({"loss": Series(np.array([1, 2]), np.array([1.0]))})
+
+
+@pytest.mark.parametrize(
+    ("columns", "reason"),
+    [
+        ({"loss": pa.array([1.0])}, "can't be read"),
+        ({"step": pa.array([1.5]), "loss": pa.array([1.0])}, "not of numbers at whole steps"),
+        ({"step": pa.array([1]), "loss": pa.array([2])}, "not of numbers at whole steps"),
+        ({"step": pa.array([1]), "loss": pa.array(["=HYPERLINK()"])}, "can't be read"),
+        ({"step": pa.array([1]), "loss": pa.array([{"a": 1}])}, "can't be read"),
+        ({"step": pa.array([1, 2]), "loss": pa.array([[1.0], [1.0, 2.0]])}, "can't be read"),
+        ({"step": pa.array([1, 2]), "loss": pa.array([[[1.0]], [[2.0]]])}, "can't be read"),
+    ],
+)
+def test_a_table_that_holds_no_histories_is_refused(tmp_path, columns, reason):
+    path = tmp_path / "x.parquet"
+    pq.write_table(pa.table(columns), path)
+    with pytest.raises(ValueError, match=reason):
+        history.read(path)
+
+
+def test_a_file_that_is_no_table_is_refused(tmp_path):
+    path = tmp_path / "x.parquet"
+    for content in (b"", b"PAR1", b"PAR1" + bytes(100) + b"PAR1"):
+        path.write_bytes(content)
+        with pytest.raises((OSError, ValueError)):
+            history.read(path)
+
+
+def test_a_table_is_not_read_where_it_would_not_fit_into_memory(tmp_path, monkeypatch):
+    path = tmp_path / "x.parquet"
+    pq.write_table(pa.table({"step": np.arange(100_000), "loss": np.zeros(100_000)}), path, compression="zstd")
+    size = path.stat().st_size
+    monkeypatch.setattr(history, "LARGEST", size)
+    with pytest.raises(ValueError, match="when read"):
+        history.read(path)
+    monkeypatch.setattr(history, "LARGEST", size - 1)
+    with pytest.raises(ValueError, match="is larger than"):
+        history.read(path)
+
+
+def test_columns_other_than_a_record_names_are_refused(tmp_path):
+    path = tmp_path / "x.parquet"
+    path.write_bytes(history.encode({"loss": Series(np.array([1]), np.array([1.0]))}))
+    assert list(history.read_named(path, ["step", "loss"])) == ["loss"]
+    for names in (["loss", "step"], ["step"], ["step", "loss", "loss"]):
+        with pytest.raises(ValueError, match="other columns than its record names"):
+            history.read_named(path, names)

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Makes the leaderboard's records, all built-in models on the four tasks they support, five seeds each, and submits them.
-# Prints the plan first. About 40 minutes on two cores; stopped at any time, the same command goes on.
+# Prints the plan first. About 50 minutes on two cores; stopped at any time, the same command goes on.
 # Arguments go to each sweep (--dry-run: the plan only).
 set -euo pipefail
 cd "$(dirname "$0")/.."

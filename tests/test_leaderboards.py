@@ -4,9 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from rnnae_bench.leaderboard import readme, submission, tables
+from rnnae_bench.leaderboard import readme, submission
+from rnnae_bench.leaderboard.standings import interval, rank
 from rnnae_bench.registry import tasks
 from rnnae_bench.reproduction import objections
+from rnnae_bench.results.standing import standings
 from rnnae_bench.results.store import Store
 
 FOLDER = Path(__file__).parents[1] / "leaderboards"
@@ -58,21 +60,35 @@ def test_every_record_has_its_histories(records):
         assert len(series["gradient_norm"].steps) == record["measures"]["steps"]
 
 
-def test_what_the_readme_promises_holds(records):
-    values = {}
-    for record in records:
-        values.setdefault((record["task"], record["model"]), []).append(record["primary"]["value"])
-    assert min(values["copy", "gru"]) >= 0.99
-    assert max(values["copy", "rnn"]) < 0.9
-    ridge = next(one for one in records if one["task"] == "denoise")["baselines"]["ridge"]
-    for model in ("dense_ae", "conv_ae"):
-        assert max(values["denoise", model]) < ridge["mse"]
+def test_every_built_in_model_has_five_seeds_on_each_task_that_it_supports(records):
+    assert {(standing.setting, entry.row.model) for standing in standings(records) for entry in standing.entries} == {
+        *(
+            (f"{task}:standard", model)
+            for task in ("copy", "denoise", "names", "sine")
+            for model in ("gru", "lstm", "rnn")
+        ),
+        *(("denoise:standard", model) for model in ("conv_ae", "dense_ae")),
+    }
+    for standing in standings(records):
+        assert all(list(entry.values) == [0, 1, 2, 3, 4] and entry.ranks for entry in standing.entries)
+
+
+def test_what_the_readme_says_of_them_holds(records):
+    found = {standing.task: standing for standing in standings(records)}
+    solved = {(task, entry.row.model): entry.row.solved for task, one in found.items() for entry in one.entries}
+    assert [solved["copy", model] for model in ("gru", "lstm", "rnn")] == [3, 0, 0]
+    assert found["copy"].entries[0].ranks == (1, 1)
+    best = max(entry.mean.value for entry in found["names"].entries)
+    assert best < found["names"].baselines["ngram"]
 
 
 def test_the_readme_shows_the_committed_numbers(records):
-    readme = (FOLDER.parent / "README.md").read_text()
-    for section in tables.sections(records):
-        for row in section.rows:
-            value = next(column for column in tables.COLUMNS if column.head == "metric").cell(row)
-            cells = (f"`{section.setting}`", f"`{row.model}`", row.trials, f"{section.metric} {value}")
-            assert f"| {' | '.join(map(str, cells))} | {row.solved}/{row.trials} |" in readme
+    shown = (FOLDER.parent / "README.md").read_text()
+    for standing in standings(records):
+        of = f"`{standing.setting}`"
+        for entry in standing.entries:
+            cells = (of, rank(entry), f"`{entry.row.model}`", f"{standing.metric} {interval(entry.mean)}")
+            assert f"| {' | '.join(cells)} | {entry.row.solved}/{len(entry.values)} |" in shown
+        for name, value in standing.baselines.items():
+            floor = " (floor)" if value == standing.floor else ""
+            assert f"| {of} | | *{name}{floor}* | {standing.metric} {value:.4g} | |" in shown

@@ -52,7 +52,10 @@ def main(arguments: list[str]) -> int:
     if options.json:
         print(json.dumps({"findings": [one.as_dict() for one in found.findings], "written": list(map(str, written))}))
     else:
-        print_findings(found.findings)
+        if found.findings:
+            print_findings(found.findings)
+        else:
+            print(f"there is no record in {runs}", file=sys.stderr)
         print(f"{len(found.taken)} taken, {len(found.refused)} refused" + (", nothing written" if not written else ""))
         if written:
             # A folder, since a row's files by name would fill the screen.
@@ -75,9 +78,6 @@ def objections() -> "Objections":
 
 def print_findings(findings: "Sequence[Finding]") -> None:
     """A table of what is taken and what is refused, with the reasons."""
-    if not findings:
-        print("no record was found", file=sys.stderr)
-        return
     rows = []
     for one in findings:
         what = f"{one.record['model']} on {one.record['task']}:{one.record['variant']}" if one.record else "-"

@@ -44,10 +44,9 @@ def main(arguments: list[str]) -> int:
     if options.json:
         print(json.dumps({"findings": [one.as_dict() for one in found.findings], "in_step": in_step}))
     else:
-        print_findings([one for one in found.findings if one.reasons or one.remarks])
+        if any(one.reasons or one.remarks for one in found.findings):
+            print_findings([one for one in found.findings if one.reasons or one.remarks])
         print(f"{len(found.findings)} records, {len(found.refused)} refused")
-        if not in_step:
-            print(
-                f"{page} is not in step with the records; 'rnnae-bench leaderboard validate {records} --write' mends it"
-            )
+        mend = f"not in step with the records; 'rnnae-bench leaderboard validate {records} --write' mends it"
+        print(f"{page} is {'in step with the records' if in_step else mend}")
     return 0 if in_step and not found.refused else 1

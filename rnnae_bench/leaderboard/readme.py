@@ -1,5 +1,6 @@
 """The page ``README.md`` beside a folder of records: a heading written by hand, and the standings in Markdown."""
 
+import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,8 @@ _HEADING = "# Leaderboards\n"
 
 def path_of(records: Path) -> Path:
     """Where the page of a folder of records lies: beside the folder."""
-    return records.absolute().parent / "README.md"
+    folder = records.absolute().parent
+    return (folder if records.is_absolute() else Path(os.path.relpath(folder))) / "README.md"
 
 
 def page(records: Path, content: Iterable[Mapping[str, Any]]) -> str:

@@ -9,6 +9,7 @@ import pytest
 from rnnae_bench.leaderboard.site.build import build
 from rnnae_bench.results.history import Series
 from rnnae_bench.results.store import Store
+from rnnae_bench.statistics.estimates import Estimate
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -98,6 +99,21 @@ def opened(browser):
 
 def order(page) -> list[str]:
     return page.locator("#ranks tbody tr:not([hidden]) th a").all_inner_texts()
+
+
+@pytest.mark.parametrize(
+    "one",
+    [
+        Estimate(0.99897, 0.99511, 1.0),
+        Estimate(0.5, None, None),
+        Estimate(-0.000096, -0.000153, -0.00004),
+        Estimate(1234.25, 1000.0, 1500.0),
+        Estimate(0.5, 0.5, 0.5),
+    ],
+)
+def test_scripts_write_estimates_as_tables_do(site, opened, one):
+    page = opened((site / "tasks" / "copy.standard.html").as_uri())
+    assert page.evaluate("one => window.rnnae.interval(one)", [one.value, one.low, one.high]) == one.text()
 
 
 def test_every_kind_of_page_draws_its_charts(site, opened):

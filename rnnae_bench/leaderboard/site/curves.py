@@ -47,11 +47,11 @@ def packed(values: Any) -> str:
     return base64.b64encode(np.asarray(values, dtype="<f4").tobytes()).decode()
 
 
-def short(value: float | int | None) -> float | int | None:
-    """One number with four significant digits, an integer as it is; None where it is not finite."""
+def short(value: float | int | None, digits: int = _DIGITS) -> float | int | None:
+    """One number with so many significant digits, an integer as it is; None where it is not finite."""
     if value is None or isinstance(value, int) or not math.isfinite(value):
         return value if isinstance(value, int) else None
-    return float(f"{value:.{_DIGITS}g}")
+    return float(f"{value:.{digits}g}")
 
 
 Curve = dict[str, str]

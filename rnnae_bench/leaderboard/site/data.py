@@ -134,5 +134,5 @@ def _states(trials: Sequence[Sequence[Profiles]]) -> list[dict[str, Any]]:
 
 
 def _estimate(one: Estimate | None) -> list[float | int | None] | None:
-    """Value, low and high end of the interval."""
-    return None if one is None else [short(one.value), short(one.low), short(one.high)]
+    """Value, low and high end of the interval, with more digits than any interval leaves a meaning."""
+    return None if one is None else [short(end, 8) for end in (one.value, one.low, one.high)]

@@ -83,7 +83,15 @@
   const steps = (width) => ({ label: "optimiser step →", ticks: Math.max(2, Math.floor(width / 110)), tickFormat: (d) => d.toLocaleString("en") });
 
   const number = (value, digits = 4) => value === null || value === undefined ? "–" : String(Number(value.toPrecision(digits)));
-  const interval = (one) => one === null ? "–" : one[1] === null ? number(one[0]) : `${number(one[0])} [${number(one[1])}, ${number(one[2])}]`;
+  /** A value with its interval, to the digits that the interval leaves a meaning; as the tables have it. */
+  function interval(one) {
+    if (one === null || one[1] === null) return number(one?.[0]);
+    const width = one[2] - one[1];
+    if (width <= 1e-12 * Math.abs(one[0])) return `${number(one[0])} [all equal]`;
+    const places = Math.max(0, 1 - Math.floor(Math.log10(width / 2)));
+    const [value, low, high] = one.map((end) => places < 8 ? end.toFixed(places) : number(end, 6));
+    return `${value} [${low}, ${high}]`;
+  }
 
   /** A legend of lines, as a list. */
   const legend = (named) => window.rnnae.element("ul", { class: "legend" }, ...named.map(([label, place]) => {

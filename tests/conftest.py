@@ -92,9 +92,12 @@ def make_record():
 @pytest.fixture(scope="session")
 def wandb_messages():
     """A function that reads the file of an offline W&B run, with the client's own message types."""
+    import wandb
     from wandb.proto import wandb_internal_pb2
 
     def read(path: Path) -> list:
+        # A run that is finished may still be on its way to the disk until the client's service has ended.
+        wandb.teardown()
         return [wandb_internal_pb2.Record.FromString(data) for data in transaction_log(path.read_bytes())]
 
     return read

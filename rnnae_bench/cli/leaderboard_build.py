@@ -50,7 +50,11 @@ def main(arguments: list[str]) -> int:
         )
     else:
         print(
-            f"site {index}: {built.records} records, {built.tasks} task variants, {built.models} models;"
-            f" {built.files} files, {built.bytes / 1e6:.1f} MB"
+            f"site {index}: {_counted(built.records, 'record')}, {_counted(built.tasks, 'task variant')}, "
+            f"{_counted(built.models, 'model')}; {built.files} files, {built.bytes / 1e6:.1f} MB"
         )
     return 1 if built.unreadable or built.without_histories else 0
+
+
+def _counted(number: int, name: str) -> str:
+    return f"{number} {name}{'' if number == 1 else 's'}"

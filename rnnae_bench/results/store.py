@@ -238,7 +238,7 @@ def load(path: Path) -> dict[str, Any]:
     Raises:
         OSError: the file can't be read.
         ValueError: it is no record: not a file of at most `LARGEST` bytes, no JSON (in which every key comes once and
-            every number is finite), nested too deep, or not as the schema says.
+            every number is finite), nested too deep, not as the schema says, or changed since it was written.
     """
     if not path.is_file():
         raise ValueError("not a file")
@@ -254,6 +254,8 @@ def load(path: Path) -> dict[str, Any]:
         raise ValueError("nested too deep") from None
     if problem:
         raise ValueError(problem)
+    if record.get("checksum") not in (None, checksum(record)):
+        raise ValueError("it was changed after it was written: its checksum does not fit")
     return record
 
 

@@ -3,7 +3,6 @@
 import copy
 import json
 import os
-from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pytest
@@ -110,7 +109,7 @@ def changed(record: dict, where: str, value) -> dict:
     return record
 
 
-FUTURE = (datetime.now(UTC) + timedelta(days=30)).isoformat(timespec="seconds")
+FUTURE = "9999-01-01T00:00:00+00:00"
 
 
 @pytest.mark.parametrize(
@@ -167,12 +166,15 @@ def tampered(runs: Store, edit) -> None:
     path.write_text(edit(path.read_text()))
 
 
-def forged(text: str, resign: bool = False) -> str:
+def forged(text: str) -> str:
     record = json.loads(text)
     record["primary"] |= {"value": 1.0, "score": 1.0, "solved": True}
-    if resign:
-        record["checksum"] = checksum(record)
     return json.dumps(record)
+
+
+def resigned(text: str) -> str:
+    record = json.loads(text)
+    return json.dumps({**record, "checksum": checksum(record)})
 
 
 @pytest.mark.parametrize(
@@ -181,9 +183,9 @@ def forged(text: str, resign: bool = False) -> str:
         (lambda text: text[: len(text) // 2], "Expecting|Unterminated|delimiter"),
         (lambda text: "", "Expecting value"),
         (forged, "it was changed after it was written"),
-        (lambda text: forged(text, resign=True), "its value is 1.0, and its test metrics say 0.5"),
-        (lambda text: text.replace(f"{0:016x}", f"{1:016x}"), "which is not its file's name"),
-        (lambda text: text.replace(f"{0:016x}.parquet", f"{1:016x}.parquet"), "another trial's"),
+        (lambda text: resigned(forged(text)), "its value is 1.0, and its test metrics say 0.5"),
+        (lambda text: resigned(text.replace(f"{0:016x}", f"{1:016x}")), "which is not its file's name"),
+        (lambda text: resigned(text.replace(f"{0:016x}.parquet", f"{1:016x}.parquet")), "another trial's"),
         (lambda text: text.replace(": 0.5,", ": NaN,", 1), "NaN is no number"),
         (lambda text: text.replace('"seed": 0', '"seed": 0, "seed": 0', 1), "a key comes twice"),
         (lambda text: text.replace('"overrides": {}', f'"overrides": {"[" * 50_000}{"]" * 50_000}'), "nested too deep"),

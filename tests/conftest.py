@@ -1,7 +1,9 @@
 """Fixtures shared by all tests."""
 
 import copy
+import os
 import struct
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -87,6 +89,21 @@ def make_record():
         return record
 
     return make
+
+
+@pytest.fixture
+def full_disk(tmp_path):
+    """A folder on a disk of its own with room for 4 KiB more."""
+    folder = tmp_path / "full"
+    folder.mkdir()
+    mounted = os.geteuid() == 0 and not subprocess.call(
+        ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(folder)]
+    )
+    if not mounted:
+        pytest.skip("mounting a small file system needs root")
+    (folder / "ballast").write_bytes(bytes(60 * 1024))
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
 
 
 @pytest.fixture(scope="session")

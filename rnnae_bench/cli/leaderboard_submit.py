@@ -47,8 +47,13 @@ def main(arguments: list[str]) -> int:
     written = []
     if found.taken and not options.dry_run:
         Store(records).require_writable()
-        written = submission.take(found, records)
-        written.append(readme.write(records, Store(records).read().records))
+        try:
+            written = submission.take(found, records)
+            written.append(readme.write(records, Store(records).read().records))
+        except OSError as error:
+            raise UserError(
+                f"cannot write to {records}: {error.strerror}; mend that, and submit again: what is there stays"
+            ) from error
     if options.json:
         print(json.dumps({"findings": [one.as_dict() for one in found.findings], "written": list(map(str, written))}))
     else:

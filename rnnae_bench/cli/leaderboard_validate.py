@@ -6,6 +6,7 @@ from pathlib import Path
 
 from rnnae_bench.cli.leaderboard_submit import objections, print_findings
 from rnnae_bench.cli.places import COMMITTED
+from rnnae_bench.errors import UserError
 from rnnae_bench.results.store import Store
 
 
@@ -38,7 +39,10 @@ def main(arguments: list[str]) -> int:
     found = submission.inspect(records, objections())
     content = Store(records).read().records
     if options.write:
-        readme.write(records, content)
+        try:
+            readme.write(records, content)
+        except OSError as error:
+            raise UserError(f"cannot write {readme.path_of(records)}: {error.strerror}") from error
     in_step = readme.is_in_step(records, content)
     page = readme.path_of(records)
     if options.json:

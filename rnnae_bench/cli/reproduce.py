@@ -4,6 +4,7 @@ import argparse
 import json
 import logging
 import os
+import sys
 import tempfile
 from dataclasses import asdict
 from pathlib import Path
@@ -141,6 +142,8 @@ def _run(record: dict[str, Any], store: Store, trial: "Trial", out: str | None) 
         outcome = trial.run(kept, ["rnnae-bench", "reproduce", record["id"]], [progress])
         if outcome is None:
             return None
+        if outcome.rescue:
+            print(f"{outcome.rescue}; the record was saved as {outcome.path}", file=sys.stderr)
         records = store.read().records if store.folder.is_dir() else []
         return compare(record, series, outcome.record, outcome.series, records)
 

@@ -13,39 +13,29 @@ from rnnae_bench.results.store import Store
 COMMITTED = Store(Path(__file__).parents[2] / "leaderboards" / "records")
 
 
-@pytest.fixture
-def runs(tmp_path):
-    """Real records of one row, with a checksum; the folder they lie in is not a leaderboard's."""
-    store = Store(tmp_path / "runs")
+def copied(folder: Path, seeds: int) -> Store:
+    """The first seeds of one committed row."""
+    folder.mkdir()
     for record in COMMITTED.read().records:
-        if (record["task"], record["model"]) == ("copy", "rnn") and record["seed"] < 3:
-            store.write({key: value for key, value in record.items() if key != "checksum"}, COMMITTED.series(record))
-    return store
+        if (record["task"], record["model"]) == ("copy", "rnn") and record["seed"] < seeds:
+            for suffix in (".json", ".parquet"):
+                shutil.copy(COMMITTED.path(record["id"]).with_suffix(suffix), folder)
+    return Store(folder)
 
 
-def test_a_row_without_all_seeds_is_refused_and_nothing_is_written(runs, tmp_path, capsys):
+@pytest.fixture
+def whole(tmp_path):
+    return copied(tmp_path / "runs", 5)
+
+
+def test_a_row_without_all_seeds_is_refused_and_nothing_is_written(tmp_path, capsys):
+    runs = copied(tmp_path / "runs", 3)
     records = tmp_path / "board" / "records"
     assert main(["leaderboard", "submit", str(runs.folder), "--records", str(records), "--json"]) == 1
     said = json.loads(capsys.readouterr().out)
     assert [one["reasons"] for one in said["findings"]] == [["its row lacks seed 3, 4: a row has the seeds 0 to 4"]] * 3
     assert said["written"] == []
     assert not records.exists()
-
-
-@pytest.fixture
-def whole(runs):
-    """The same with two seeds more, made of the first: their ids are right, their numbers the first seed's."""
-    from rnnae_bench.configuration import Pair
-    from rnnae_bench.trial import Trial
-
-    pair = Pair("copy:standard", "rnn")
-    first = runs.read().records[0]
-    for seed in (3, 4):
-        trial = Trial(pair, pair.resolve(first["configuration"]), seed)
-        changes = {"id": trial.identity, "seed": seed, "data_seed": seed, "fingerprints": trial.fingerprints}
-        record = {key: value for key, value in {**first, **changes}.items() if key != "checksum"}
-        runs.write(record, runs.series(first))
-    return runs
 
 
 def test_a_whole_row_becomes_a_leaderboard_that_validates(whole, tmp_path, capsys):
@@ -72,20 +62,23 @@ def test_a_whole_row_becomes_a_leaderboard_that_validates(whole, tmp_path, capsy
     assert "not in step with the records" in capsys.readouterr().out
 
 
-def test_a_page_that_is_out_of_step_is_found_and_mended(tmp_path, capsys):
-    records = tmp_path / "records"
-    records.mkdir()
-    for path in COMMITTED.folder.glob("*"):
-        record = json.loads(path.with_suffix(".json").read_text())
-        if (record["task"], record["model"]) == ("copy", "rnn"):
-            shutil.copy(path, records)
+def test_a_page_that_is_out_of_step_is_found_and_mended(whole, tmp_path, capsys):
     (tmp_path / "heading.md").write_text("# Mine\n")
-    assert main(["leaderboard", "validate", str(records), "--json"]) == 1
+    assert main(["leaderboard", "validate", str(whole.folder), "--json"]) == 1
     said = json.loads(capsys.readouterr().out)
     assert said["in_step"] is False
     assert all(one["taken"] for one in said["findings"])
-    assert main(["leaderboard", "validate", str(records), "--write"]) == 0
+    assert main(["leaderboard", "validate", str(whole.folder), "--write"]) == 0
+    assert "README.md is in step" in capsys.readouterr().out
     assert (tmp_path / "README.md").read_text().startswith("# Mine\n\n#")
+
+
+def test_a_full_disk_is_said_in_a_line(whole, full_disk, capsys):
+    assert main(["leaderboard", "submit", str(whole.folder), "--records", str(full_disk / "records")]) == 2
+    assert "No space left on device; mend that, and submit again" in capsys.readouterr().err
+    assert main(["leaderboard", "build", str(whole.folder), "--out", str(full_disk / "site")]) == 2
+    assert "cannot write a site to" in capsys.readouterr().err
+    assert not list(full_disk.glob("**/.*"))
 
 
 def test_mistakes(tmp_path, capsys):

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 
@@ -43,6 +44,15 @@ def test_every_bit_comes_out_the_same(runs, tmp_path, capsys):
     before, (again,) = record_of(runs, 0), Store(tmp_path).read().records
     assert again["history"]["sha256"] == before["history"]["sha256"]
     assert again["metrics"] == before["metrics"]
+
+
+def test_a_full_disk_loses_no_new_record(runs, full_disk, capsys):
+    assert reproduce(runs, 0, "--out", str(full_disk)) == 0
+    said = capsys.readouterr()
+    assert "No space left" in said.err
+    assert said.out.endswith("reproduced\n")
+    saved = Path(said.err.partition("the record was saved as ")[2].split()[0])
+    assert Store(saved.parent).find(record_of(runs, 0)["id"]) is not None
 
 
 def test_a_trial_trained_with_others_comes_out_the_same_but_for_rounding(runs, capsys):

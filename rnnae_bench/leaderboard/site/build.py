@@ -42,7 +42,7 @@ def build(store: Store, out: Path) -> Built:
     The folder is replaced whole, when all of it is written.
 
     Raises:
-        UserError: there are no records, or the folder holds something else than an earlier site.
+        UserError: there are no records, the folder holds something else than an earlier site, or it can't be written.
     """
     found = store.read()
     if not found.records:
@@ -54,7 +54,11 @@ def build(store: Store, out: Path) -> Built:
         for name in ("tasks", "models", "records"):
             (folder / name).mkdir()
         with as_file(files("rnnae_bench.leaderboard.site") / "assets") as assets:
-            shutil.copytree(assets, folder / "assets", copy_function=shutil.copyfile)
+            for asset in assets.rglob("*"):
+                if asset.is_file():
+                    copied = folder / "assets" / asset.relative_to(assets)
+                    copied.parent.mkdir(parents=True, exist_ok=True)
+                    shutil.copyfile(asset, copied)
         jobs = [
             _Job(store, folder, table.setting, entry, [records[identity] for identity in entry.row.ids])
             for table in tables

@@ -27,28 +27,37 @@ def replaced(target: Path) -> Iterator[Path]:
     target = target.resolve()
     _require_ours(target)
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        guard = os.open(target.parent, os.O_RDONLY)
-    except OSError as error:
-        raise UserError(f"cannot write a site to {target}: {error.strerror}; choose another --out") from error
-    try:
-        _lock(guard, target)
-        new, old = f".{target.name}.new.", f".{target.name}.old"
-        _clear(target, new, old)
-        try:
+        with _guarded(target):
+            new, old = f".{target.name}.new.", f".{target.name}.old"
+            _clear(target, new, old)
             fresh = Path(tempfile.mkdtemp(prefix=new, dir=target.parent))
-        except OSError as error:
-            raise UserError(f"cannot write a site to {target}: {error.strerror}; choose another --out") from error
+            try:
+                fresh.chmod(0o755)
+                yield fresh
+                (fresh / MARK).write_text("Made by 'rnnae-bench leaderboard build'; replaced whole by the next.\n")
+                if target.exists():
+                    target.rename(target.with_name(old))
+                fresh.rename(target)
+                shutil.rmtree(target.with_name(old), ignore_errors=True)
+            finally:
+                shutil.rmtree(fresh, ignore_errors=True)
+    except OSError as error:
+        raise UserError(
+            f"cannot write a site to {target}: {error.strerror}; mend that, or choose another --out"
+        ) from error
+
+
+@contextmanager
+def _guarded(target: Path) -> Iterator[None]:
+    """The folder that the target lies in, made if need be, kept from other processes that replace something there."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    guard = os.open(target.parent, os.O_RDONLY)
+    try:
         try:
-            fresh.chmod(0o755)
-            yield fresh
-            (fresh / MARK).write_text("Made by 'rnnae-bench leaderboard build', which replaces this folder whole.\n")
-            if target.exists():
-                target.rename(target.with_name(old))
-            fresh.rename(target)
-            shutil.rmtree(target.with_name(old), ignore_errors=True)
-        finally:
-            shutil.rmtree(fresh, ignore_errors=True)
+            fcntl.flock(guard, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise UserError(f"cannot write a site to {target}: another build is writing there; wait for it") from error
+        yield
     finally:
         os.close(guard)
 
@@ -62,13 +71,6 @@ def _require_ours(target: Path) -> None:
         raise UserError(
             f"cannot write a site to {target}: it holds files that are no site of rnnae-bench; choose another --out"
         )
-
-
-def _lock(guard: int, target: Path) -> None:
-    try:
-        fcntl.flock(guard, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        raise UserError(f"cannot write a site to {target}: another build is writing there; wait for it") from error
 
 
 def _clear(target: Path, new: str, old: str) -> None:

@@ -19,6 +19,8 @@ import numpy as np
 
 from rnnae_bench.results import history
 from rnnae_bench.results.history import Series
+from rnnae_bench.results.record import checksum
+from rnnae_bench.results.store import load
 
 SEEDS, TASKS, MODELS, STEPS, LAGS, HISTORIES = 5, 50, 20, 1000, 40, 40
 FLOW = "gradient_flow/last_step/recurrence.l0/h"
@@ -49,7 +51,7 @@ def generate(folder: Path, count: int) -> None:
     """Write records of models that differ in skill, on tasks that differ in what they ask, some of them failed."""
     folder.mkdir(parents=True, exist_ok=True)
     source = Path(__file__).parents[2] / "leaderboards" / "records"
-    template = json.loads(next(iter(sorted(source.glob("*.json")))).read_text())
+    template = load(min(source.glob("*.json")))
     random = np.random.default_rng(0)
     pool = [history.encode(_series(random, skill)) for skill in np.linspace(0, 1, HISTORIES)]
     columns = ["step", *_series(random, 0.0)]
@@ -77,6 +79,7 @@ def generate(folder: Path, count: int) -> None:
             if skill > 0.95:
                 record["measures"] |= {"steps_to_solved": 500, "seconds_to_solved": 10.0}
         record["history"] = {"file": f"{identity}.parquet", "sha256": digests[place], "columns": columns}
+        record["checksum"] = checksum(record)
         (folder / f"{identity}.json").write_text(json.dumps(record, indent=1))
         (folder / f"{identity}.parquet").write_bytes(pool[place])
 

@@ -23,7 +23,8 @@ def parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="rnnae-bench leaderboard submit",
         description="Check records (whole, unchanged, true to the task and its protocol, five seeds a row), copy those "
-        "that pass to a leaderboard's folder, write its README.md anew, and say what to commit for a pull request.",
+        "that pass to a leaderboard's folder, make its README.md and the site beside it anew, and say what to "
+        "commit for a pull request.",
         allow_abbrev=False,
     )
     parser.add_argument("runs", metavar="RUNS", help="folder of the records to submit")
@@ -54,8 +55,10 @@ def main(arguments: list[str]) -> int:
             raise UserError(
                 f"cannot write to {records}: {error.strerror}; mend that, and submit again: what is there stays"
             ) from error
+    index = _site(records) if written else None
     if options.json:
-        print(json.dumps({"findings": [one.as_dict() for one in found.findings], "written": list(map(str, written))}))
+        findings = [one.as_dict() for one in found.findings]
+        print(json.dumps({"findings": findings, "written": list(map(str, written)), "site": index and str(index)}))
     else:
         if found.findings:
             print_findings(found.findings)
@@ -66,7 +69,21 @@ def main(arguments: list[str]) -> int:
             # A folder, since a row's files by name would fill the screen.
             print(f"for a pull request:\n  git add {records} {written[-1]}")
             print(f"  git commit -m 'Records: {', '.join(_rows(found.taken))}'")
+        if index:
+            print(f"to look at: {index}")
     return 0 if found.findings and not found.refused else 1
+
+
+def _site(records: Path) -> Path | None:
+    """Build the site beside a leaderboard's records; returns its first page, None where it can't be written."""
+    from rnnae_bench.leaderboard import readme
+    from rnnae_bench.leaderboard.site.build import build
+
+    try:
+        return build(Store(records), readme.path_of(records).with_name("site")).out / "index.html"
+    except UserError as error:
+        print(f"rnnae-bench: the records are in {records}, but the site is not built: {error}", file=sys.stderr)
+        return None
 
 
 def objections() -> "Objections":

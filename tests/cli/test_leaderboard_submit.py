@@ -47,6 +47,8 @@ def test_a_whole_row_becomes_a_leaderboard_that_validates(whole, tmp_path, capsy
     said = capsys.readouterr().out
     assert "5 taken, 0 refused" in said
     assert f"git add {records}" in said
+    assert f"to look at: {records.parent / 'site' / 'index.html'}" in said
+    assert "copy.standard" in (records.parent / "site" / "index.html").read_text()
     assert "copy:standard" in (records.parent / "README.md").read_text()
     assert main(["leaderboard", "validate", str(records)]) == 0
     # A forged record that carries a right checksum, its score consistent in itself.
@@ -71,6 +73,18 @@ def test_a_page_that_is_out_of_step_is_found_and_mended(whole, tmp_path, capsys)
     assert main(["leaderboard", "validate", str(whole.folder), "--write"]) == 0
     assert "README.md is in step" in capsys.readouterr().out
     assert (tmp_path / "README.md").read_text().startswith("# Mine\n\n#")
+
+
+def test_a_site_that_cannot_be_written_keeps_no_record_out(whole, tmp_path, capsys):
+    board = tmp_path / "board"
+    (board / "site").mkdir(parents=True)
+    (board / "site" / "mine.txt").write_text("precious")
+    assert main(["leaderboard", "submit", str(whole.folder), "--records", str(board / "records"), "--json"]) == 0
+    said = capsys.readouterr()
+    assert "the site is not built: cannot write a site" in said.err
+    assert json.loads(said.out)["site"] is None
+    assert len(Store(board / "records").read().records) == 5
+    assert (board / "site" / "mine.txt").read_text() == "precious"
 
 
 def test_a_full_disk_is_said_in_a_line(whole, full_disk, capsys):

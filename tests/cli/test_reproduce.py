@@ -173,6 +173,8 @@ def test_the_interval_is_that_of_one_more_value():
         (lambda record: record["overrides"].clear(), "says that it differs from the defaults in nothing"),
         (lambda record: record["configuration"]["task"].update(delay=1), "leaves the frozen variant in task.delay"),
         (lambda record: record["configuration"]["model"].update(layers=2), "weights, and its model"),
+        # 12 TB of weights, which nobody makes room for.
+        (lambda record: record["configuration"]["model"].update(hidden_size=10**6), "and its model 3000045000009"),
         (lambda record: record.update(seed=1), "its id is"),
     ],
 )

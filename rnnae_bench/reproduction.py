@@ -25,6 +25,7 @@ from rnnae_bench.module import BenchModule
 from rnnae_bench.nested import flatten
 from rnnae_bench.results.history import Series
 from rnnae_bench.results.standing import standings
+from rnnae_bench.statistics.estimates import t_quantile
 from rnnae_bench.trial import Trial
 
 ROUNDING = 1e-3
@@ -259,12 +260,10 @@ def prediction_interval(values: Sequence[float]) -> tuple[float, float] | None:
     Not the confidence interval of the mean, outside which most single trials lie. None below three values.
     Source: Hahn and Meeker, Statistical Intervals, 1991, section 4.7.
     """
-    from scipy import stats
-
     number = len(values)
     if number < 3:
         return None
-    reach = float(stats.t.ppf(0.975, number - 1)) * float(np.std(values, ddof=1)) * math.sqrt(1 + 1 / number)
+    reach = t_quantile(number - 1) * float(np.std(values, ddof=1)) * math.sqrt(1 + 1 / number)
     middle = float(np.mean(values))
     return middle - reach, middle + reach
 

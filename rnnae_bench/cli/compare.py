@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 from rnnae_bench.cli.places import RUNS
 from rnnae_bench.errors import UserError
-from rnnae_bench.results.store import Store
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -78,21 +77,18 @@ def _contrasts(options: argparse.Namespace) -> "list[Contrast]":
 
 
 def _records(folder: Path, tasks: list[str]) -> list[dict[str, Any]]:
-    from rnnae_bench.cli.leaderboard_show import of_tasks
-    from rnnae_bench.cli.results import read_records
+    from rnnae_bench.cli.results import read_records_of
 
-    records = read_records(Store(folder))
-    chosen = of_tasks(records, tasks)
-    if not chosen:
-        known = ", ".join(sorted({f"{record['task']}:{record['variant']}" for record in records})) or "none"
-        raise UserError(f"{folder} has no record of {', '.join(tasks) or 'anything'}; task variants there: {known}")
-    return chosen
+    records = read_records_of(folder, tasks)
+    if not records:
+        raise UserError(f"{folder} has no record of anything; task variants there: none")
+    return records
 
 
 def _print(one: "Contrast", console: "Console") -> None:
     from rich.text import Text
 
-    from rnnae_bench.leaderboard.standings import failures, interval
+    from rnnae_bench.leaderboard.standings import interval
     from rnnae_bench.leaderboard.tables import empty, number
     from rnnae_bench.results.comparison import probability
 
@@ -107,8 +103,8 @@ def _print(one: "Contrast", console: "Console") -> None:
     table.add_row(Text(f"{metric}, IQM"), interval(first.iqm), interval(second.iqm), "")
     table.add_row("score, IQM", interval(first.score), interval(second.score), "")
     table.add_row("solved", f"{first.row.solved}/{len(first.values)}", f"{second.row.solved}/{len(second.values)}", "")
-    if failures(first) or failures(second):
-        table.add_row("failed", failures(first) or "-", failures(second) or "-", "")
+    if first.row.failures or second.row.failures:
+        table.add_row("failed", first.row.failures or "-", second.row.failures or "-", "")
     for name, (value, other, ratio) in one.costs().items():
         table.add_row(
             _UNITS[name], _amount(name, value), _amount(name, other), "-" if ratio is None else f"x {ratio:.3g}"

@@ -6,6 +6,7 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
+from rnnae_bench.cli.places import RUNS
 from rnnae_bench.leaderboard.wandb_client import connect, parse_project
 from rnnae_bench.results.store import Store
 
@@ -19,7 +20,7 @@ def parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     parser.add_argument("--wandb", required=True, metavar="ENTITY/PROJECT", help="the project")
-    parser.add_argument("--out", default="runs", metavar="FOLDER", help="folder for the records (default: runs)")
+    parser.add_argument("--out", default=RUNS, metavar="FOLDER", help=f"folder for the records (default: {RUNS})")
     parser.add_argument("--json", action="store_true", help="what became of each run, as JSON")
     return parser
 

@@ -8,6 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Literal
 
+from rnnae_bench.cli.places import RUNS
 from rnnae_bench.cli.results import read_records
 from rnnae_bench.errors import UserError
 from rnnae_bench.leaderboard.wandb_client import connect, parse_project
@@ -23,7 +24,7 @@ def parser() -> argparse.ArgumentParser:
         "and report are of the records in the folder.",
         allow_abbrev=False,
     )
-    parser.add_argument("folder", nargs="?", default="runs", help="folder of records (default: runs)")
+    parser.add_argument("folder", nargs="?", default=RUNS, help=f"folder of records (default: {RUNS})")
     parser.add_argument("--wandb", required=True, metavar="ENTITY/PROJECT", help="the project; made if need be")
     parser.add_argument(
         "--mode",

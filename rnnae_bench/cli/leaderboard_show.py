@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from rnnae_bench.cli.places import COMMITTED, RUNS
 from rnnae_bench.errors import UserError
-from rnnae_bench.registry import parse_task
-from rnnae_bench.results.store import Store
 
 if TYPE_CHECKING:
     from rnnae_bench.results.standing import Overview, Standing
@@ -43,7 +41,7 @@ def parser() -> argparse.ArgumentParser:
 
 def main(arguments: list[str]) -> int:
     """Print the standings; 0 also where nothing matches."""
-    from rnnae_bench.cli.results import read_records
+    from rnnae_bench.cli.results import read_records_of
     from rnnae_bench.results.standing import overview, standings
 
     options = parser().parse_args(arguments)
@@ -52,12 +50,7 @@ def main(arguments: list[str]) -> int:
             f"--minimum-seeds {options.minimum_seeds}: one seed has no interval and no test; give 2 or more"
         )
     folder = options.folder or Path(COMMITTED if Path(COMMITTED).is_dir() else RUNS)
-    records = read_records(Store(folder))
-    chosen = of_tasks(records, options.task)
-    if options.task and not chosen:
-        known = ", ".join(sorted({f"{record['task']}:{record['variant']}" for record in records})) or "none"
-        raise UserError(f"{folder} has no record of {', '.join(options.task)}; task variants there: {known}")
-    found = standings(chosen, options.minimum_seeds)
+    found = standings(read_records_of(folder, options.task), options.minimum_seeds)
     whole = None if options.task else overview(found)
     if options.json:
         print(json.dumps(as_dict(found, whole), indent=1))
@@ -79,17 +72,6 @@ def main(arguments: list[str]) -> int:
         console.print()
         console.print(tables.terminal_overview(whole))
     return 0
-
-
-def of_tasks(records: list[dict[str, Any]], tasks: list[str]) -> list[dict[str, Any]]:
-    """The records of these tasks, given as ``NAME`` (all its variants) or ``NAME:VARIANT``; of all where none is."""
-    wanted = [(name, variant if ":" in given else None) for given in tasks for name, variant in [parse_task(given)]]
-    return [
-        record
-        for record in records
-        if not wanted
-        or any(record["task"] == name and variant in (None, record["variant"]) for name, variant in wanted)
-    ]
 
 
 def as_dict(standings: "list[Standing]", overview: "Overview | None") -> dict[str, Any]:

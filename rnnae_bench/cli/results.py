@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any, get_args
 
+from rnnae_bench.cli.places import RUNS
 from rnnae_bench.errors import UserError
 from rnnae_bench.registry import parse_task
 from rnnae_bench.results.record import Status
@@ -20,7 +21,7 @@ def parser() -> argparse.ArgumentParser:
         description="Show what was measured: a table a task variant, one row a model setting, over all its seeds.",
         allow_abbrev=False,
     )
-    parser.add_argument("folder", nargs="?", default="runs", help="folder of records (default: runs)")
+    parser.add_argument("folder", nargs="?", default=RUNS, help=f"folder of records (default: {RUNS})")
     parser.add_argument(
         "--task",
         action="append",
@@ -78,6 +79,31 @@ def read_records(store: Store) -> list[dict[str, Any]]:
     return found.records
 
 
+def read_records_of(folder: Path, tasks: list[str]) -> list[dict[str, Any]]:
+    """The records of a folder that are `of_tasks`.
+
+    Raises:
+        UserError: tasks are named, and there is no record of any.
+    """
+    records = read_records(Store(folder))
+    chosen = of_tasks(records, tasks)
+    if tasks and not chosen:
+        known = ", ".join(sorted({f"{record['task']}:{record['variant']}" for record in records})) or "none"
+        raise UserError(f"{folder} has no record of {', '.join(tasks)}; task variants there: {known}")
+    return chosen
+
+
+def of_tasks(records: list[dict[str, Any]], tasks: list[str]) -> list[dict[str, Any]]:
+    """The records of these tasks, given as ``NAME`` (all its variants) or ``NAME:VARIANT``; of all where none is."""
+    wanted = [(name, variant if ":" in given else None) for given in tasks for name, variant in [parse_task(given)]]
+    return [
+        record
+        for record in records
+        if not wanted
+        or any(record["task"] == name and variant in (None, record["variant"]) for name, variant in wanted)
+    ]
+
+
 def _write_page(path: Path, records: list[dict[str, Any]], store: Store) -> None:
     from rnnae_bench.leaderboard.page import page
 
@@ -90,16 +116,9 @@ def _write_page(path: Path, records: list[dict[str, Any]], store: Store) -> None
 
 
 def _filter(records: list[dict[str, Any]], options: argparse.Namespace) -> list[dict[str, Any]]:
-    wanted = [
-        (name, variant if ":" in given else None) for given in options.task for name, variant in [parse_task(given)]
-    ]
     return [
         record
-        for record in records
-        if (
-            not wanted
-            or any(record["task"] == name and variant in (None, record["variant"]) for name, variant in wanted)
-        )
-        and (not options.model or record["model"] in options.model)
+        for record in of_tasks(records, options.task)
+        if (not options.model or record["model"] in options.model)
         and (not options.status or record["status"] in options.status)
     ]

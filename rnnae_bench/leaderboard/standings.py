@@ -15,27 +15,22 @@ def interval(estimate: Estimate | None) -> str:
     return "-" if estimate is None else estimate.text()
 
 
-def rank(entry: Entry) -> str:
-    """The ranks that the data don't exclude: ``2``, ``2-4``; a dash without."""
+def rank(entry: Entry, to: str = "-") -> str:
+    """The ranks that the data don't exclude: ``2``, ``2-4``; nothing for an entry without a rank.
+
+    Args:
+        entry: The entry.
+        to: What stands between two ranks.
+    """
     if entry.ranks is None:
-        return "-"
+        return ""
     first, last = entry.ranks
-    return f"{first}" if first == last else f"{first}-{last}"
+    return f"{first}" if first == last else f"{first}{to}{last}"
 
 
 def seeds(entry: Entry) -> str:
     """Seeds with a value; why it is not ranked, where it is not."""
     return entry.unranked or str(len(entry.values))
-
-
-def failures(entry: Entry) -> str:
-    """How many trials did not end ok, by status."""
-    return ", ".join(f"{count} {status}" for status, count in sorted(entry.row.statuses.items()) if status != "ok")
-
-
-def layout(entry: Entry) -> str:
-    """Devices and precision."""
-    return f"{entry.row.devices}x {entry.row.accelerator} {entry.row.precision}"
 
 
 @dataclass(frozen=True)
@@ -45,15 +40,15 @@ class _Column:
 
 
 _COLUMNS = (
-    _Column("rank", rank),
+    _Column("rank", lambda entry: rank(entry) or "-"),
     _Column("model", lambda entry: entry.row.label),
     _Column("seeds", seeds),
     _Column("mean", lambda entry: interval(entry.mean)),
     _Column("IQM", lambda entry: interval(entry.iqm)),
     _Column("score", lambda entry: interval(entry.score)),
     _Column("solved", lambda entry: f"{entry.row.solved}/{len(entry.values)}"),
-    _Column("failed", lambda entry: failures(entry) or "-"),
-    _Column("on", layout),
+    _Column("failed", lambda entry: entry.row.failures or "-"),
+    _Column("on", lambda entry: entry.row.layout),
 )
 
 _DISPENSABLE = ("score", "on", "solved", "mean")
@@ -89,7 +84,7 @@ def _notes(standing: Standing, columns: Sequence[_Column]) -> str:
         f"{name} {number(value)}{' (floor)' if value == standing.floor else ''}"
         for name, value in standing.baselines.items()
     )
-    layouts = {layout(entry) for entry in standing.entries}
+    layouts = {entry.row.layout for entry in standing.entries}
     notes = [f"without training: {names}"] if names else []
     if len(layouts) == 1 and all(column.head != "on" for column in columns):
         notes.append(f"on {layouts.pop()}")
@@ -162,12 +157,12 @@ def markdown(standings: Sequence[Standing], overview: Overview | None = None) ->
     lines: list[str] = []
     if overview is not None and overview.models:
         lines += ["### Overview", ""]
-        lines += _table(["model", "overall", *overview.settings], list(_overview_rows(overview)))
+        lines += markdown_table(["model", "overall", *overview.settings], list(_overview_rows(overview)))
         lines += ["", markdown_text(_overview_note(overview)), ""]
     for standing in standings:
         columns = _columns(standing)
         lines += [f"### {markdown_text(title(standing))}", ""]
-        lines += _table(
+        lines += markdown_table(
             [column.head for column in columns],
             [[column.cell(entry) for column in columns] for entry in standing.entries],
         )
@@ -177,6 +172,8 @@ def markdown(standings: Sequence[Standing], overview: Overview | None = None) ->
     return "\n".join(lines)
 
 
-def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    lines = [heads, ["---"] * len(heads), *([markdown_text(cell) for cell in row] for row in rows)]
+def markdown_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """The lines of a table in Markdown, its cells text and never markup."""
+    lines = [[markdown_text(cell) for cell in row] for row in (heads, *rows)]
+    lines.insert(1, ["---"] * len(heads))
     return ["| " + " | ".join(line) + " |" for line in lines]

@@ -37,16 +37,8 @@ def _spread(row: Row) -> str:
     return number(row.mean) if row.sd is None else f"{number(row.mean)} ± {row.sd:.2g}"
 
 
-def _failures(row: Row) -> str:
-    return ", ".join(f"{count} {status}" for status, count in sorted(row.statuses.items()) if status != "ok") or "-"
-
-
-def _device(row: Row) -> str:
-    return f"{row.devices}x {row.accelerator} {row.precision}"
-
-
-_ON = Column("on", _device, "devices, their kind, and the precision")
-_FAILED = Column("failed", _failures, "trials that did not end ok, by status")
+_ON = Column("on", lambda row: row.layout, "devices, their kind, and the precision")
+_FAILED = Column("failed", lambda row: row.failures or "-", "trials that did not end ok, by status")
 COLUMNS = (
     Column("model", lambda row: row.label, "the model, with what differs from its defaults"),
     Column("seeds", lambda row: str(row.trials), "trials, one a seed"),

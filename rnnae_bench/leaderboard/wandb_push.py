@@ -13,10 +13,11 @@ from typing import Any, Literal
 
 from rnnae_bench.errors import UserError
 from rnnae_bench.leaderboard import wandb_run
-from rnnae_bench.leaderboard.tables import markdown_text, number
+from rnnae_bench.leaderboard.standings import markdown_table, rank
+from rnnae_bench.leaderboard.tables import number
 from rnnae_bench.leaderboard.wandb_client import plain_errors, quiet, wandb_client
 from rnnae_bench.results.record import checksum
-from rnnae_bench.results.standing import Entry, Estimate, Standing, standings
+from rnnae_bench.results.standing import Estimate, Standing, standings
 from rnnae_bench.results.store import Store
 
 LEADERBOARD = "leaderboard"
@@ -177,9 +178,9 @@ def table_rows(standing: Standing) -> Iterator[list[Any]]:
         row = entry.row
         yield [
             standing.setting,
-            ranks(entry),
+            rank(entry),
             row.label,
-            f"{row.devices}x {row.accelerator} {row.precision}",
+            row.layout,
             len(entry.values),
             len(entry.failed),
             standing.metric,
@@ -188,14 +189,6 @@ def table_rows(standing: Standing) -> Iterator[list[Any]]:
             *_numbers(entry.score),
             entry.unranked or "",
         ]
-
-
-def ranks(entry: Entry) -> str:
-    """The ranks that the data don't exclude: ``1``, ``2-4``, or nothing."""
-    if entry.ranks is None:
-        return ""
-    first, last = entry.ranks
-    return str(first) if first == last else f"{first}-{last}"
 
 
 def _numbers(estimate: Estimate | None) -> tuple[float | None, float | None, float | None]:
@@ -278,7 +271,7 @@ def _blocks(reports: Any, target: Target, standing: Standing) -> list[Any]:
     return [
         reports.H2(standing.setting),
         reports.P(f"{standing.metric}, {better} is better; {bounds}."),
-        reports.MarkdownBlock(markdown_table(standing)),
+        reports.MarkdownBlock(_table(standing)),
         reports.PanelGrid(runsets=[runs], panels=[*charts, pictures]),
     ]
 
@@ -290,15 +283,15 @@ def _having(key: str, value: str) -> Any:
     return expr.And(expr.Config(key) == value)
 
 
-def markdown_table(standing: Standing) -> str:
+def _table(standing: Standing) -> str:
     """A standing as a table in Markdown."""
     head = ("rank", "model", "seeds", f"mean {standing.metric}", "95 % interval", "score", "remark")
-    lines = ["| " + " | ".join(markdown_text(cell) for cell in head) + " |", "|" + " --- |" * len(head)]
+    rows = []
     for entry in standing.entries:
         mean, low, high = _numbers(entry.mean)
         remarks = [entry.unranked, f"{len(entry.failed)} failed" if entry.failed else None]
         cells = [
-            ranks(entry) or "-",
+            rank(entry) or "-",
             entry.row.label,
             str(len(entry.values)),
             number(mean),
@@ -306,5 +299,5 @@ def markdown_table(standing: Standing) -> str:
             number(_numbers(entry.score)[0]),
             ", ".join(remark for remark in remarks if remark),
         ]
-        lines.append("| " + " | ".join(markdown_text(cell) for cell in cells) + " |")
-    return "\n".join(lines)
+        rows.append(cells)
+    return "\n".join(markdown_table(head, rows))

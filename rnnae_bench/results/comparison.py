@@ -132,7 +132,8 @@ def contrasts(
     Raises:
         UserError: an operand names nothing or more than one thing, or there is no setting that has both.
     """
-    ones, others = _sides(records, first), _sides(records, second)
+    found = standings(records)
+    ones, others = (_sides(found, records, operand) for operand in (first, second))
     common = [setting for setting in ones if setting in others]
     if not common:
         raise UserError(
@@ -161,7 +162,10 @@ def folder_contrasts(
     """
     if model is not None:
         ones, others = (
-            [(model, setting, side) for setting, side in _sides(records, model, f"{path}: {model}").items()]
+            [
+                (model, setting, side)
+                for setting, side in _sides(standings(records), records, model, f"{path}: {model}").items()
+            ]
             for path, records in (first, second)
         )
     else:
@@ -185,15 +189,16 @@ def folder_contrasts(
     return found
 
 
-def _sides(records: Sequence[Mapping[str, Any]], operand: str, name: str | None = None) -> dict[str, Side]:
+def _sides(
+    found: Sequence[Standing], records: Sequence[Mapping[str, Any]], operand: str, name: str | None = None
+) -> dict[str, Side]:
     """What the operand names, by task setting: of entries with one label, the one that has it as its key."""
-    found = standings(records)
     matching: dict[str, Side] = {}
     for standing in found:
         named = [entry for entry in standing.entries if entry.row.label == operand]
         named = named if len(named) == 1 else [one for one in standing.entries if one.key == operand] or named
         if len(named) > 1:
-            layouts = (f"{one.key} ({one.row.devices}x {one.row.accelerator} {one.row.precision})" for one in named)
+            layouts = (f"{one.key} ({one.row.layout})" for one in named)
             raise UserError(f"{operand} names {len(named)} entries of {standing.setting}; name one: {_list(layouts)}")
         if named:
             matching[standing.setting] = _side(name or operand, named[0], standing, records)

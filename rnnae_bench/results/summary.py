@@ -60,6 +60,16 @@ class Row:
         """Task and variant; with what differs from the frozen variant, which is then another task."""
         return setting(self.task, self.variant, self.overrides)
 
+    @property
+    def layout(self) -> str:
+        """Devices and precision, as ``1x cpu 32-true``."""
+        return f"{self.devices}x {self.accelerator} {self.precision}"
+
+    @property
+    def failures(self) -> str:
+        """How many trials did not end ``ok``, by status; empty where all did."""
+        return ", ".join(f"{count} {status}" for status, count in sorted(self.statuses.items()) if status != "ok")
+
     def as_dict(self) -> dict[str, Any]:
         """The row as plain data."""
         return asdict(self)

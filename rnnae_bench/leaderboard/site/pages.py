@@ -6,7 +6,7 @@ import re
 import shlex
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import cache, lru_cache
+from functools import cache, lru_cache, partial
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -14,9 +14,9 @@ from markupsafe import Markup
 
 from rnnae_bench import __version__
 from rnnae_bench.leaderboard.site.data import Histories, Record, for_overview, for_record, for_task, seconds_to_solved
+from rnnae_bench.leaderboard.standings import rank
 from rnnae_bench.leaderboard.tables import number
 from rnnae_bench.results.standing import Entry, Overview, Standing
-from rnnae_bench.results.summary import Row
 
 _DEPTH = 4
 """Nested options are spread into dotted names this deep; what lies deeper is shown as JSON."""
@@ -34,7 +34,7 @@ def _environment() -> Environment:
     )
     # Neither NaN nor anything that ends a script element: tojson escapes <, >, & and '.
     environment.policies["json.dumps_kwargs"] = {"allow_nan": False, "separators": (",", ":"), "sort_keys": True}
-    environment.globals.update(version=__version__, slug=slug, failures=failures, rank=rank)
+    environment.globals.update(version=__version__, slug=slug, rank=partial(rank, to="–"))
     environment.filters["number"] = shown
     return environment
 
@@ -137,19 +137,6 @@ def slug(name: str) -> str:
 def shown(value: Any) -> str:
     """A number with four significant digits, a dash for None; whatever else a record has there, as it is."""
     return number(value) if value is None or isinstance(value, int | float) else str(value)
-
-
-def failures(row: Row) -> str:
-    """Trials that did not end ``ok``, by status; empty where there are none."""
-    return ", ".join(f"{count} {status}" for status, count in sorted(row.statuses.items()) if status != "ok")
-
-
-def rank(entry: Entry) -> str:
-    """The ranks that the data do not exclude, as ``1`` or ``2-4``; empty for an unranked row."""
-    if entry.ranks is None:
-        return ""
-    best, worst = entry.ranks
-    return str(best) if best == worst else f"{best}–{worst}"
 
 
 def spread(options: Mapping[str, Any], prefix: str = "", depth: int = _DEPTH) -> Iterator[tuple[str, str]]:

@@ -6,8 +6,8 @@ import pytest
 
 from rnnae_bench.leaderboard import readme, submission
 from rnnae_bench.leaderboard.standings import interval, rank
+from rnnae_bench.objections import objections
 from rnnae_bench.registry import tasks
-from rnnae_bench.reproduction import objections
 from rnnae_bench.results.standing import standings
 from rnnae_bench.results.store import Store
 

@@ -2,12 +2,12 @@
 
 import argparse
 import json
-import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rnnae_bench import lightning_log
 from rnnae_bench.cli.places import COMMITTED
 from rnnae_bench.cli.table import print_table
 from rnnae_bench.errors import UserError
@@ -91,11 +91,10 @@ def objections() -> "Objections":
     from rnnae_bench.environment import require_matching_torchvision
 
     require_matching_torchvision()
-    from rnnae_bench import reproduction
+    from rnnae_bench import objections
 
-    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
-    logging.getLogger("lightning.fabric").setLevel(logging.ERROR)
-    return reproduction.objections
+    lightning_log.errors_only()
+    return objections.objections
 
 
 def print_findings(findings: "Sequence[Finding]") -> None:

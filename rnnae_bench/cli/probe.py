@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import logging
 import tempfile
 from collections.abc import Mapping, Sequence
 from itertools import takewhile
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from rnnae_bench import lightning_log
 from rnnae_bench.cli.pair import load_pair
 from rnnae_bench.cli.table import print_table
 from rnnae_bench.errors import UserError, require_not_negative, require_positive
@@ -83,7 +83,7 @@ def main(arguments: list[str]) -> int:
     require_positive(rows=options.rows, exponents=options.exponents, threads=options.threads)
     require_not_negative(after=options.after, steps=options.steps)
     picture = _writable(options.out)
-    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    lightning_log.errors_only()
     import torch
 
     from rnnae_bench.trial import Trial

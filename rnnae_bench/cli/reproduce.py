@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import logging
 import os
 import sys
 import tempfile
@@ -10,6 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rnnae_bench import lightning_log
 from rnnae_bench.cli.places import COMMITTED, RUNS
 from rnnae_bench.cli.table import print_table
 from rnnae_bench.errors import UserError, require_positive
@@ -60,11 +60,11 @@ def main(arguments: list[str]) -> int:
 
     require_matching_torchvision()
     from rnnae_bench import reproduction
+    from rnnae_bench.rebuilding import rebuild
 
-    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
-    logging.getLogger("lightning.fabric").setLevel(logging.ERROR)
+    lightning_log.errors_only()
     torch.set_num_threads(options.threads or reproduction.here_threads(record))
-    trial = reproduction.rebuild(record)
+    trial = rebuild(record)
     differing = reproduction.differences(record, trial)
     others = any(one.is_of_data for one in differing)
     is_helper = int(os.environ.get("RANK", os.environ.get("LOCAL_RANK", os.environ.get("SLURM_PROCID", 0)))) > 0

@@ -5,7 +5,6 @@ import contextlib
 import ctypes
 import gc
 import json
-import logging
 import os
 import select
 import time
@@ -22,6 +21,7 @@ import torch
 from lightning import LightningModule, Trainer
 from torch import Tensor
 
+from rnnae_bench import lightning_log
 from rnnae_bench.configuration import Pair
 from rnnae_bench.executors.death import Watched
 from rnnae_bench.executors.job import Job, Refusal, Setting, job_from
@@ -194,8 +194,7 @@ def main() -> None:
     parser.add_argument("--lifeline", type=int, required=True, help="Descriptor that is closed when the parent ends.")
     parser.add_argument("--cores", help="Logical processors to keep to, comma-separated.")
     options = parser.parse_args()
-    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
-    logging.getLogger("lightning.fabric").setLevel(logging.ERROR)
+    lightning_log.errors_only()
     if options.cores:
         _keep_to([int(core) for core in options.cores.split(",")])
     if _REQUEST in os.environ:

@@ -2,7 +2,7 @@
 
 A checksum tells a record that was torn or edited by hand. It is no signature: who edits a record and computes the
 checksum again is caught by what must agree within a record, by its fingerprints and its id
-(`rnnae_bench.reproduction.objections`), or by nobody until somebody runs it again (``rnnae-bench reproduce``).
+(`rnnae_bench.objections.objections`), or by nobody until somebody runs it again (``rnnae-bench reproduce``).
 """
 
 import hashlib
@@ -32,7 +32,7 @@ TUNING_SEEDS = 1000
 """From here up, seeds are for tuning: a score under one is no test."""
 
 Objections = Callable[[Mapping[str, Any]], tuple[list[str], list[str]]]
-"""What else speaks against a record, and what is to be remarked: `rnnae_bench.reproduction.objections`."""
+"""What else speaks against a record, and what is to be remarked: `rnnae_bench.objections.objections`."""
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,9 @@ import pytest
 from rnnae_bench.cli import main
 from rnnae_bench.configuration import Pair
 from rnnae_bench.errors import UserError
-from rnnae_bench.reproduction import objections, prediction_interval, rebuild
+from rnnae_bench.objections import objections
+from rnnae_bench.rebuilding import rebuild
+from rnnae_bench.reproduction import prediction_interval
 from rnnae_bench.results.store import Store
 from rnnae_bench.trial import Trial
 from rnnae_bench.vectorized import VectorizedTrial

@@ -1,0 +1,98 @@
+"""What this installation has against a record, which may be a stranger's."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from rnnae_bench.configuration import changed
+from rnnae_bench.errors import UserError
+from rnnae_bench.module import BenchModule
+from rnnae_bench.nested import flatten
+from rnnae_bench.rebuilding import pair_of, require_plain, resolved
+from rnnae_bench.trial import Trial
+
+_LAYOUT = ("accelerator", "strategy", "devices", "num_nodes")
+
+
+def objections(record: Mapping[str, Any]) -> tuple[list[str], list[str]]:
+    """What this installation has against a record: data, metric, options, size and id that are not what they say.
+
+    The record's task is set up, and its model built without memory for its weights; nothing is trained.
+
+    Returns:
+        Why the record can't be true, and what could not be checked.
+    """
+    try:
+        pair = pair_of(record)
+        require_plain(pair, record["configuration"])
+        trainer = {name: value for name, value in record["configuration"]["trainer"].items() if name not in _LAYOUT} | {
+            "accelerator": "cpu"
+        }
+        options = resolved(pair, record, {**record["configuration"], "trainer": trainer})
+        own = changed({part: options[part] for part in ("task", "model")}, pair.defaults)
+        left = [option for option in own if option.startswith("task.")]
+        if left:
+            return [f"its configuration leaves the frozen variant in {', '.join(left)}, and it does not say so"], []
+        trial = Trial(pair, options, record["seed"], record["data_seed"], may_be_skipped=True)
+    except UserError as error:
+        return [str(error)], []
+    found = [*_other_data(record, trial), *_other_size(record, trial)]
+    if record["environment"]["plugins"] != trial.plugins:
+        return found, ["made with other versions of the task or the model: options and id were not checked"]
+    stated = {key: value for key, value in record["overrides"].items() if key.startswith(("task.", "model."))}
+    if stated != own:
+        found.append(
+            f"it says that it differs from the defaults in {stated or 'nothing'}, and does in {own or 'nothing'}"
+        )
+    missing = set(flatten(options)) - set(flatten(record["configuration"]))
+    if missing:
+        return found, [f"made before there was {', '.join(sorted(missing))}: its id was not checked"]
+    devices = record["environment"]["devices"]
+    if devices > 1:
+        return found, [f"made on {devices} devices: its id was not checked"]
+    there = record["environment"]
+    trial.layout = {
+        "accelerator": there["accelerator"],
+        "devices": 1,
+        "strategy": "SingleDeviceStrategy",
+        "precision": there["precision"],
+    }
+    if trial.identity != record["id"]:
+        found.append(f"its id is {record['id']}, and what it says of itself gives {trial.identity}")
+    return found, []
+
+
+def _other_data(record: Mapping[str, Any], trial: Trial) -> list[str]:
+    found = [
+        f"its {name} data are not those of {trial.pair.label} ({record['fingerprints'].get(name)}, here {here})"
+        for name, here in trial.fingerprints.items()
+        if record["fingerprints"].get(name) != here
+    ]
+    primary, stated = trial.pair.variant.primary, record["primary"]
+    card = {
+        "metric": primary.metric,
+        "direction": primary.direction,
+        "floor_baseline": primary.floor,
+        "floor": trial.baselines[primary.floor][primary.metric],
+        "ceiling": primary.ceiling,
+        "solved_at": primary.solved,
+    }
+    found += [
+        f"its {name} is {stated[name]}, and the task's is {here}" for name, here in card.items() if stated[name] != here
+    ]
+    if record["baselines"] != trial.baselines:
+        found.append("its baselines are not the task's")
+    return found
+
+
+def _other_size(record: Mapping[str, Any], trial: Trial) -> list[str]:
+    if record["status"] != "ok" or trial.unsupported is not None:
+        return []
+    with torch.device("meta"):
+        model = trial.build_model()
+    if not isinstance(model, BenchModule):
+        return []
+    weights = sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
+    stated = record["measures"]["parameters"]
+    return [] if stated == weights else [f"it has {stated} weights, and its model {weights}"]

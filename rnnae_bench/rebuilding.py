@@ -1,0 +1,116 @@
+"""From a record back to its trial, of the record's data alone.
+
+A record may be a stranger's. Nothing in it is executed: its configuration may only give plain values to options that
+the registered task and model have, and the few of the trainer's that say where and how precisely to compute.
+"""
+
+import enum
+import re
+import types
+import typing
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from rnnae_bench.configuration import Pair
+from rnnae_bench.errors import UserError
+from rnnae_bench.nested import flatten
+from rnnae_bench.trial import Trial
+
+_WORD = re.compile(r"[\w,-]*")
+"""Trainer options in words, as ``ddp``; with a dot, it might be a class to import."""
+
+
+def rebuild(record: Mapping[str, Any]) -> Trial:
+    """The trial that a record tells of, checked and ready to run here.
+
+    A record made on a CPU is rebuilt for the CPU, also where there is a GPU.
+
+    Raises:
+        UserError: the task, the model, a variant or an option is not there any more or not the record's to set, or the
+            trial can't be run here.
+    """
+    pair = pair_of(record)
+    configuration = {part: dict(options) for part, options in record["configuration"].items()}
+    if record["environment"]["accelerator"] == "cpu" and torch.cuda.is_available():
+        configuration["trainer"]["accelerator"] = "cpu"
+    return Trial(pair, resolved(pair, record, configuration), record["seed"], record["data_seed"])
+
+
+def pair_of(record: Mapping[str, Any]) -> Pair:
+    """The task and model that a record tells of; `UserError` where they are not installed."""
+    try:
+        return _pair(f"{record['task']}:{record['variant']}", record["model"])
+    except UserError as error:
+        raise UserError(f"record {record['id']} can't be rebuilt here: {error}") from error
+
+
+# A row's records share their pair, which takes 0.1 s to make and remembers the options it has checked.
+_pair = lru_cache(maxsize=32)(Pair)
+
+
+def resolved(pair: Pair, record: Mapping[str, Any], configuration: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """All options of a trial, from a configuration of its record; `UserError` for one that a record may not set."""
+    try:
+        require_plain(pair, configuration)
+        return pair.resolve(configuration)
+    except UserError as error:
+        raise UserError(f"record {record['id']} can't be rebuilt here: {error}") from error
+
+
+def require_plain(pair: Pair, configuration: Mapping[str, Any]) -> None:
+    """Raise `UserError` for an option that there is not, or whose value could name code."""
+    hints = {action.dest: _hint(action) for action in pair.parser._actions}
+    defaults = flatten(pair.defaults)
+    for option, value in flatten(configuration).items():
+        section = next((one for one in _sections(option) if hints.get(one) is not None), None)
+        if section is None or section.endswith((".name", ".help")):
+            raise UserError(
+                f"{pair.model_handle.name} on {pair.label} has no option {option}; it was removed or renamed since, "
+                "so install the version that made the record"
+            )
+        if option in defaults and value == defaults[option]:
+            continue
+        if option.startswith("trainer."):
+            plain = section.split(".")[1] not in ("profiler", "plugins") and _is_word(value)
+        else:
+            plain = _is_plain(hints[section])
+        if not plain:
+            raise UserError(f"its option {option} may name code to run ({str(value)[:60]!r}), and records may not")
+
+
+def _sections(option: str) -> list[str]:
+    """An option's dotted name, then the options that it may lie within, the innermost first."""
+    parts = option.split(".")
+    return [".".join(parts[:length]) for length in range(len(parts), 1, -1)]
+
+
+def _hint(action: Any) -> Any:
+    return getattr(action, "_typehint", None) or action.type
+
+
+def _is_word(value: Any) -> bool:
+    if isinstance(value, list):
+        return all(isinstance(one, int) for one in value)
+    return (
+        value is None
+        or isinstance(value, bool | int | float)
+        or (isinstance(value, str) and bool(_WORD.fullmatch(value)))
+    )
+
+
+def _is_plain(hint: Any) -> bool:
+    """Whether values of a type are data: numbers, texts, truths, choices, and lists or mappings of them."""
+    origin = typing.get_origin(hint)
+    if origin is Literal:
+        return True
+    if origin is typing.Annotated:
+        return _is_plain(typing.get_args(hint)[0])
+    if origin is not None:
+        containers = (list, tuple, dict, set, Sequence, Mapping, typing.Union, types.UnionType)
+        inner = [one for one in typing.get_args(hint) if one is not Ellipsis]
+        return any(origin is one for one in containers) and all(map(_is_plain, inner))
+    return isinstance(hint, type) and issubclass(hint, str | int | float | bool | enum.Enum | Path | types.NoneType)

@@ -41,12 +41,21 @@ def processor() -> str:
     return platform.processor() or platform.machine()
 
 
+@cache
+def cores() -> int | None:
+    """The logical processors that this process may use, or might when this was first asked.
+
+    A worker asks before it keeps to some of them, so that its records tell of the machine.
+    """
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+
+
 def host() -> dict[str, Any]:
-    """The machine: processor, cores this process may use, memory, operating system."""
+    """The machine: processor, cores, memory, operating system."""
     pages = os.sysconf("SC_PHYS_PAGES") if "SC_PHYS_PAGES" in os.sysconf_names else None
     return {
         "processor": processor(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cores": cores(),
         "memory_bytes": pages * os.sysconf("SC_PAGE_SIZE") if pages else None,
         "system": f"{platform.system()} {platform.release()}",
     }

@@ -20,7 +20,7 @@ ROUNDING = 1e-3
 
 def here_threads(record: Mapping[str, Any]) -> int:
     """The threads to run a record with: as many as it had, at most one a core of this machine."""
-    return max(1, min(record["environment"]["threads"], environment.host()["cores"] or 1))
+    return max(1, min(record["environment"]["threads"], environment.cores() or 1))
 
 
 @dataclass(frozen=True)

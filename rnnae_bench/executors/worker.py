@@ -21,7 +21,7 @@ import torch
 from lightning import LightningModule, Trainer
 from torch import Tensor
 
-from rnnae_bench import lightning_log
+from rnnae_bench import environment, lightning_log
 from rnnae_bench.configuration import Pair
 from rnnae_bench.executors.death import Watched
 from rnnae_bench.executors.job import Job, Refusal, Setting, job_from
@@ -182,7 +182,8 @@ def _free_memory() -> None:
 
 
 def _keep_to(cores: Sequence[int]) -> None:
-    """Run on these logical processors only, where that is allowed."""
+    """Run on these logical processors only, where that is allowed; records tell of all."""
+    environment.cores()
     with contextlib.suppress(OSError):
         os.sched_setaffinity(0, cores)
 

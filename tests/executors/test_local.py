@@ -181,6 +181,19 @@ def test_workers_that_were_warmed_up_take_the_first_jobs(tmp_path, setting, job_
     assert len(list((tmp_path / "logs").glob("worker-*.log"))) == 2
 
 
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="processes can't keep to cores here")
+def test_a_worker_that_keeps_to_its_core_tells_of_the_machines(tmp_path, job_of, ends_of):
+    cores = os.sched_getaffinity(0)
+    executor = LocalExecutor(tmp_path, slots=len(cores), threads=1)
+    try:
+        job = job_of(executor, COPY)
+        assert len(os.sched_getaffinity(executor._workers[0].pid)) == 1
+        record = only(ends_of(executor, [job]), job)
+    finally:
+        executor.close()
+    assert record["environment"]["host"]["cores"] == len(cores)
+
+
 def test_a_worker_killed_while_idle_is_replaced(local, job_of, ends_of, is_gone):
     job = job_of(local, COPY)
     # The one that has just planned the job; another may have died of an earlier test.

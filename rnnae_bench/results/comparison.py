@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from rnnae_bench.errors import UserError
+from rnnae_bench.nested import flatten
 from rnnae_bench.results.standing import MINIMUM_SEEDS, Comparison, Entry, Standing, compare, standings
 
 _COSTS = ("training_seconds", "peak_memory_bytes", "parameters", "state_size", "steps_to_solved")
@@ -236,11 +237,4 @@ def _options(record: Mapping[str, Any]) -> dict[str, Any]:
     found = {"model": record["model"], "data_seed": record["data_seed"]}
     found |= {f"environment.{name}": environment[name] for name in ("accelerator", "devices", "precision")}
     found |= {f"environment.plugins.{name}": version for name, version in environment["plugins"].items()}
-    return found | _flat(record["configuration"], "")
-
-
-def _flat(options: Mapping[str, Any], prefix: str) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for name, value in options.items():
-        found |= _flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {f"{prefix}{name}": value}
-    return found
+    return found | flatten(record["configuration"])

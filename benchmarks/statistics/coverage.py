@@ -125,9 +125,11 @@ def shifted(counts: list[int], repeats: int) -> None:
 def pooled(counts: list[int], repeats: int) -> None:
     """Coverage of the interquartile mean over tasks."""
     tasks: dict[str, list[Callable[[int], ndarray]]] = {
+        "two normal, far apart": [lambda n, m=m: RANDOM.normal(m, 0.1, n) for m in (0.3, 0.8)],
         "four normal, far apart": [lambda n, m=m: RANDOM.normal(m, 0.1, n) for m in (0.2, 0.5, 0.6, 0.9)],
         "three normal, alike": [lambda n: RANDOM.normal(size=n)] * 3,
         "beta(1, 1), (3, 1), (9, 1), (20, 1)": [lambda n, a=a: RANDOM.beta(a, 1, n) for a in (1, 3, 9, 20)],
+        "five exponential, apart": [lambda n, m=m: m + RANDOM.exponential(0.2, n) for m in (0.1, 0.3, 0.5, 0.7, 0.9)],
         "beta(9, 1); uniform to 0.3": [lambda n: RANDOM.beta(9, 1, n), lambda n: RANDOM.uniform(0, 0.3, n)],
         "1 (70 %) or 0.1; normal; beta(2, 2)": [
             lambda n: np.where(RANDOM.random(n) < 0.7, 1, 0.1) + RANDOM.normal(0, 0.01, n),

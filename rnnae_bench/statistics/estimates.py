@@ -25,8 +25,14 @@ RESAMPLES = 1999
 
 _SEED = 20211
 
-_LIMIT = 2.0
-"""The studentised interval of the mean reaches at most so many times as far as Student's."""
+_LIMIT = 2.5
+"""The studentised bootstrap's reach counts to so many times Student's at most."""
+
+_FEW = 8
+"""Values from which on the intervals of the mean and of the interquartile mean are made less wide."""
+
+_BEYOND = 0.02
+"""What the interval of the interquartile mean leaves on either side of the bootstrap's distribution from there on."""
 
 
 @dataclass(frozen=True)
@@ -59,14 +65,6 @@ def t_quantile(degrees: int) -> float:
     return float(special.stdtrit(degrees, (1 + LEVEL) / 2))
 
 
-def tail(degrees: int) -> float:
-    """Probability below a bootstrap interval that is as much wider than usual as Student's t is than the normal.
-
-    Source: Hesterberg (2015), What teachers should know about the bootstrap, section 4.3.
-    """
-    return float(special.ndtr(-t_quantile(degrees)))
-
-
 def ends(resampled: Float[ndarray, "resample"], probability: float) -> tuple[float, float]:
     """The interval of a bootstrap distribution that leaves this probability on either side."""
     ordered = np.sort(resampled)
@@ -75,11 +73,15 @@ def ends(resampled: Float[ndarray, "resample"], probability: float) -> tuple[flo
 
 
 def mean(values: Sequence[float]) -> Estimate:
-    """The mean with a studentised bootstrap interval (Efron 1982), no wider than twice Student's on either side.
+    """The mean with an interval whose ends are halfway between Student's and the studentised bootstrap's (Efron 1982).
 
-    Covers, of 95 %, with 5, 8 and 20 values: normal 95, 95, 95; beta(5, 1) 93, 95, 96; exponential 92, 95, 95
-    (Student's: 88, 90, 92). No method covers what five values have not seen: of two far values that come with 0.7
-    and 0.3, 82 to 84 % with five.
+    Student's alone covers too little of what is skewed, the bootstrap too little of what has heavy tails and too much
+    of what is flat. An end of the bootstrap's counts to 2.5 times Student's at most (where four of five values are the
+    same, it is twenty times as far), and wholly where it is the farther one and the values are fewer than eight. Below
+    four it has none: the interval is Student's.
+
+    Covers 93 to 97 % of normal, uniform, skewed, bounded and heavy-tailed distributions from five values on, but not
+    what five values have not seen: of two far values that come with 0.7 and 0.3, 83 %.
     """
     data = np.sort(np.asarray(values, dtype=float))
     if np.ptp(data) == 0:
@@ -93,8 +95,18 @@ def mean(values: Sequence[float]) -> Estimate:
     # A resample of one value only: t is infinite, or nothing at all where that value is the mean.
     constant = variances < 1e-12 * error**2
     t = means / np.sqrt(np.where(constant, np.finfo(float).tiny, variances))
-    low, high = np.clip(ends(t, (1 - LEVEL) / 2), *np.multiply(_LIMIT * t_quantile(count - 1), (-1, 1)))
-    return Estimate(center, center - float(high) * error, center - float(low) * error)
+    low, high = ends(t, (1 - LEVEL) / 2)
+    return Estimate(center, center - _reach(high, count) * error, center + _reach(-low, count) * error)
+
+
+def _reach(bootstrap: float, count: int) -> float:
+    """How many standard errors an end is away, the studentised bootstrap's being so many."""
+    student = t_quantile(count - 1)
+    if count < 4:
+        return student
+    limited = min(bootstrap, _LIMIT * student)
+    halfway = (limited + student) / 2
+    return max(halfway, limited) if count < _FEW else halfway
 
 
 def median(values: Sequence[float]) -> Estimate:
@@ -126,10 +138,13 @@ def median(values: Sequence[float]) -> Estimate:
 def interquartile_mean(values: Sequence[float]) -> Estimate:
     """The mean without the lowest and highest quarter, as ``scipy.stats.trim_mean(values, 0.25)``.
 
-    The interval is the bootstrap's between percentiles, expanded for few values (`tail`); as it can't be wider than
-    the values, there is none below five. It covers 93 to 97 % of normal, uniform, skewed and bounded distributions
-    from five values on (with 8 up to 97.7), and not what five values have not seen: of two far values that come with
-    0.7 and 0.3, 82 to 84 %.
+    The interval is the bootstrap's between percentiles; as it can't be wider than the values, there is none below
+    five. Below eight values, where a single one is cut off at either end, it is expanded by the ratio of Student's t to
+    the normal quantile (Hesterberg 2015, section 4.3); from eight on, where resamples often keep what is cut off, 2 %
+    on either side in place of 2.5 suffice.
+
+    Covers 93 to 97 % of normal, uniform, skewed, bounded and heavy-tailed distributions from five values on, but not
+    what five values have not seen: of two far values that come with 0.7 and 0.3, 83 %.
 
     Source: Agarwal et al. (2021), Deep reinforcement learning at the edge of the statistical precipice.
     """
@@ -140,7 +155,8 @@ def interquartile_mean(values: Sequence[float]) -> Estimate:
     center = float(data[cut : len(data) - cut].mean())
     if len(data) < ENOUGH:
         return Estimate(center, None, None)
-    low, high = ends(_trimming(len(data)) @ data, tail(len(data) - 1))
+    beyond = float(special.ndtr(-t_quantile(len(data) - 1))) if len(data) < _FEW else _BEYOND
+    low, high = ends(_trimming(len(data)) @ data, beyond)
     return Estimate(center, low, high)
 
 

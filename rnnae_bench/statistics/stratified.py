@@ -11,6 +11,9 @@ from rnnae_bench.statistics.estimates import RESAMPLES, Estimate, ends, t_quanti
 
 _SEED = 20211
 
+_WIDER = 1.02
+"""Beyond what Student and the sample variance ask for: what simulation shows to be short with skewed strata of five."""
+
 
 def resamples(strata: Sequence[Sequence[float]]) -> Float[ndarray, "resample trial"]:
     """Bootstrap resamples of every stratum by itself, side by side; the same at every call."""
@@ -51,18 +54,18 @@ def tail(strata: Sequence[Sequence[float]]) -> float:
     """Probability below a 95 % interval of the bootstrap, expanded for few trials in a stratum.
 
     By the ratio of Student's t to the normal quantile, and by that of the sample variance to the resamples'
-    (Hesterberg 2015, section 4.3), averaged over strata. Each needs two trials.
+    (Hesterberg 2015, section 4.3), averaged over strata; and `_WIDER`. Each needs two trials.
     """
     degrees = sum(len(one) - 1 for one in strata)
     inflation = sum(len(one) / (len(one) - 1) for one in strata) / len(strata)
-    return float(special.ndtr(-t_quantile(degrees) * inflation**0.5))
+    return float(special.ndtr(-_WIDER * t_quantile(degrees) * inflation**0.5))
 
 
 def interquartile_mean(strata: Sequence[Sequence[float]]) -> Estimate:
     """The interquartile mean over all trials, every stratum with the same weight, with a stratified bootstrap interval.
 
-    It covers 92 to 97 % with three or four strata of five trials, 94 to 96 of ten; 87 where a stratum is two far values
-    that come with 0.7 and 0.3.
+    It covers 93 to 97 % with two to five strata of five trials and more; 89 where one is of two far values that come
+    with 0.7 and 0.3.
     """
     weight = weights(strata)
     pooled = np.concatenate([np.asarray(one, dtype=float) for one in strata])

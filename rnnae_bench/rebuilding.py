@@ -8,7 +8,8 @@ import enum
 import re
 import types
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
@@ -42,10 +43,8 @@ def rebuild(record: Mapping[str, Any]) -> Trial:
 
 def pair_of(record: Mapping[str, Any]) -> Pair:
     """The task and model that a record tells of; `UserError` where they are not installed."""
-    try:
+    with _told_of(record):
         return _pair(f"{record['task']}:{record['variant']}", record["model"])
-    except UserError as error:
-        raise UserError(f"record {record['id']} can't be rebuilt here: {error}") from error
 
 
 # A row's records share their pair, which takes 0.1 s to make and remembers the options it has checked.
@@ -54,9 +53,16 @@ _pair = lru_cache(maxsize=32)(Pair)
 
 def resolved(pair: Pair, record: Mapping[str, Any], configuration: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """All options of a trial, from a configuration of its record; `UserError` for one that a record may not set."""
-    try:
+    with _told_of(record):
         require_plain(pair, configuration)
         return pair.resolve(configuration)
+
+
+@contextmanager
+def _told_of(record: Mapping[str, Any]) -> Iterator[None]:
+    """Say of an error in here which record it keeps from being rebuilt."""
+    try:
+        yield
     except UserError as error:
         raise UserError(f"record {record['id']} can't be rebuilt here: {error}") from error
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rnnae_bench import lightning_log
+from rnnae_bench.cli.libraries import load_libraries
 from rnnae_bench.cli.places import COMMITTED
 from rnnae_bench.cli.table import print_table
 from rnnae_bench.errors import UserError
@@ -88,12 +88,9 @@ def _site(records: Path) -> Path | None:
 
 def objections() -> "Objections":
     """What else speaks against a record, by the tasks and models that are installed; imports torch."""
-    from rnnae_bench.environment import require_matching_torchvision
-
-    require_matching_torchvision()
+    load_libraries()
     from rnnae_bench import objections
 
-    lightning_log.errors_only()
     return objections.objections
 
 

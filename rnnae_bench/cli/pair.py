@@ -1,7 +1,8 @@
-"""From the names of a task and a model to their classes: where a command starts to import torch."""
+"""From the names of a task and a model to their classes."""
 
 from typing import TYPE_CHECKING
 
+from rnnae_bench.cli.libraries import load_libraries
 from rnnae_bench.registry import models, parse_task, tasks
 
 if TYPE_CHECKING:
@@ -16,9 +17,7 @@ def load_pair(task: str, model: str) -> "Pair":
     """
     tasks().get(parse_task(task)[0])
     models().get(model)
-    from rnnae_bench.environment import require_matching_torchvision
-
-    require_matching_torchvision()
+    load_libraries()
     from rnnae_bench.configuration import Pair
 
     return Pair(task, model)

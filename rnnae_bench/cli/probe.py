@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from rnnae_bench import lightning_log
 from rnnae_bench.cli.pair import load_pair
 from rnnae_bench.cli.table import print_table
 from rnnae_bench.errors import UserError, require_not_negative, require_positive
@@ -83,7 +82,6 @@ def main(arguments: list[str]) -> int:
     require_positive(rows=options.rows, exponents=options.exponents, threads=options.threads)
     require_not_negative(after=options.after, steps=options.steps)
     picture = _writable(options.out)
-    lightning_log.errors_only()
     import torch
 
     from rnnae_bench.trial import Trial

@@ -9,7 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rnnae_bench import lightning_log
+from rnnae_bench.cli.libraries import load_libraries
 from rnnae_bench.cli.places import COMMITTED, RUNS
 from rnnae_bench.cli.table import print_table
 from rnnae_bench.errors import UserError, require_positive
@@ -54,15 +54,12 @@ def main(arguments: list[str]) -> int:
     if record["status"] not in ("ok", "diverged", "oom", "error"):
         raise UserError(f"record {record['id']} can't be reproduced: the trial was {record['status']}; 'run' it")
 
+    load_libraries()
     import torch
 
-    from rnnae_bench.environment import require_matching_torchvision
-
-    require_matching_torchvision()
     from rnnae_bench import reproduction
     from rnnae_bench.rebuilding import rebuild
 
-    lightning_log.errors_only()
     torch.set_num_threads(options.threads or reproduction.here_threads(record))
     trial = rebuild(record)
     differing = reproduction.differences(record, trial)

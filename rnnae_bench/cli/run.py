@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from rnnae_bench import lightning_log
 from rnnae_bench.cli.logger_names import LOGGERS, logger_names
 from rnnae_bench.cli.pair import load_pair
 from rnnae_bench.errors import UserError, require_positive
@@ -100,7 +99,6 @@ def _run(pair: "Pair", options: "Namespace", command: list[str]) -> int:
     if options.threads is not None:
         require_positive(threads=options.threads)
         torch.set_num_threads(options.threads)
-    lightning_log.errors_only()
     resolved = pair.options(options)
     seeds = range(options.seed, options.seed + options.seeds)
     trials = [Trial(pair, resolved, seed, options.data_seed) for seed in seeds]

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from rnnae_bench import environment
 from rnnae_bench.errors import UserError, require_not_negative, require_positive
 from rnnae_bench.executors.base import Advanced, Ended, Event, Lost
 from rnnae_bench.executors.death import Death, Watched
@@ -184,8 +185,7 @@ def _connect(address: str | None) -> None:
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     if address is None:
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-        options |= {"address": "local", "include_dashboard": False, "num_cpus": cores}
+        options |= {"address": "local", "include_dashboard": False, "num_cpus": environment.cores()}
     else:
         _require_reachable(address)
         options["address"] = address

@@ -74,7 +74,7 @@ class Store:
         problem = problem_of(record)
         if problem:
             raise ValueError(f"the record does not fit its own schema: {problem}")
-        if record.get("checksum") not in (None, checksum(record)):
+        if _is_changed(record):
             raise ValueError(f"record {record['id']} was changed after it was written: its checksum does not fit")
         self.folder.mkdir(parents=True, exist_ok=True)
         target = self.path(record["id"])
@@ -214,6 +214,11 @@ def _with_history(record: Mapping[str, Any], table: bytes, columns: list[str]) -
     return {**record, "history": {"file": f"{record['id']}.parquet", "sha256": digest, "columns": columns}}
 
 
+def _is_changed(record: Mapping[str, Any]) -> bool:
+    """Whether a record that has a checksum was changed after it was written."""
+    return record.get("checksum") not in (None, checksum(record))
+
+
 def _sealed(record: Mapping[str, Any]) -> dict[str, Any]:
     """A record with its checksum."""
     return {**record, "checksum": checksum(record)}
@@ -254,7 +259,7 @@ def load(path: Path) -> dict[str, Any]:
         raise ValueError("nested too deep") from None
     if problem:
         raise ValueError(problem)
-    if record.get("checksum") not in (None, checksum(record)):
+    if _is_changed(record):
         raise ValueError("it was changed after it was written: its checksum does not fit")
     return record
 

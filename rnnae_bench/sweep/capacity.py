@@ -5,15 +5,11 @@ from pathlib import Path
 
 import psutil
 
+from rnnae_bench import environment
 from rnnae_bench.errors import UserError
 
 WORKER_BYTES = 900 * 2**20
 """Memory of a worker with torch and a small trial; measured 600 to 800 MiB resident."""
-
-
-def cores() -> int:
-    """CPU cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def memory() -> int:
@@ -57,5 +53,5 @@ def workers(asked: int | None, threads: int, gpus: tuple[str, ...], gpus_per_tri
         raise UserError(f"--gpus-per-trial {gpus_per_trial:g}: this machine has {len(gpus)} GPU(s)")
     if asked is not None:
         return asked
-    fit = int(len(gpus) / gpus_per_trial) if gpus else max(1, cores() // threads)
+    fit = int(len(gpus) / gpus_per_trial) if gpus else max(1, (environment.cores() or 1) // threads)
     return max(1, min(fit, memory() // WORKER_BYTES, trials))

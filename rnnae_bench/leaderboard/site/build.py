@@ -54,6 +54,7 @@ def build(store: Store, out: Path) -> Built:
         for name in ("tasks", "models", "records"):
             (folder / name).mkdir()
         with as_file(files("rnnae_bench.leaderboard.site") / "assets") as assets:
+            # Not by copytree, whose one error for all does not say that the disk is full.
             for asset in assets.rglob("*"):
                 if asset.is_file():
                     copied = folder / "assets" / asset.relative_to(assets)

@@ -1,0 +1,15 @@
+"""Where a command starts to import torch."""
+
+
+def load_libraries() -> None:
+    """Import torch, torchvision and Lightning, whose log is kept to errors from here on.
+
+    Raises:
+        UserError: the torchvision that is installed does not fit torch.
+    """
+    from rnnae_bench.environment import require_matching_torchvision
+
+    require_matching_torchvision()
+    from rnnae_bench import lightning_log
+
+    lightning_log.errors_only()

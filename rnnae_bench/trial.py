@@ -182,7 +182,7 @@ class Trial:
 
             def draft() -> None:
                 found = measured(probes)
-                record = self.record(evaluation, found.measures, "interrupted", RUNNING, started, command)
+                record = self.record(evaluation, found, "interrupted", RUNNING, started, command)
                 store.drafts.write(record, found.series)
 
             drafts.append(Flush(draft, flush_every))
@@ -202,7 +202,7 @@ class Trial:
             if trainer is not None and not trainer.is_global_zero:
                 return None
             found = measured(probes)
-            record = self.record(evaluation, found.measures, status, failure, started, command)
+            record = self.record(evaluation, found, status, failure, started, command)
             return keep(store, record, found.series)
 
     def _probes(self) -> tuple[list[Probe], Evaluation]:
@@ -221,7 +221,7 @@ class Trial:
         """
         probes, evaluation = self._probes()
         failure = {"message": reason, "step": None, "traceback": None}
-        return self.record(evaluation, measured(probes).measures, status, failure, datetime.now(UTC), ())
+        return self.record(evaluation, measured(probes), status, failure, datetime.now(UTC), ())
 
     def build_model(self) -> LightningModule:
         """The model, with its first weights."""
@@ -230,7 +230,7 @@ class Trial:
     def record(
         self,
         evaluation: Evaluation,
-        measures: Mapping[str, Any],
+        found: "Measured",
         status: Status,
         failure: Mapping[str, Any] | None,
         started: datetime,
@@ -240,7 +240,7 @@ class Trial:
 
         Args:
             evaluation: The probe that scored.
-            measures: Of all probes.
+            found: What all probes have to say.
             status: How the trial ended.
             failure: What went wrong.
             started: When it was started.
@@ -275,7 +275,7 @@ class Trial:
                 },
                 "metrics": {"test": evaluation.test, "validation": evaluation.validation},
                 "baselines": self.baselines,
-                "measures": measures,
+                "measures": found.measures,
                 "fingerprints": self.fingerprints,
                 "environment": self._environment(),
                 "command": list(command),
@@ -283,6 +283,8 @@ class Trial:
                 "finished": datetime.now(UTC).isoformat(timespec="seconds"),
             }
         )
+        if found.absent:
+            record["absent"] = dict(found.absent)
         return record
 
     def _environment(self) -> dict[str, Any]:
@@ -402,14 +404,19 @@ class Measured(NamedTuple):
 
     series: dict[str, Series]
     measures: dict[str, Any]
+    absent: dict[str, str]
+    """What could not be measured, and why."""
 
 
 def measured(probes: Sequence[Probe]) -> Measured:
     """What the probes have to say so far."""
-    found = Measured({}, {})
+    found = Measured({}, {}, {})
     for probe in probes:
-        found.series.update(probe.series())
-        found.measures.update(probe.measures())
+        with probe.measuring(probe.subject):
+            found.series.update(probe.series())
+        with probe.measuring(probe.subject):
+            found.measures.update(probe.measures())
+        found.absent.update(probe.absent)
     return found
 
 

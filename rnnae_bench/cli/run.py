@@ -171,7 +171,8 @@ def _report(trial: "Trial", outcome: "Outcome", console: Console) -> None:
     drawn = heatmaps.terminal_heatmap(outcome.series)
     if drawn:
         console.print(drawn, markup=False, highlight=False, no_wrap=True, overflow="crop")
-    lines = [f"record  {outcome.path}"]
+    lines = [f"not measured: {name}: {reason}" for name, reason in record.get("absent", {}).items()]
+    lines.append(f"record  {outcome.path}")
     try:
         picture = plots.write_picture(outcome.path, record, outcome.series)
         lines += [f"picture {picture}"] if picture else []

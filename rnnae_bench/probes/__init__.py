@@ -1,11 +1,11 @@
 """Probes: Lightning callbacks that measure a trial and never change its training."""
 
-from rnnae_bench.probes.base import OptimizerSteps, Probe
+from rnnae_bench.probes.base import Diverged, OptimizerSteps, Probe
 from rnnae_bench.probes.cost import Cost
 from rnnae_bench.probes.evaluation import Evaluation
 from rnnae_bench.probes.gradient_flow import GradientFlow
 from rnnae_bench.probes.gradient_norms import GradientNorms
-from rnnae_bench.probes.training_curve import Diverged, TrainingCurve
+from rnnae_bench.probes.training_curve import TrainingCurve
 from rnnae_bench.probes.underflow import Underflow
 
 __all__ = [

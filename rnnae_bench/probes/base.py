@@ -1,17 +1,81 @@
 """What all probes have in common, and the buffer that lets them measure every step without waiting for the device."""
 
-from typing import Any
+import functools
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from textwrap import shorten
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
+from rnnae_bench.errors import UserError, in_a_line
 from rnnae_bench.results.history import Series
+
+_LONGEST_REASON = 300
+"""Characters."""
+
+
+class Diverged(Exception):
+    """The training loss stopped being a finite number.
+
+    Args:
+        step: The first optimiser step whose loss was not finite.
+    """
+
+    def __init__(self, step: int) -> None:
+        super().__init__(f"the training loss was not finite at step {step}")
+        self.step = step
 
 
 class Probe(Callback):
-    """A callback that measures. What it measured is asked for after the trial, however that ended."""
+    """A callback that measures. What it measured is asked for after the trial, however that ended.
+
+    A probe never ends a trial: where one of its hooks raises (anything but `Diverged`), it is switched off from then
+    on, keeps what it has, and says why in `absent`. Where a part of it fails within `measuring`, it goes on with the
+    rest.
+    """
+
+    subject: ClassVar[str] = ""
+    """The probe as a whole in `absent`: the name of its measure, or what the names of its columns begin with."""
+
+    essential: ClassVar[bool] = False
+    """Whether there is no result without it, so that its failure is the trial's."""
+
+    stopped = False
+    """Whether it was switched off."""
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        for name, hook in list(vars(cls).items()):
+            if callable(hook) and (name.startswith("on_") or name in ("setup", "teardown")):
+                setattr(cls, name, _never_ending(hook))
+
+    @property
+    def absent(self) -> dict[str, str]:
+        """What could not be measured: names of measures or columns, or what these begin with, and why in one line."""
+        found: dict[str, str] = self.__dict__.setdefault("_absent", {})
+        return found
+
+    @contextmanager
+    def measuring(self, name: str) -> Iterator[None]:
+        """Within, an error means that this can't be measured, and is noted in `absent`; the probe goes on.
+
+        Args:
+            name: Of a measure or a column, or what these begin with.
+        """
+        try:
+            yield
+        except Exception as error:
+            self._note(name, error)
+
+    def _note(self, name: str, error: Exception) -> None:
+        if self.essential or isinstance(error, Diverged):
+            raise error
+        kind = "" if isinstance(error, UserError) else f"{type(error).__name__}: "
+        self.absent.setdefault(name, shorten(f"{kind}{in_a_line(error)}", _LONGEST_REASON))
 
     def series(self) -> dict[str, Series]:
         """Histories by column name: what was measured at which optimiser steps."""
@@ -20,6 +84,22 @@ class Probe(Callback):
     def measures(self) -> dict[str, Any]:
         """Numbers about the whole trial, by name; None where there is nothing to say."""
         return {}
+
+
+def _never_ending(hook: Callable[..., Any]) -> Callable[..., Any]:
+    """A probe's hook, such that an error in it switches the probe off and is not raised."""
+
+    @functools.wraps(hook)
+    def call(probe: Probe, *args: Any, **options: Any) -> Any:
+        if probe.stopped:
+            return None
+        try:
+            return hook(probe, *args, **options)
+        except Exception as error:
+            probe._note(probe.subject, error)
+            probe.stopped = True
+
+    return call
 
 
 class StepBuffer:

@@ -19,6 +19,8 @@ class Cost(OptimizerSteps, Probe):
     whole process while the trial ran, the libraries included; ``memory_kind`` says which.
     """
 
+    subject = "cost"
+
     def __init__(self) -> None:
         self._started: float | None = None
         self._paused = 0.0

@@ -24,6 +24,9 @@ class Evaluation(Probe):
         primary: The metric and threshold that count as solved.
     """
 
+    subject = "validation"
+    essential = True
+
     def __init__(self, task: Task, primary: Primary) -> None:
         self._validation: MetricCollection = task.metrics()
         self._test: MetricCollection = task.metrics()

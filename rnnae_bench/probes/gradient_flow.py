@@ -3,7 +3,7 @@
 import copy
 import math
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from itertools import groupby
 from typing import Any
 
@@ -78,6 +78,8 @@ class GradientFlow(OptimizerSteps, Probe):
         rows: Sequences of the fixed batch.
     """
 
+    subject = "gradient_flow"
+
     def __init__(self, task: Task, profiles: int = 100, rows: int = 32) -> None:
         self.task = task
         steps = task.protocol.max_steps
@@ -97,15 +99,17 @@ class GradientFlow(OptimizerSteps, Probe):
     def on_optimizer_step_start(self, trainer: Trainer, pl_module: LightningModule, step: int, batch: Any) -> None:
         """Read the last step's loss, and watch the training's own forward and backward pass."""
         if step in self.steps and trainer.is_global_zero:
-            self._read_last_step(trainer, pl_module, step)
+            if "gradient_flow/last_step" not in self.absent:
+                with self.measuring("gradient_flow/last_step"):
+                    self._read_last_step(trainer, pl_module, step)
             self._watch = Watch(pl_module)
             self._log_scale = math.log(loss_scale(trainer))
 
     def _read_last_step(self, trainer: Trainer, module: LightningModule, step: int) -> None:
         assert self._fixed is not None
         batch = self._fixed
-        with _evaluating(module), trainer.precision_plugin.train_step_context():
-            watch = Watch(module)
+        watch = Watch(module)
+        with closing(watch), _evaluating(module), trainer.precision_plugin.train_step_context():
             watch.differentiate(self._last_step_loss(module(batch.inputs, batch.lengths), batch))
         self._keep(step, "last_step", watch.flows(batch.lengths, self._origins("last_step")))
 

@@ -27,6 +27,8 @@ class GradientNorms(OptimizerSteps, Probe):
     recorded; for all others the norms are taken before and after.
     """
 
+    subject = "gradient_norm"
+
     def __init__(self) -> None:
         self._buffer = StepBuffer()
         self._weights: list[Tensor] = []

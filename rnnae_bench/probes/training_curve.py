@@ -8,20 +8,8 @@ import torch
 from lightning import LightningModule, Trainer
 from torch import Tensor
 
-from rnnae_bench.probes.base import OptimizerSteps, Probe, StepBuffer
+from rnnae_bench.probes.base import Diverged, OptimizerSteps, Probe, StepBuffer
 from rnnae_bench.results.history import Series
-
-
-class Diverged(Exception):
-    """The training loss stopped being a finite number.
-
-    Args:
-        step: The first optimiser step whose loss was not finite.
-    """
-
-    def __init__(self, step: int) -> None:
-        super().__init__(f"the training loss was not finite at step {step}")
-        self.step = step
 
 
 class TrainingCurve(OptimizerSteps, Probe):
@@ -33,6 +21,8 @@ class TrainingCurve(OptimizerSteps, Probe):
     Args:
         check_every: Optimiser steps between two looks; each waits for the device once.
     """
+
+    subject = "loss"
 
     def __init__(self, check_every: int = 50) -> None:
         self.check_every = check_every

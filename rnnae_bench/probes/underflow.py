@@ -65,6 +65,8 @@ class Underflow(OptimizerSteps, Probe):
         members: As for `underflow`.
     """
 
+    subject = "gradient_underflow"
+
     def __init__(self, samples: int = 20, members: int | None = None) -> None:
         self._samples, self._members = samples, members
         self._buffer = StepBuffer()

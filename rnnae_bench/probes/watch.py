@@ -60,10 +60,14 @@ class Watch:
     def _latest(self) -> dict[str, Recording]:
         return {name: calls[-1] for name, calls in self._recordings.items() if calls}
 
+    def close(self) -> None:
+        """End the watch."""
+        self._context.close()
+
     @torch.no_grad()
     def flows(self, lengths: Int[Tensor, "*model batch"] | None, origins: Origins) -> list[Flow]:
         """The norms of all that was watched; ends the watch."""
-        self._context.close()
+        self.close()
         found = []
         for name, recording in self._latest().items():
             passages = [passage for layer in recording.layers for passage in layer]

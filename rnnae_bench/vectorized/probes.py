@@ -10,9 +10,9 @@ from lightning import LightningModule, Trainer
 from torch import Tensor
 
 from rnnae_bench.card import Primary
-from rnnae_bench.probes import Cost, Evaluation, GradientFlow, GradientNorms, Probe, TrainingCurve, Underflow
+from rnnae_bench.probes import Cost, Diverged, Evaluation, GradientFlow, GradientNorms, Probe, TrainingCurve, Underflow
 from rnnae_bench.probes.last_step import last_step_loss
-from rnnae_bench.probes.training_curve import Diverged, first_not_finite
+from rnnae_bench.probes.training_curve import first_not_finite
 from rnnae_bench.task import Batch
 from rnnae_bench.trial import Measured, measured
 from rnnae_bench.vectorized.module import VectorizedModule

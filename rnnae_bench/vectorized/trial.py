@@ -80,9 +80,7 @@ class VectorizedTrial:
 
         def record(member: int, status: Status, failure: Any) -> tuple[dict[str, Any], dict[str, Series]]:
             found = probes.measured(member)
-            made = self.trials[member].record(
-                probes.evaluation(member), found.measures, status, failure, started, command
-            )
+            made = self.trials[member].record(probes.evaluation(member), found, status, failure, started, command)
             made["environment"]["vectorized"] = {"members": len(self.trials), "seconds": probes.seconds}
             return made, found.series
 

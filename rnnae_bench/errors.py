@@ -61,6 +61,17 @@ def require_choice(choices: tuple[str, ...], **values: str) -> None:
             raise UserError(f"{name} is {value!r}; it must be one of {', '.join(choices)}")
 
 
+def missing_extra(purpose: str, package: str, extra: str) -> UserError:
+    """The refusal of what needs a package that only an extra of the suite installs.
+
+    The suite is installed from its checkout, so the way to the extra leads through there too.
+
+    >>> str(missing_extra("a query", "DuckDB", "query"))
+    "a query needs DuckDB; install it in the checkout of rnnae-bench: pip install '.[query]'"
+    """
+    return UserError(f"{purpose} needs {package}; install it in the checkout of rnnae-bench: pip install '.[{extra}]'")
+
+
 def in_a_line(error: BaseException) -> str:
     """What an error says, in one line; its type where it says nothing."""
     return " ".join(str(error).split()) or type(error).__name__

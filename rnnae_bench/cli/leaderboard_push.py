@@ -32,7 +32,7 @@ def parser() -> argparse.ArgumentParser:
         help="offline: keep runs and table in FOLDER/logs/push for 'wandb sync', without a report "
         "(default: online, or what WANDB_MODE says)",
     )
-    parser.add_argument("--no-report", action="store_true", help="no report, which needs rnnae-bench[wandb]")
+    parser.add_argument("--no-report", action="store_true", help="no report; it needs the package wandb-workspaces")
     parser.add_argument("--json", action="store_true", help="what became of each run, as JSON")
     return parser
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from rnnae_bench import environment
-from rnnae_bench.errors import UserError, require_not_negative, require_positive
+from rnnae_bench.errors import UserError, missing_extra, require_not_negative, require_positive
 from rnnae_bench.executors.base import Advanced, Ended, Event, Lost
 from rnnae_bench.executors.death import Death, Watched
 from rnnae_bench.executors.job import Job, Plan, Refusal, Setting, job_from, plan_from
@@ -22,7 +22,7 @@ try:
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 except ImportError as error:
-    raise UserError('Ray is not installed; pip install "rnnae-bench[ray]", or leave out --executor ray') from error
+    raise missing_extra("--executor ray", "Ray", "ray") from error
 
 CONNECT_SECONDS = 10.0
 """How long a cluster's address may take to answer."""

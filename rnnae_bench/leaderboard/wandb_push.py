@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from rnnae_bench.errors import UserError
+from rnnae_bench.errors import UserError, missing_extra
 from rnnae_bench.leaderboard import wandb_run
 from rnnae_bench.leaderboard.standings import markdown_table, rank
 from rnnae_bench.leaderboard.tables import number
@@ -219,10 +219,7 @@ def _write_table(target: Target, rows: list[list[Any]], digest: str) -> None:
 def require_reports() -> None:
     """Raise `UserError` where the package that writes reports is missing."""
     if importlib.util.find_spec("wandb_workspaces") is None:
-        raise UserError(
-            "the report needs the package wandb-workspaces; install it with: pip install 'rnnae-bench[wandb]', or push "
-            "with --no-report"
-        )
+        raise missing_extra("the report (--no-report leaves it out)", "wandb-workspaces", "wandb")
 
 
 def _write_report(api: Any, target: Target, found: Iterable[Standing]) -> str:

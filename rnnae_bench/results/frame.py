@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rnnae_bench.errors import UserError
+from rnnae_bench.errors import missing_extra
 from rnnae_bench.results.store import Store
 from rnnae_bench.results.summary import label, setting
 
@@ -224,7 +224,7 @@ def frame(folder: str | Path = "runs") -> "pandas.DataFrame":
     try:
         import pandas
     except ImportError as error:
-        raise UserError("a data frame needs pandas; install it: pip install 'rnnae-bench[query]'") from error
+        raise missing_extra("a data frame", "pandas", "query") from error
     import pyarrow as pa
 
     found = Store(Path(folder)).read()

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from rnnae_bench.errors import UserError
+from rnnae_bench.errors import UserError, missing_extra
 from rnnae_bench.results import frame
 from rnnae_bench.results.store import Store
 
@@ -46,7 +46,7 @@ def query(sql: str, records: Sequence[Mapping[str, Any]], store: Store) -> Answe
     try:
         import duckdb
     except ImportError as error:
-        raise UserError("a query needs DuckDB; install it: pip install 'rnnae-bench[query]'") from error
+        raise missing_extra("a query", "DuckDB", "query") from error
 
     with duckdb.connect(":memory:", config={"autoinstall_known_extensions": False}) as connection:
         try:

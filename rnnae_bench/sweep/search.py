@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Group
 from rich.text import Text
 
-from rnnae_bench.errors import UserError, in_a_line, require_positive
+from rnnae_bench.errors import UserError, in_a_line, missing_extra, require_positive
 from rnnae_bench.executors.job import Setting
 from rnnae_bench.leaderboard.tables import empty, framed
 from rnnae_bench.nested import flatten, nest
@@ -299,7 +299,7 @@ def _open(storage: str) -> "str | BaseStorage":
         from optuna.storages import JournalStorage, get_storage
         from optuna.storages.journal import JournalFileBackend
     except ImportError as error:
-        raise UserError("--search optuna needs Optuna; install it with: pip install 'rnnae-bench[search]'") from error
+        raise missing_extra("--search optuna", "Optuna", "search") from error
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     try:
         if "://" in storage:

@@ -110,4 +110,4 @@ def test_auto_where_no_cluster_is(tmp_path):
 def test_without_ray_it_is_named():
     code = "import sys; sys.modules['ray'] = None; import rnnae_bench.executors.ray"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert 'UserError: Ray is not installed; pip install "rnnae-bench[ray]"' in done.stderr
+    assert "--executor ray needs Ray; install it in the checkout of rnnae-bench: pip install '.[ray]'" in done.stderr

@@ -1,5 +1,6 @@
 """Pictures of one trial: learning curve and gradient norms over training, as PNG and in the terminal."""
 
+import textwrap
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,8 +10,12 @@ import numpy as np
 from rnnae_bench.leaderboard.curves import terminal_curve
 from rnnae_bench.leaderboard.heatmaps import as_png, draw, height_of, new_figure, panels
 from rnnae_bench.results.history import Series
+from rnnae_bench.results.summary import label, setting
 
 _POINTS = 240
+
+_TITLE_WIDTH = 90
+"""Characters of the title in a line."""
 
 _CURVES_HEIGHT = 6.5
 """Height of the learning curve and the gradient norms in inches."""
@@ -47,8 +52,7 @@ def picture(record: Mapping[str, Any], series: Mapping[str, Series]) -> bytes:
     for place in over_time:
         draw(place, shown)
     above, below = curves.subplots(2, 1, sharex=True)
-    failed = "" if record["status"] == "ok" else f" ({record['status']})"
-    figure.suptitle(f"{record['model']} on {record['task']}:{record['variant']}, seed {record['seed']}{failed}")
+    figure.suptitle(textwrap.fill(title(record), _TITLE_WIDTH))
     _band(above, series.get("loss"), "training loss", "tab:blue")
     above.set_ylabel("training loss")
     metric = record["primary"]["metric"]
@@ -72,6 +76,24 @@ def picture(record: Mapping[str, Any], series: Mapping[str, Series]) -> bytes:
     if below.lines:
         below.legend(fontsize="small", ncols=2)
     return as_png(figure)
+
+
+def title(record: Mapping[str, Any]) -> str:
+    """What a picture shows: model and task with all that was changed of their defaults, seed, and how it ended.
+
+    Seeds of data and trainer options are named where they are not the usual ones.
+    """
+    overrides = record["overrides"]
+    parts = [
+        f"{label(record['model'], overrides)} on {setting(record['task'], record['variant'], overrides)}",
+        f"seed {record['seed']}",
+    ]
+    if record["data_seed"] != record["seed"]:
+        parts.append(f"data seed {record['data_seed']}")
+    for key, value in overrides.items():
+        parts += [f"{key.removeprefix('trainer.')}={value}"] if key.startswith("trainer.") else []
+    failed = "" if record["status"] == "ok" else f" ({record['status']})"
+    return ", ".join(parts) + failed
 
 
 def write_picture(path: Path, record: Mapping[str, Any], series: Mapping[str, Series]) -> Path | None:

@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.image import imread
 
 from rnnae_bench.leaderboard.page import page
-from rnnae_bench.leaderboard.plots import picture, terminal_picture
+from rnnae_bench.leaderboard.plots import picture, terminal_picture, title
 from rnnae_bench.results.history import Series
 from rnnae_bench.results.store import Store
 
@@ -27,6 +27,14 @@ def test_the_picture_grows_by_a_row_a_state(make_record):
 
 def test_the_picture_of_a_trial_that_measured_nothing_else_is_drawn(make_record):
     assert picture(make_record(), flows(1)).startswith(b"\x89PNG")
+
+
+def test_the_title_names_what_was_changed(make_record):
+    assert title(make_record()) == "gru on copy:standard, seed 0"
+    overrides = {"task.delay": 5, "model.optimization.clip": 0.5, "trainer.precision": "bf16-mixed"}
+    changed = {**make_record(None, status="timeout"), "overrides": overrides, "data_seed": 3}
+    shown = "gru[clip=0.5] on copy:standard[delay=5], seed 0, data seed 3, precision=bf16-mixed (timeout)"
+    assert title(changed) == shown
 
 
 def test_the_terminal_picture_does_not_mind_profiles():

@@ -1,10 +1,11 @@
 """The live progress of one trial: a bar on a terminal, a line at every look at the validation set elsewhere."""
 
 import time
-from typing import Any
+from typing import Any, NamedTuple
 
 from lightning import LightningModule, Trainer
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
@@ -12,6 +13,48 @@ from rnnae_bench.leaderboard.tables import number
 from rnnae_bench.probes import Evaluation, OptimizerSteps
 
 _REFRESH_SECONDS = 0.2
+_BAR = 24
+_NUMBER = 9
+"""Characters of a number with four significant digits at most, as in ``-1.234e-05`` but for its sign."""
+_SPEED_AND_TIME = 15
+"""Characters of the speed, the time left, and the gaps before them."""
+_SHORTEST = 10
+"""Characters below which a label says nothing."""
+
+
+class Layout(NamedTuple):
+    """What a line of progress has room for."""
+
+    label: str
+    bar: bool
+    loss: bool
+    metric: str
+    """What stands before the metric's value."""
+
+
+def layout_for(width: int, label: str, metric: str, steps: int) -> Layout:
+    """What goes into a line of so many characters: steps, time and metric always, then names, loss and bar.
+
+    Args:
+        width: Of the terminal.
+        label: What is being run; cut at its end where there is no room for the whole of it.
+        metric: The primary metric's name.
+        steps: The step budget.
+
+    >>> layout_for(80, "gru on copy:standard, seed 0", "recall_accuracy", 5000)
+    Layout(label='gru on copy:standard, seed 0', bar=False, loss=False, metric='recall_accuracy ')
+    >>> layout_for(120, "gru on copy:standard, seed 0", "recall_accuracy", 5000)
+    Layout(label='gru on copy:standard, seed 0', bar=True, loss=True, metric='recall_accuracy ')
+    """
+    room = width - (2 * len(str(steps)) + 2) - _SPEED_AND_TIME - (_NUMBER + 1)
+    name = f"{metric} " if room > len(metric) + _SHORTEST else ""
+    room -= len(name)
+    if len(label) > room:
+        label = f"{label[: room - 2]}…" if room > _SHORTEST else ""
+    room -= len(label) + 1
+    loss = room >= len("  loss ") + _NUMBER
+    room -= loss * (len("  loss ") + _NUMBER)
+    return Layout(label, bar=room > _BAR, loss=loss, metric=name)
 
 
 class LiveProgress(OptimizerSteps):
@@ -30,24 +73,25 @@ class LiveProgress(OptimizerSteps):
         self._drawn = 0.0
         self._started = 0.0
         self._loss = ""
+        self._layout = layout_for(console.width, label, metric, steps=0)
         self._score = ""
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Draw the empty bar."""
         self._started = time.perf_counter()
         if self._console.is_terminal:
-            self._bar = Progress(
+            layout = layout_for(self._console.width, self._label, self._metric, int(trainer.max_steps))
+            self._layout = layout
+            columns = [
                 TextColumn("{task.description}"),
-                BarColumn(bar_width=24),
+                BarColumn(bar_width=_BAR) if layout.bar else None,
                 MofNCompleteColumn(),
                 TextColumn("{task.fields[speed]}"),
                 TimeRemainingColumn(compact=True),
                 TextColumn("{task.fields[state]}"),
-                console=self._console,
-                refresh_per_second=5,
-                transient=True,
-            )
-            self._task = self._bar.add_task(self._label, total=trainer.max_steps, speed="", state="")
+            ]
+            self._bar = Progress(*filter(None, columns), console=self._console, refresh_per_second=5, transient=True)
+            self._task = self._bar.add_task(escape(layout.label), total=trainer.max_steps, speed="", state="")
             self._bar.start()
 
     def on_optimizer_step(
@@ -63,13 +107,14 @@ class LiveProgress(OptimizerSteps):
     def _update(self, step: int, now: float) -> None:
         if self._bar is not None:
             speed = f"{step / (now - self._started):.0f}/s"
-            self._bar.update(self._task, completed=step, speed=speed, state=f"{self._loss}  {self._score}")
+            state = "  ".join(filter(None, (self._score, self._loss if self._layout.loss else "")))
+            self._bar.update(self._task, completed=step, speed=speed, state=state)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Show the primary metric."""
         evaluation = next(probe for probe in trainer.callbacks if isinstance(probe, Evaluation))  # type: ignore[attr-defined]
         value = number(evaluation.validation.get(self._metric))
-        self._score = f"{self._metric} {value}"
+        self._score = f"{self._layout.metric}{value}"
         if self._bar is not None:
             self._update(trainer.global_step, time.perf_counter())
         elif trainer.is_global_zero:

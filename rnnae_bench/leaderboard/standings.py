@@ -4,9 +4,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from rich.console import Console, Group
+from rich.table import Table
 from rich.text import Text
 
-from rnnae_bench.leaderboard.tables import empty, framed, markdown_text, number
+from rnnae_bench.leaderboard.tables import empty, fits, framed, markdown_text, number, without
 from rnnae_bench.results.standing import Entry, Estimate, Overview, Standing
 
 
@@ -96,26 +97,34 @@ def terminal(standings: Sequence[Standing], console: Console) -> Iterator[Group 
     for standing in standings:
         columns = _columns(standing)
         notes = _notes(standing, columns)
-        for head in ("", *_DISPENSABLE):
-            columns = [column for column in columns if column.head != head]
-            table = empty()
-            for column in columns:
-                words = column.head in ("model", "failed")
-                table.add_column(
-                    column.head,
-                    justify="left" if words else "right",
-                    no_wrap=not words,
-                    overflow="fold",
-                    max_width=40 if words else None,
-                )
-            for entry in standing.entries:
-                style = "dim" if entry.unranked else ""
-                table.add_row(*(Text(column.cell(entry)) for column in columns), style=style)
-            if console.measure(table, options=console.options.update(max_width=1000)).maximum <= console.width:
+        table = _table(standing, columns)
+        left_out: list[str] = []
+        for head in _DISPENSABLE:
+            if fits(table, console):
                 break
-        yield framed(title(standing), table, notes)
+            left_out += [column.head for column in columns if column.head == head]
+            columns = [column for column in columns if column.head != head]
+            table = _table(standing, columns)
+        yield framed(title(standing), table, "; ".join(filter(None, (notes, without(left_out)))))
     if standings:
         yield Text(_LEGEND, style="dim italic")
+
+
+def _table(standing: Standing, columns: Sequence[_Column]) -> Table:
+    table = empty()
+    for column in columns:
+        words = column.head in ("model", "failed")
+        table.add_column(
+            column.head,
+            justify="left" if words else "right",
+            no_wrap=not words,
+            overflow="fold",
+            max_width=40 if words else None,
+        )
+    for entry in standing.entries:
+        style = "dim" if entry.unranked else ""
+        table.add_row(*(Text(column.cell(entry)) for column in columns), style=style)
+    return table
 
 
 def terminal_overview(overview: Overview) -> Group:

@@ -108,12 +108,28 @@ def terminal(records: Iterable[Mapping[str, Any]], console: Console) -> Iterator
                 columns.remove(column)
                 caption = f"on {said.pop()}" if column is _ON else caption
         table = _table(section, columns)
+        left_out: list[str] = []
         for head in _DISPENSABLE:
-            if console.measure(table, options=console.options.update(max_width=1000)).maximum <= console.width:
+            if fits(table, console):
                 break
+            left_out += [column.head for column in columns if column.head == head]
             columns = [column for column in columns if column.head != head]
             table = _table(section, columns)
-        yield framed(section.title, table, caption)
+        yield framed(section.title, table, "; ".join(filter(None, (caption, without(left_out)))))
+
+
+def fits(table: Table, console: Console) -> bool:
+    """Whether the console is wide enough for the whole table."""
+    return console.measure(table, options=console.options.update(max_width=1000)).maximum <= console.width
+
+
+def without(columns: Sequence[str]) -> str:
+    """What a caption says of columns that a narrow console did without; empty where there are none.
+
+    >>> without(["weights", "seconds"])
+    'no room here for: weights, seconds'
+    """
+    return f"no room here for: {', '.join(columns)}" if columns else ""
 
 
 def empty() -> Table:

@@ -51,14 +51,15 @@ def test_the_table_has_models_baselines_and_failures(folder, capsys):
 
 
 @pytest.mark.parametrize("width", [62, 80, 100, 200])
-def test_a_narrow_terminal_gets_fewer_columns_and_whole_words(folder, width, monkeypatch, capsys):
+def test_a_narrow_terminal_gets_fewer_columns_says_so_and_keeps_words_whole(folder, width, monkeypatch, capsys):
     monkeypatch.setenv("COLUMNS", str(width))
     assert main(["results", str(folder), "--task", "copy:standard"]) == 0
     said = capsys.readouterr().out
     for whole in ("memoryless (floor)", "0.6 ± 0.14", "failed", "solved"):
         assert whole in said
     assert "…" not in said
-    assert ("weights" in said) == (width >= 100)
+    assert ("no room here for: weights" in said) == (width < 100)
+    assert ("  weights" in said) == (width >= 100)
 
 
 def test_filters_and_json(folder, capsys):

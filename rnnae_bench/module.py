@@ -125,9 +125,9 @@ class BenchModule(LightningModule, ABC):
         return None
 
     @property
-    def state_size(self) -> int:
-        """Numbers the model carries from the input to the output: recurrent state, or code."""
-        return 0
+    def state_size(self) -> int | None:
+        """Numbers the model carries from the input to the output: recurrent state, or code. None: it is not said."""
+        return None
 
     @property
     def task(self) -> Task:

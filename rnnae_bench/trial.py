@@ -19,7 +19,7 @@ from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import Logger
 
 from rnnae_bench import environment
-from rnnae_bench.allocator import keep_freed_memory
+from rnnae_bench.allocator import keep_freed_memory, release_freed_memory
 from rnnae_bench.configuration import Pair, changed
 from rnnae_bench.errors import UserError, require_not_negative
 from rnnae_bench.flush import Flush
@@ -174,6 +174,7 @@ class Trial:
         Returns:
             The outcome; None on the helper processes of a trial on several devices.
         """
+        release_freed_memory()
         probes, evaluation = self._probes()
         keep_freed_memory()
         started = datetime.now(UTC)

@@ -2,7 +2,6 @@
 
 import argparse
 import contextlib
-import ctypes
 import gc
 import json
 import os
@@ -22,6 +21,7 @@ from lightning import LightningModule, Trainer
 from torch import Tensor
 
 from rnnae_bench import environment, lightning_log
+from rnnae_bench.allocator import release_freed_memory
 from rnnae_bench.configuration import Pair
 from rnnae_bench.executors.death import Watched
 from rnnae_bench.executors.job import Job, Refusal, Setting, job_from
@@ -174,11 +174,9 @@ def _outcomes(job: Job, store: Store, flush_every: float, tell: Tell) -> list[Ou
 
 def _free_memory() -> None:
     """Give back what the last job used."""
-    gc.collect()
+    release_freed_memory()
     if torch.cuda.is_initialized():
         torch.cuda.empty_cache()
-    with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _keep_to(cores: Sequence[int]) -> None:

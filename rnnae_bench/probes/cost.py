@@ -5,6 +5,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import psutil
 import torch
 from lightning import LightningModule, Trainer
 from torch import Tensor
@@ -15,8 +16,9 @@ from rnnae_bench.probes.base import OptimizerSteps, Probe
 class Cost(OptimizerSteps, Probe):
     """Training seconds (looks at the validation set left out), steps a second, peak memory, sizes.
 
-    ``peak_memory_bytes`` is what PyTorch had allocated on the GPU, or, on the CPU, the largest resident size of the
-    whole process while the trial ran, the libraries included; ``memory_kind`` says which.
+    ``peak_memory_bytes`` is the most that PyTorch had allocated on the GPU, or, on the CPU, by how much the resident
+    size of the process grew at most, from the making of this probe on: the libraries, which take most of it, are loaded
+    by then, the weights are not made. ``memory_kind`` says which.
     """
 
     subject = "cost"
@@ -28,16 +30,17 @@ class Cost(OptimizerSteps, Probe):
         self._steps = 0
         self._seconds = 0.0
         self._measures: dict[str, Any] = {}
+        _reset_resident_peak()
+        self._resident_before = psutil.Process().memory_info().rss
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Count parameters and reset the memory peaks."""
+        """Count parameters and reset the peak of the GPU's memory."""
         if stage != "fit":
             return
         self._measures["parameters"] = sum(weight.numel() for weight in pl_module.parameters() if weight.requires_grad)
         self._measures["state_size"] = getattr(pl_module, "state_size", None)
         if pl_module.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats()
-        _reset_resident_peak()
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the clock."""
@@ -74,8 +77,8 @@ class Cost(OptimizerSteps, Probe):
             "steps": self._steps,
             "training_seconds": self._seconds,
             "steps_per_second": self._steps / self._seconds if self._seconds else None,
-            "peak_memory_bytes": resident_peak(),
-            "memory_kind": "resident memory of the process",
+            "peak_memory_bytes": max(0, resident_peak() - self._resident_before),
+            "memory_kind": "growth of the process's resident memory",
             "parameters": None,
             "state_size": None,
             **self._measures,

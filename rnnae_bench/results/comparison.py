@@ -40,11 +40,16 @@ class Contrast:
         return self.first.standing
 
     def costs(self) -> dict[str, tuple[float | int | None, float | int | None, float | None]]:
-        """Costs of both (as in `Row`), and the first's as a multiple of the second's; None where there is no value."""
+        """Costs of both (as in `Row`), and the first's as a multiple of the second's.
+
+        None where there is no value, and for a multiple of memories that were not measured in the same way.
+        """
         found = {}
+        kinds = {side.record["measures"].get("memory_kind") for side in (self.first, self.second)}
         for name in _COSTS:
             one, other = getattr(self.first.entry.row, name), getattr(self.second.entry.row, name)
-            found[name] = (one, other, one / other if one is not None and other else None)
+            comparable = name != "peak_memory_bytes" or len(kinds) == 1
+            found[name] = (one, other, one / other if comparable and one is not None and other else None)
         return found
 
     def configuration(self) -> dict[str, tuple[Any, Any]]:

@@ -6,7 +6,7 @@ from typing import Any
 
 from lightning import Callback
 
-from rnnae_bench.allocator import keep_freed_memory
+from rnnae_bench.allocator import keep_freed_memory, release_freed_memory
 from rnnae_bench.configuration import changed
 from rnnae_bench.errors import UserError
 from rnnae_bench.flush import Flush
@@ -91,6 +91,7 @@ class VectorizedTrial:
             for member in self._without(outcomes):
                 store.drafts.write(*record(member, "interrupted", RUNNING))
 
+        release_freed_memory()
         probes = MemberProbes(self.task, first.pair.variant.primary, self._learning_rates(), diverged)
         drafts = [] if flush_every is None else [Flush(draft, flush_every)]
         keep_freed_memory()

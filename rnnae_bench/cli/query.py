@@ -12,6 +12,7 @@ from rnnae_bench.cli.places import RUNS
 from rnnae_bench.cli.results import read_records
 from rnnae_bench.cli.table import print_table
 from rnnae_bench.errors import UserError
+from rnnae_bench.results.record import printable
 from rnnae_bench.results.store import Store
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ def parser() -> argparse.ArgumentParser:
         prog="rnnae-bench query",
         description="Ask the records in SQL (DuckDB's), as in: select model, avg(score) from trials where "
         "task = 'copy' group by model. Tables: trials, a row a record; histories and profiles, a row a number that "
-        "was measured while training. A query can read the records, and nothing else.",
+        "was measured while training. A query can read the records, and nothing else, and changes nothing.",
         allow_abbrev=False,
     )
     parser.add_argument("sql", nargs="?", metavar="SQL", help="one SELECT; - reads it from standard input")
@@ -50,6 +51,8 @@ def main(arguments: list[str]) -> int:
 
     sql = sys.stdin.read() if options.sql == "-" else options.sql
     answer = query(sql, read_records(store), store)
+    for identity, reason in answer.without_histories.items():
+        print(f"rnnae-bench: the histories of record {identity} are left out: {printable(reason)}", file=sys.stderr)
     if options.json:
         print(json.dumps(_rows(answer), indent=1, allow_nan=False))
     elif options.csv:
@@ -100,7 +103,6 @@ def _print(answer: "Answer") -> None:
     from rich.text import Text
 
     from rnnae_bench.leaderboard.tables import empty, number
-    from rnnae_bench.results.record import printable
 
     table = empty()
     is_number = [kind in _NUMBERS or kind.startswith("DECIMAL") for kind in answer.types]

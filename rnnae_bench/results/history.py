@@ -1,6 +1,9 @@
 """Histories of a trial: what was measured at which optimiser step, as one Parquet table."""
 
-from collections.abc import Callable, Mapping, Sequence
+import errno
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -8,8 +11,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from rnnae_bench.errors import in_a_line
+from rnnae_bench.limits import bounded
+
 if TYPE_CHECKING:
     import pyarrow as pa
+    import pyarrow.parquet as pq
 
 
 @dataclass(frozen=True)
@@ -60,10 +67,24 @@ LARGEST = 2**30
 """Bytes that the histories of a trial take at most, on disk and when read."""
 
 
+def fields(path: Path) -> "list[pa.Field]":
+    """The columns of a Parquet file of histories, ``step`` among them, from its footer alone.
+
+    Raises:
+        OSError: there is no such file, or it is broken.
+        ValueError: it holds no histories, or more than `LARGEST` bytes of them.
+    """
+    with _opened(path) as file:
+        found = list(file.schema_arrow)
+        _require_small(file, [one.name for one in found])
+        return found
+
+
 def read(path: Path, wanted: Callable[[str], bool] | None = None) -> dict[str, Series]:
     """The series of a Parquet file, by column; nulls are left out, numbers that are not finite stay.
 
-    The file may be a stranger's.
+    The file may be another's: it is not decoded unless its footer says that it holds histories that fit into
+    `LARGEST` bytes, and where the footer lies, reading ends when they don't.
 
     Args:
         path: The file.
@@ -74,28 +95,65 @@ def read(path: Path, wanted: Callable[[str], bool] | None = None) -> dict[str, S
         ValueError: it holds no histories, or more than `LARGEST` bytes of them.
     """
     import pyarrow as pa
+
+    with _opened(path) as file:
+        names = [name for name in file.schema_arrow.names if name == "step" or not wanted or wanted(name)]
+        _require_small(file, names)
+        try:
+            with bounded("reading it", memory=3 * LARGEST):
+                # Threads cost more than they win on files this small.
+                table = file.read(names, use_threads=False)
+            steps = table["step"].to_numpy()
+            return {name: _series(steps, table[name].combine_chunks()) for name in names if name != "step"}
+        except (pa.ArrowException, ValueError, TypeError, NotImplementedError) as error:
+            raise ValueError(f"the histories in {path.name} can't be read: {in_a_line(error)}") from error
+
+
+@contextmanager
+def _opened(path: Path) -> "Iterator[pq.ParquetFile]":
+    """A Parquet file that has the form of histories."""
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
+    if not path.is_file():
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
     if path.stat().st_size > LARGEST:
         raise ValueError(f"{path.name} is larger than {LARGEST:,} bytes")
     try:
-        # Threads cost more than they win on files this small.
-        with pq.ParquetFile(path) as file:
-            groups = [file.metadata.row_group(group) for group in range(file.num_row_groups)]
-            if sum(group.total_byte_size for group in groups) > LARGEST:
-                raise ValueError(f"they take more than {LARGEST:,} bytes when read")
-            names = file.schema_arrow.names
-            table = file.read(
-                [name for name in names if name == "step" or not wanted or wanted(name)], use_threads=False
-            )
-        steps = table["step"].to_numpy()
-        series = {name: _series(steps, table[name].combine_chunks()) for name in table.column_names if name != "step"}
-    except (pa.ArrowException, ValueError, KeyError, TypeError, NotImplementedError) as error:
-        raise ValueError(f"the histories in {path.name} can't be read: {error}") from error
-    for name, one in series.items():
-        if one.steps.dtype.kind != "i" or one.values.dtype.kind != "f":
-            raise ValueError(f"{name} in {path.name} is not of numbers at whole steps")
-    return series
+        file = pq.ParquetFile(path)
+    except (pa.ArrowException, ValueError, TypeError, NotImplementedError) as error:
+        raise ValueError(f"the histories in {path.name} can't be read: {in_a_line(error)}") from error
+    with file:
+        _require_form(file.schema_arrow, path)
+        yield file
+
+
+def _require_form(schema: "pa.Schema", path: Path) -> None:
+    import pyarrow as pa
+
+    if "step" not in schema.names or not pa.types.is_signed_integer(schema.types[schema.names.index("step")]):
+        raise ValueError(f"{path.name} has no column of whole steps")
+    if len(set(schema.names)) < len(schema.names):
+        raise ValueError(f"{path.name} has two columns of one name")
+    for field in schema:
+        number = field.type.value_type if pa.types.is_list(field.type) else field.type
+        if field.name != "step" and not pa.types.is_floating(number):
+            raise ValueError(f"{field.name} in {path.name} is not of numbers at whole steps")
+
+
+def _require_small(file: "pq.ParquetFile", names: Sequence[str]) -> None:
+    """Raise ValueError where the columns take too much when read, by what the footer says of each."""
+    # A column of numbers, or of lists of numbers, is one of the file's columns each, in this order.
+    places = [place for place, name in enumerate(file.schema_arrow.names) if name in set(names)]
+    parts = [file.metadata.row_group(group) for group in range(file.num_row_groups)]
+    # What it takes packed (`total_uncompressed_size`) says little: a number that repeats is packed once.
+    size = sum(
+        max(8 * part.column(place).num_values, part.column(place).total_uncompressed_size)
+        for part in parts
+        for place in places
+    )
+    if max(size, 8 * len(places) * file.metadata.num_rows) > LARGEST:
+        raise ValueError(f"the histories take more than {LARGEST:,} bytes when read")
 
 
 def _series(steps: np.ndarray, column: "pa.Array") -> Series:

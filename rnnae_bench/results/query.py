@@ -1,15 +1,18 @@
-"""SQL over a folder of records, by DuckDB, which can read them and nothing else."""
+"""SQL over a folder of records, by DuckDB, which can read them and nothing else, and can write nothing."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rnnae_bench.errors import UserError, missing_extra
-from rnnae_bench.results import frame
+from rnnae_bench.errors import UserError, in_a_line, missing_extra
+from rnnae_bench.limits import bounded
+from rnnae_bench.results import frame, history
 from rnnae_bench.results.store import Store
 
 if TYPE_CHECKING:
     import duckdb
+    import pyarrow as pa
 
 TABLES = {
     "trials": "a row a record",
@@ -17,6 +20,12 @@ TABLES = {
     "profiles": "id, name, step, lag, value: gradients through sequence time, log10 of their norm by lag",
 }
 """What can be asked for. All but ``trials`` is read from the Parquet files, as far as a query needs it."""
+
+MEMORY = 2 * 2**30
+"""Bytes that DuckDB may take."""
+
+MOST = 20_000_000
+"""Values that an answer has at most."""
 
 
 @dataclass(frozen=True)
@@ -27,13 +36,16 @@ class Answer:
     types: tuple[str, ...]
     """DuckDB's names, as ``DOUBLE``."""
     rows: list[tuple[Any, ...]]
+    without_histories: dict[str, str] = field(default_factory=dict)
+    """Ids of records whose histories can't be read, with the reason; as far as the query needed histories."""
 
 
 def query(sql: str, records: Sequence[Mapping[str, Any]], store: Store) -> Answer:
     """Answer an SQL query over records.
 
-    The query is one SELECT. It sees the tables of `TABLES`; no other file, no network, no setting can be reached from
-    it, so one that a stranger wrote can be run.
+    The query is one SELECT over the views of `TABLES`, in a database without any file of its own. No file, no network
+    and no setting can be reached from it, for reading or for writing, so another's query can be run. It may take
+    `MEMORY` bytes and give `MOST` values.
 
     Args:
         sql: The query, in DuckDB's dialect.
@@ -41,43 +53,65 @@ def query(sql: str, records: Sequence[Mapping[str, Any]], store: Store) -> Answe
         store: Where their histories lie; a record whose Parquet file can't be read has none.
 
     Raises:
-        UserError: DuckDB is not installed, or the query is not a single SELECT, is wrong, or fails.
+        UserError: DuckDB is not installed, or the query is not a single SELECT, is wrong, takes too much, or fails.
     """
     try:
         import duckdb
     except ImportError as error:
         raise missing_extra("a query", "DuckDB", "query") from error
 
-    with duckdb.connect(":memory:", config={"autoinstall_known_extensions": False}) as connection:
+    tables: dict[str, Path] = {}
+    without: dict[str, str] = {}
+    try:
+        _require_one_select(sql, duckdb)
+        # DuckDB can name the tables of a query only once they are there.
+        if any(table in sql.lower() for table in ("histories", "profiles")):
+            tables = {record["id"]: store.folder / f"{record['id']}.parquet" for record in records}
         try:
-            _require_one_select(sql, connection.extract_statements(sql), duckdb)
-            # A copy, since DuckDB reads an Arrow table that it does not own only while files may be read too.
-            rows = frame.arrow(records)
-            connection.register("given", rows)
-            connection.execute(f"create table trials as select {_selected(records)} from given")
-            connection.unregister("given")
-            # DuckDB can name the tables of a query only once they are there.
-            if any(table in sql.lower() for table in ("histories", "profiles")):
-                _add_histories(connection, records, store)
-            _lock(connection)
+            return _answer(sql, records, tables, without)
+        except duckdb.Error:
+            # A file may be broken behind its footer, which only reading it tells; the others shall be answered for.
+            broken = _broken((one, path) for one, path in tables.items() if one not in without)
+            if not broken:
+                raise
+            return _answer(sql, records, tables, without | broken)
+    except duckdb.Error as error:
+        hint = ""
+        if isinstance(error, duckdb.BinderException | duckdb.CatalogException):
+            known = ", ".join(column.name for column in frame.COLUMNS)
+            hint = f"; tables: {', '.join(TABLES)}; columns of trials: {known}, and more (--columns lists all)"
+        raise UserError(f"the query failed: {_first_lines(error)}{hint}") from error
+
+
+def _answer(
+    sql: str, records: Sequence[Mapping[str, Any]], tables: Mapping[str, Path], without: dict[str, str]
+) -> Answer:
+    """The answer, with the histories of `tables` but for those of `without`, to which it adds."""
+    import duckdb
+
+    settings: dict[str, Any] = {"memory_limit": f"{MEMORY}B", "temp_directory": "", "autoinstall_known_extensions": False}
+    with duckdb.connect(":memory:", config=settings) as connection:
+        # Views only, of data that DuckDB does not own: there is nothing that a query could change.
+        connection.register("given", frame.arrow(records))
+        connection.execute(f"create view trials as select {_selected(records)} from given")
+        _add_histories(connection, {one: path for one, path in tables.items() if one not in without}, without)
+        _lock(connection)
+        with bounded("the query", memory=2 * MEMORY):
             cursor = connection.execute(sql)
             described = cursor.description or []
-            return Answer(
-                tuple(str(column[0]) for column in described),
-                tuple(str(column[1]) for column in described),
-                cursor.fetchall(),
-            )
-        except duckdb.Error as error:
-            hint = ""
-            if isinstance(error, duckdb.BinderException | duckdb.CatalogException):
-                known = ", ".join(column.name for column in frame.COLUMNS)
-                hint = f"; tables: {', '.join(TABLES)}; columns of trials: {known}, and more (--columns lists all)"
-            raise UserError(f"the query failed: {_first_lines(error)}{hint}") from error
+            rows: list[tuple[Any, ...]] = []
+            while part := cursor.fetchmany(10_000):
+                rows += part
+                if len(rows) * len(described) > MOST:
+                    raise UserError(f"the query gives more than {MOST:,} values; aggregate, or add a LIMIT")
+        names, types = (tuple(str(column[place]) for column in described) for place in (0, 1))
+        return Answer(names, types, rows, without)
 
 
-def _require_one_select(sql: str, statements: Sequence[Any], duckdb: Any) -> None:
-    allowed = (duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN)
-    if len(statements) != 1 or statements[0].type not in allowed:
+def _require_one_select(sql: str, duckdb: Any) -> None:
+    # EXPLAIN is no SELECT: EXPLAIN ANALYZE runs what it explains, whatever that is.
+    statements = duckdb.extract_statements(sql)
+    if [one.type for one in statements] != [duckdb.StatementType.SELECT]:
         kinds = ", ".join(str(one.type).rpartition(".")[2] for one in statements) or "nothing"
         raise UserError(f"a query is one SELECT over the records; this is {kinds}: {sql.strip()[:80]}")
 
@@ -100,61 +134,98 @@ def _lock(connection: "duckdb.DuckDBPyConnection") -> None:
         connection.execute(f"set {setting}")
 
 
-def _add_histories(connection: "duckdb.DuckDBPyConnection", records: Iterable[Mapping[str, Any]], store: Store) -> None:
-    """Make the views ``histories`` and ``profiles``.
+def _add_histories(
+    connection: "duckdb.DuckDBPyConnection", tables: Mapping[str, Path], without: dict[str, str]
+) -> None:
+    """Make the views ``histories`` and ``profiles`` of Parquet files by their record's id.
 
-    A view is a union over columns and over the files that have the same ones, so that a query that asks for some
-    names and ids reads these columns and files only.
+    A view is a union over columns and over the files that have the same ones, which Arrow reads: a query that asks
+    for some names and ids reads these columns and files only.
     """
-    scans: dict[str, list[str]] = {"histories": [], "profiles": []}
-    readable: list[str] = []
-    for columns, files in _files_by_columns(records, store).items():
-        readable += files
-        listed = f"read_parquet([{', '.join(map(_text, files))}], filename = true)"
-        for name, is_profile in columns:
-            what = f"select parse_filename(filename, true) as id, {_text(name)} as name, step"
-            if is_profile:
-                each = f"unnest(range(len({_quoted(name)}))) as lag, unnest({_quoted(name)})::DOUBLE as value"
-                scans["profiles"].append(f"{what}, {each} from {listed}")
-            else:
-                value = f"{_quoted(name)}::DOUBLE as value"
-                scans["histories"].append(f"{what}, {value} from {listed} where {_quoted(name)} is not null")
-    connection.execute(f"set allowed_paths = [{', '.join(map(_text, readable))}]")
-    for view, parts in scans.items():
+    parts: dict[str, list[str]] = {"histories": [], "profiles": []}
+    for fields, paths in _by_fields(tables, without).items():
+        for layer in _distinct(fields):
+            given, owner = f"given {len(parts['histories'])} {len(parts['profiles'])}", _new_name(layer)
+            connection.register(given, _dataset(layer, paths, owner))
+            for one in layer:
+                what = f"select {_quoted(owner)} as id, {_text(one.name)} as name, step"
+                column = _quoted(one.name)
+                if _is_profile(one):
+                    each = f"unnest(range(len({column}))) as lag, unnest({column})::DOUBLE as value"
+                    parts["profiles"].append(f"{what}, {each} from {_quoted(given)}")
+                elif one.name != "step":
+                    value = f"{column}::DOUBLE as value from {_quoted(given)} where {column} is not null"
+                    parts["histories"].append(f"{what}, {value}")
+    for view, selects in parts.items():
         lag = ", null::BIGINT as lag" if view == "profiles" else ""
         nothing = (
             f"select null::VARCHAR as id, null::VARCHAR as name, null::BIGINT as step{lag}, null::DOUBLE as value "
             "where false"
         )
-        connection.execute(f"create view {view} as {' union all '.join([nothing, *parts])}")
+        connection.execute(f"create view {view} as {' union all '.join([nothing, *selects])}")
 
 
-def _files_by_columns(
-    records: Iterable[Mapping[str, Any]], store: Store
-) -> dict[tuple[tuple[str, bool], ...], list[str]]:
-    """The Parquet files that can be read, by their columns and whether these hold profiles."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    found: dict[tuple[tuple[str, bool], ...], list[str]] = {}
-    for record in records:
-        path = (store.folder / f"{record['id']}.parquet").absolute()
+def _by_fields(tables: Mapping[str, Path], without: dict[str, str]) -> "dict[tuple[pa.Field, ...], dict[str, Path]]":
+    """The Parquet files that can be read, by their columns; why the others can't goes to `without`."""
+    found: dict[tuple[pa.Field, ...], dict[str, Path]] = {}
+    for identity, path in tables.items():
         try:
-            schema = pq.read_schema(path)
-        except (OSError, pa.ArrowException):
-            continue
-        if "step" in schema.names:
-            columns = tuple(_measured(schema))
-            found.setdefault(columns, []).append(str(path))
+            found.setdefault(tuple(history.fields(path)), {})[identity] = path
+        except (OSError, ValueError) as error:
+            without[identity] = in_a_line(error)
     return found
 
 
-def _measured(schema: Any) -> Iterator[tuple[str, bool]]:
+def _distinct(fields: "Iterable[pa.Field]") -> "list[list[pa.Field]]":
+    """Columns in as few lists as keep names apart that DuckDB takes for one (``W`` and ``w``); each has ``step``."""
+    step, *others = sorted(fields, key=lambda one: one.name != "step")
+    layers: list[list[pa.Field]] = []
+    for one in others:
+        for layer in layers:
+            if one.name.casefold() not in {each.name.casefold() for each in layer}:
+                layer.append(one)
+                break
+        else:
+            layers.append([step, one])
+    return layers
+
+
+def _dataset(fields: "Sequence[pa.Field]", paths: Mapping[str, Path], owner: str) -> Any:
+    """Parquet files as one table of these columns, with the id of each file's record in the column `owner`."""
+    import pyarrow as pa
+    from pyarrow import dataset, fs
+
+    form, local = dataset.ParquetFileFormat(), fs.LocalFileSystem()
+    files = [
+        form.make_fragment(str(path.absolute()), local, dataset.field(owner) == identity)
+        for identity, path in paths.items()
+    ]
+    return dataset.FileSystemDataset(files, pa.schema([*fields, pa.field(owner, pa.string())]), form, local)
+
+
+def _new_name(fields: "Iterable[pa.Field]") -> str:
+    """A name for a column that none of them has."""
+    taken, name = {one.name.casefold() for one in fields}, "id"
+    while name in taken:
+        name += "_"
+    return name
+
+
+def _is_profile(field: "pa.Field") -> bool:
     import pyarrow as pa
 
-    for field in schema:
-        if pa.types.is_floating(field.type) or pa.types.is_list(field.type):
-            yield field.name, pa.types.is_list(field.type)
+    return bool(pa.types.is_list(field.type))
+
+
+def _broken(tables: Iterable[tuple[str, Path]]) -> dict[str, str]:
+    """Those of the Parquet files that can't be read to their end, by id, with the reason."""
+    found = {}
+    for identity, path in tables:
+        try:
+            history.read(path)
+        except (OSError, ValueError) as error:
+            found[identity] = in_a_line(error)
+    return found
 
 
 def _quoted(name: str) -> str:

@@ -10,6 +10,7 @@ import pytest
 
 import rnnae_bench
 from rnnae_bench.errors import UserError
+from rnnae_bench.results import query as queries
 from rnnae_bench.results.frame import COLUMNS
 from rnnae_bench.results.history import Series
 from rnnae_bench.results.query import query
@@ -103,6 +104,16 @@ def test_no_records_is_an_empty_table_with_its_columns(tmp_path):
         "delete from trials",
         "insert into trials (id) values ('x')",
         "select 1; select 2",
+        "explain analyze copy (select 1) to '{place}'",
+        "explain (analyze) insert into trials (id) values ('x')",
+        "call pragma_version()",
+        "prepare x as select 1",
+        "execute x",
+        "update trials set value = 1",
+        "create macro x() as 1",
+        "vacuum",
+        "checkpoint",
+        "begin",
         "",
     ],
 )
@@ -110,6 +121,64 @@ def test_only_a_select_is_a_query(store, tmp_path, sql):
     with pytest.raises(UserError, match="a query is one SELECT"):
         ask(store, sql.format(place=tmp_path / "written"))
     assert not (tmp_path / "written").exists()
+
+
+WRITING = [
+    "explain analyze copy trials to '{file}' (format parquet)",
+    "explain analyze copy (select 1) to '{file}'",
+    "EXPLAIN/**/ANALYZE\tCOPY (select 1) TO '{file}'",
+    "with x as (copy (select 1) to '{file}') select 1",
+    "with x as (insert into trials (id) values ('x') returning id) select * from x, histories",
+    "with x as (delete from histories returning id) select * from x",
+    "select * from query('copy (select 1) to ''{file}''')",
+    "select * from histories, query('attach ''{file}'' as x')",
+    "from copy_database('{file}')",
+    "pivot trials on model",
+]
+
+
+@pytest.mark.parametrize("sql", WRITING)
+def test_a_query_changes_no_byte_of_the_folder(store, sql):
+    before = {path: path.read_bytes() for path in store.folder.rglob("*") if path.is_file()}
+    file = store.folder / "0000000000000000.parquet"
+    with pytest.raises(UserError):
+        ask(store, sql.format(file=str(file).replace("'", "''")))
+    assert {path: path.read_bytes() for path in store.folder.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize("folder", ["a*", "b?[c]", "{d,e}", "**"])
+def test_a_folder_is_named_and_no_pattern(tmp_path, make_record, folder):
+    for name in (folder, "ab", "bxc", "d"):
+        store = Store(tmp_path / name)
+        store.write(make_record(), {"loss": Series(np.array([1]), np.array([float(name == folder)]))})
+    assert ask(Store(tmp_path / folder), "select id, value from histories") == [("0123456789abcdef", 1.0)]
+
+
+def test_names_that_differ_in_their_case_are_two(tmp_path, make_record):
+    names = {"gradient_norm/W": 1.0, "gradient_norm/w": 2.0, "ID": 3.0, "id": 4.0, "id_": 5.0}
+    store = Store(tmp_path)
+    store.write(make_record(), {name: Series(np.array([7]), np.array([value])) for name, value in names.items()})
+    assert sorted(ask(store, "select name, value from histories where step = 7")) == sorted(names.items())
+    assert ask(store, "select distinct id from histories") == [("0123456789abcdef",)]
+
+
+def test_histories_that_break_off_are_left_out_with_their_reason(store):
+    path = store.folder / store.read().records[0]["history"]["file"]
+    content = path.read_bytes()
+    path.write_bytes(content[:4] + bytes(len(content) // 3) + content[4 + len(content) // 3 :])
+    answer = query("select count(distinct id) from histories where value is not null", store.read().records, store)
+    assert answer.rows == [(3,)]
+    assert answer.without_histories.keys() == {path.stem}
+
+
+def test_a_query_takes_and_gives_so_much_and_no_more(store, monkeypatch):
+    monkeypatch.setattr(queries, "MEMORY", 100 * 2**20)
+    with pytest.raises(UserError, match="Out of Memory"):
+        ask(store, "select count(*) from (select distinct a.range, b.range from range(10000) a, range(10000) b)")
+    monkeypatch.setattr(queries, "MOST", 10_000)
+    assert len(ask(store, "from range(10000)")) == 10_000
+    with pytest.raises(UserError, match="more than 10,000 values; aggregate"):
+        ask(store, "from range(10001)")
 
 
 @pytest.mark.parametrize("views", ["", ", histories"])

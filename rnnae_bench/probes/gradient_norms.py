@@ -8,7 +8,7 @@ import torch
 from lightning import LightningModule, Trainer
 from torch import Tensor
 
-from rnnae_bench.clipping import gradients, norms, trained_weights
+from rnnae_bench.clipping import gradients, norms, together, trained_weights
 from rnnae_bench.probes.base import OptimizerSteps, Probe, StepBuffer
 from rnnae_bench.results.history import Series
 
@@ -60,8 +60,9 @@ class GradientNorms(OptimizerSteps, Probe):
             before, after = pl_module.gradient_norms  # type: ignore[misc]
         else:
             assert self._before is not None
-            before, after = self._before, torch.linalg.vector_norm(norms(gradients(self._weights)))
-        self._buffer.append(step, torch.cat((before, after.unsqueeze(-1)), dim=-1))
+            left = gradients(self._weights)
+            before, after = self._before, together(norms(left), left[0].dtype)
+        self._buffer.append(step, torch.cat((before, after.unsqueeze(-1)), dim=-1).double())
 
     def of_member(self, member: int) -> "GradientNorms":
         """What was measured of one of K models trained as one: their `gradient_norms` have a leading axis K."""
@@ -76,12 +77,12 @@ class GradientNorms(OptimizerSteps, Probe):
             return {}
         each, after = rows[:, :-1], rows[:, -1]
         columns = {
-            "gradient_norm": Series(steps, np.sqrt((each**2).sum(axis=1))),
+            "gradient_norm": Series(steps, np.linalg.norm(each, axis=1)),
             "gradient_norm_clipped": Series(steps, after),
         }
         for layer in dict.fromkeys(self._layers):
             mine = [place for place, name in enumerate(self._layers) if name == layer]
-            columns[f"gradient_norm/{layer}"] = Series(steps, np.sqrt((each[:, mine] ** 2).sum(axis=1)))
+            columns[f"gradient_norm/{layer}"] = Series(steps, np.linalg.norm(each[:, mine], axis=1))
         return columns
 
     def measures(self) -> dict[str, Any]:

@@ -1,13 +1,14 @@
 """Adam and clipping for K models at once, each with its own learning rate and its own norm."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from rnnae_bench.clipping import Norms
+from rnnae_bench.clipping import Norms, together, within_range
 
 
 class VectorizedAdamW(torch.optim.Optimizer):
@@ -111,17 +112,22 @@ class VectorizedClipping:
         """Clip the gradients of a `VectorizedAdamW`."""
         optimizer.collect()
         gradient: Tensor = optimizer.gradient
-        before = _norms(optimizer.gradients)
-        after = torch.linalg.vector_norm(before, dim=1)
+        before, format = _norms(optimizer.gradients), gradient.dtype
+        after = together(before, format)
         if self.largest and self.by == "value":
             gradient.clamp_(-self.largest, self.largest)
-            after = torch.linalg.vector_norm(_norms(optimizer.gradients), dim=1)
+            after = together(_norms(optimizer.gradients), format)
         elif self.largest:
             factor = (self.largest / (after + 1e-6)).clamp(max=1.0)
-            gradient.mul_(factor.unsqueeze(1))
+            gradient.mul_(factor.to(format).unsqueeze(1))
             after = after * factor
         self.norms = Norms(before, after)
 
 
 def _norms(gradients: Sequence[Tensor]) -> Float[Tensor, "models weights"]:
-    return torch.stack([torch.linalg.vector_norm(one, dim=1) for one in gradients], dim=1)
+    careful = partial(_stacked, gradients, torch.float64)
+    return within_range(_stacked(gradients), gradients[0].dtype, careful) if gradients[0].is_cpu else careful()
+
+
+def _stacked(gradients: Sequence[Tensor], dtype: torch.dtype | None = None) -> Float[Tensor, "models weights"]:
+    return torch.stack([torch.linalg.vector_norm(one, dim=1, dtype=dtype) for one in gradients], dim=1)

@@ -33,6 +33,11 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--status", action="append", default=[], choices=get_args(Status), help="only trials that ended so"
     )
+    parser.add_argument(
+        "--superseded",
+        action="store_true",
+        help="a line for each record that a later run of the same trial replaced; its folder is one of records too",
+    )
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="the table's rows as JSON")
     form.add_argument("--csv", action="store_true", help="one line a record")
@@ -47,6 +52,8 @@ def main(arguments: list[str]) -> int:
     """Print the table; 0 also where nothing matches."""
     options = parser().parse_args(arguments)
     store = Store(Path(options.folder))
+    if options.superseded:
+        return _show_superseded(store, options)
     found = read_records(store)
     records = _filter(found, options)
     if options.json:
@@ -68,6 +75,35 @@ def main(arguments: list[str]) -> int:
         console = Console()
         for table in tables.terminal(records, console):
             console.print(table)
+    return 0
+
+
+def _show_superseded(store: Store, options: argparse.Namespace) -> int:
+    """A row for each record that another one replaced, the oldest first."""
+    if options.csv or options.markdown or options.html:
+        raise UserError("results --superseded prints lines or --json; leave out --csv, --markdown and --html")
+    found = store.superseded()
+    chosen = _filter(list(found.values()), options)
+    rows = [
+        {
+            "file": str(path),
+            "trial": f"{record['model']} on {record['task']}:{record['variant']}, seed {record['seed']}",
+            "status": record["status"],
+            "metric": record["primary"]["metric"],
+            "value": record["primary"]["value"],
+            "finished": record["finished"],
+        }
+        for path, record in found.items()
+        if record in chosen
+    ]
+    if options.json:
+        print(json.dumps(rows, indent=1))
+    elif not rows:
+        print(f"no superseded record in {options.folder} matches ({len(found)} in all)")
+    else:
+        from rnnae_bench.cli.table import print_table
+
+        print_table(list(rows[0]), [["-" if cell is None else str(cell) for cell in row.values()] for row in rows])
     return 0
 
 

@@ -96,6 +96,7 @@ def _run(pair: "Pair", options: "Namespace", command: list[str]) -> int:
     loggers = logger_names(options.logger)
     store = Store(Path(options.out))
     store.require_writable()
+    store.tidy()
     if options.threads is not None:
         require_positive(threads=options.threads)
         torch.set_num_threads(options.threads)

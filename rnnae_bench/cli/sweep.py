@@ -42,7 +42,7 @@ def main(arguments: list[str]) -> int:
     wanted = settings(options.axes)
     if not options.dry_run:
         store.require_writable()
-        store.discard_finished_drafts()
+        store.tidy()
     console = Console(stderr=True)
     command = ("rnnae-bench", "sweep", *arguments)
     with _terminated_as_interrupted(), closing(_executor(options, len(wanted) * options.seeds)) as executor:

@@ -9,6 +9,7 @@ import numpy as np
 
 from rnnae_bench.leaderboard.curves import terminal_curve
 from rnnae_bench.leaderboard.heatmaps import as_png, draw, height_of, new_figure, panels
+from rnnae_bench.results.files import write_atomically
 from rnnae_bench.results.history import Series
 from rnnae_bench.results.summary import label, setting
 
@@ -105,7 +106,7 @@ def write_picture(path: Path, record: Mapping[str, Any], series: Mapping[str, Se
     if not series:
         return None
     target = path.with_suffix(".png")
-    target.write_bytes(picture(record, series))
+    write_atomically(target, picture(record, series))
     return target
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from rnnae_bench.leaderboard.standings import markdown
+from rnnae_bench.results.files import write_atomically
 from rnnae_bench.results.standing import overview, standings
-from rnnae_bench.results.store import write_atomically
 
 _HEADING = "# Leaderboards\n"
 

@@ -1,12 +1,12 @@
 """The folder of records: one JSON file a trial, its histories and its picture beside it."""
 
+import contextlib
 import hashlib
 import json
 import math
-import os
+import shutil
 import tempfile
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,6 +14,7 @@ from typing import Any
 
 from rnnae_bench.errors import UserError
 from rnnae_bench.results import history
+from rnnae_bench.results.files import alone, copy_atomically, discard_temporaries, force_names, write_atomically
 from rnnae_bench.results.history import Series
 from rnnae_bench.results.record import Status, checksum, problem_of
 
@@ -21,7 +22,7 @@ DRAFTS = "drafts"
 """Subfolder for the records of trials that are running, as of their last flush."""
 
 SUPERSEDED = "superseded"
-"""Subfolder for records that a later run of the same trial replaced."""
+"""Subfolder for records that a later run of the same trial replaced, a folder of records each."""
 
 
 @dataclass
@@ -53,9 +54,12 @@ class Store:
             ) from error
 
     def write(self, record: Mapping[str, Any], series: Mapping[str, Series]) -> Path:
-        """Write a record and its histories, each whole or not at all; the JSON file, which names the other, last.
+        """Write a record and its histories, both or neither, whenever the process or the machine may stop.
 
         An earlier record of the same trial is moved to the subfolder ``superseded``, never lost.
+
+        Raises:
+            OSError: there is no room for it, or the folder can't be written; what was there is there still.
         """
         table = history.encode(series)
         return self._write(_sealed(_with_history(record, table, ["step", *series])), table)
@@ -64,8 +68,11 @@ class Store:
         """Write a record that was complete elsewhere, with the bytes of its histories.
 
         Raises:
+            OSError: as of `write`.
             ValueError: it is no record, its checksum is not its own, or the histories are not those that it names.
         """
+        if record["history"]["file"] != f"{record['id']}.parquet":
+            raise ValueError(f"the histories of record {record['id']} are {record['history']['file']}, another trial's")
         if hashlib.sha256(table).hexdigest() != record["history"]["sha256"]:
             raise ValueError(f"the histories of record {record['id']} are not those that it names")
         return self._write(record, table)
@@ -78,11 +85,97 @@ class Store:
             raise ValueError(f"record {record['id']} was changed after it was written: its checksum does not fit")
         self.folder.mkdir(parents=True, exist_ok=True)
         target = self.path(record["id"])
-        self._supersede(target)
-        write_atomically(target.with_suffix(".parquet"), table)
-        write_atomically(target, json.dumps(record, indent=1, allow_nan=False).encode() + b"\n")
+        with alone(self.folder):
+            if target.exists():
+                self._replace(target, record, table)
+            else:
+                self._begin(target, record, table)
         self.drafts.discard(record["id"])
         return target
+
+    def _begin(self, target: Path, record: Mapping[str, Any], table: bytes) -> None:
+        """Write a record where there is none: its file, which names the histories, last."""
+        histories = target.with_suffix(".parquet")
+        try:
+            write_atomically(histories, table)
+            write_atomically(target, _document(record))
+        except BaseException:
+            if not target.exists():
+                histories.unlink(missing_ok=True)
+            raise
+
+    def _replace(self, target: Path, record: Mapping[str, Any], table: bytes) -> None:
+        """Put a record and its histories in the place of another one, all or nothing.
+
+        The new histories go beside the old ones first, and the new record names them there: once its file is renamed,
+        the new record stands; until then, the old one does. After that, the histories get their usual name.
+        """
+        before, aside = self._files_of(target), self.folder / _aside(record)
+        try:
+            write_atomically(aside, table)
+            self._supersede(target, before)
+            write_atomically(target, _document(_naming(record, aside.name)))
+        except BaseException:
+            with contextlib.suppress(OSError):
+                self._settle(aside)
+            raise
+        # The record stands by now; what can't be done here is left to `tidy`.
+        with contextlib.suppress(OSError):
+            for file in before:
+                if file not in (target, aside):
+                    file.unlink(missing_ok=True)
+            self._name_as_usual(target, record)
+
+    def _name_as_usual(self, target: Path, record: Mapping[str, Any]) -> None:
+        """Give the histories of a record that lie aside the record's name."""
+        aside = self.folder / _aside(record)
+        copy_atomically(aside, target.with_suffix(".parquet"))
+        write_atomically(target, _document(record))
+        aside.unlink()
+
+    def _settle(self, aside: Path) -> None:
+        """Finish, or else undo, a replacement that was cut short, given where it put the new histories."""
+        records = [self.find(path.stem) for path in self.folder.glob(f"{aside.stem[:8]}*.json")]
+        if not records or None in records:
+            # Its record can't be read: whose they are is not known.
+            return
+        named = next((one for one in records if one and one["history"]["file"] == aside.name), None)
+        if named is None:
+            aside.unlink(missing_ok=True)
+        else:
+            self._name_as_usual(self.path(named["id"]), _naming(named, f"{named['id']}.parquet"))
+
+    def _supersede(self, target: Path, files: Sequence[Path]) -> None:
+        """Give the files of a record a second name in a folder of their own, the record's last."""
+        kept = self.folder / SUPERSEDED / f"{target.stem}-{_digest(target.read_bytes())}"
+        kept.mkdir(parents=True, exist_ok=True)
+        for file in files:
+            copy_atomically(file, kept / file.name)
+        force_names(kept)
+        force_names(kept.parent)
+
+    def _files_of(self, target: Path) -> list[Path]:
+        """What there is of a record: its picture, its histories, and last the record itself."""
+        try:
+            histories = self.folder / load(target)["history"]["file"]
+        except (OSError, ValueError):
+            histories = target.with_suffix(".parquet")
+        return [file for file in (target.with_suffix(".png"), histories, target) if file.exists()]
+
+    def superseded(self) -> dict[Path, dict[str, Any]]:
+        """The records that later ones of the same trials replaced, by their files, the oldest first.
+
+        The folder of such a file is a `Store` of its own.
+        """
+        self._require_folder()
+        found = {}
+        for path in (self.folder / SUPERSEDED).glob("*/*.json"):
+            with contextlib.suppress(OSError, ValueError):
+                record = load(path)
+                # Of a process that was killed just before it replaced this one.
+                if self.find(record["id"]) != record:
+                    found[path] = record
+        return dict(sorted(found.items(), key=lambda one: (one[1]["finished"], one[0].stat().st_mtime_ns)))
 
     def clear(self, identity: str) -> None:
         """Remove what a killed process left of a trial that is to be run: its draft, and unfinished files.
@@ -91,16 +184,40 @@ class Store:
         """
         self.drafts.discard(identity)
         for folder in (self.folder, self.drafts.folder):
-            for piece in folder.glob(f".{identity}.*.tmp"):
-                piece.unlink(missing_ok=True)
+            discard_temporaries(folder, identity)
 
-    def discard_finished_drafts(self) -> None:
-        """Discard the drafts of trials that have their record: whoever is killed just after writing it leaves one."""
+    def tidy(self) -> None:
+        """Remove what killed processes left here, and finish what they began.
+
+        That is temporary files, replacements that were cut short, and drafts of trials that have their record. Nothing
+        of a process that is writing just now is touched.
+        """
+        # Whoever writes here is alone here.
+        with contextlib.suppress(OSError), alone(self.folder) as is_alone:
+            if is_alone:
+                discard_temporaries(self.folder)
+                self._tidy_replacements()
+        with contextlib.suppress(OSError), alone(self.drafts.folder) as is_alone:
+            if is_alone:
+                discard_temporaries(self.drafts.folder)
         for identity in self.drafts.identities():
-            draft, record = self.drafts.read(identity), self.find(identity)
-            # A draft of another start is of a trial that is being run again.
-            if draft is not None and record is not None and draft[0]["started"] == record["started"]:
-                self.drafts.discard(identity)
+            self.discard_finished_draft(identity)
+
+    def _tidy_replacements(self) -> None:
+        for kept in (self.folder / SUPERSEDED).glob("*/"):
+            discard_temporaries(kept)
+            if not any(kept.glob("*.json")):
+                shutil.rmtree(kept)
+        for histories in self.folder.glob("*.parquet"):
+            if not histories.with_suffix(".json").exists() and histories.stem[8:] == _digest(histories.read_bytes()):
+                self._settle(histories)
+
+    def discard_finished_draft(self, identity: str) -> None:
+        """Discard the draft of a trial that has its record: whoever is killed just after writing it leaves one."""
+        draft, record = self.drafts.read(identity), self.find(identity)
+        # A draft of another start is of a trial that is being run again.
+        if draft is not None and record is not None and draft[0]["started"] == record["started"]:
+            self.drafts.discard(identity)
 
     @property
     def drafts(self) -> "Drafts":
@@ -130,17 +247,6 @@ class Store:
             table,
         )
 
-    def _supersede(self, target: Path) -> None:
-        if not target.exists():
-            return
-        attic = self.folder / SUPERSEDED
-        attic.mkdir(exist_ok=True)
-        stamp = f"{time.time_ns():x}"
-        for suffix in (".json", ".parquet", ".png"):
-            file = target.with_suffix(suffix)
-            if file.exists():
-                file.replace(attic / f"{target.stem}-{stamp}{suffix}")
-
     def read(self) -> "Records":
         """All records of the folder; a file that can't be read as one is reported, and harms nothing else."""
         found = Records()
@@ -153,9 +259,12 @@ class Store:
         return found
 
     def _files(self) -> Iterator[Path]:
+        self._require_folder()
+        return iter(sorted(self.folder.glob("*.json")))
+
+    def _require_folder(self) -> None:
         if not self.folder.is_dir():
             raise UserError(f"there are no records in {self.folder}: no such folder; 'rnnae-bench run' makes some")
-        return iter(sorted(self.folder.glob("*.json")))
 
     def find(self, identity: str) -> dict[str, Any] | None:
         """The record of that id; None where there is none that can be read."""
@@ -184,8 +293,9 @@ class Drafts:
         self.folder.mkdir(parents=True, exist_ok=True)
         table = history.encode(series)
         document = json.dumps(_with_history(record, table, ["step", *series]), allow_nan=False).encode()
-        # One file, so that record and histories are always of the same moment.
-        write_atomically(self._path(record["id"]), document + b"\n" + table)
+        with alone(self.folder):
+            # One file, so that record and histories are always of the same moment.
+            write_atomically(self._path(record["id"]), document + b"\n" + table)
 
     def read(self, identity: str) -> tuple[dict[str, Any], bytes] | None:
         """A draft and the bytes of its histories; None where there is none that can be read."""
@@ -222,6 +332,24 @@ def _is_changed(record: Mapping[str, Any]) -> bool:
 def _sealed(record: Mapping[str, Any]) -> dict[str, Any]:
     """A record with its checksum."""
     return {**record, "checksum": checksum(record)}
+
+
+def _naming(record: Mapping[str, Any], file: str) -> dict[str, Any]:
+    """The same record, with its histories in another file."""
+    return _sealed({**record, "history": {**record["history"], "file": file}})
+
+
+def _aside(record: Mapping[str, Any]) -> str:
+    """Where the histories of a record lie while it takes another's place: named after both, as the schema allows."""
+    return f"{record['id'][:8]}{record['history']['sha256'][:8]}.parquet"
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:8]
+
+
+def _document(record: Mapping[str, Any]) -> bytes:
+    return json.dumps(record, indent=1, allow_nan=False).encode() + b"\n"
 
 
 @dataclass
@@ -276,22 +404,3 @@ def _once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(found) < len(pairs):
         raise ValueError("a key comes twice")
     return found
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all: to a temporary name beside it, forced to disk, then renamed."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)

@@ -133,3 +133,17 @@ def test_results_import_no_torch(folder):
     page = Path(folder).with_name("page.html")
     for form in ([], ["--csv"], ["--html", str(page)]):
         subprocess.run([sys.executable, "-c", code, "results", str(folder), *form], check=True, capture_output=True)
+
+
+def test_superseded_records_are_listed_and_read_as_any_other(folder, make_record, capsys):
+    Store(folder).write({**make_record(0.9), "id": f"{0:016x}"}, SERIES)
+    assert main(["results", str(folder), "--superseded", "--json"]) == 0
+    (row,) = json.loads(capsys.readouterr().out)
+    assert (row["value"], row["trial"]) == (0.5, "gru on copy:standard, seed 0")
+    assert main(["results", str(Path(row["file"]).parent), "--csv"]) == 0
+    (line,) = csv.DictReader(io.StringIO(capsys.readouterr().out))
+    assert line["primary.value"] == "0.5"
+    assert main(["results", str(folder), "--superseded"]) == 0
+    assert row["file"] in capsys.readouterr().out
+    assert main(["results", str(folder), "--superseded", "--model", "lstm"]) == 0
+    assert capsys.readouterr().out == f"no superseded record in {folder} matches (1 in all)\n"

@@ -58,7 +58,7 @@ def test_a_trial_measured_before_is_shown_not_run_again(tmp_path, capsys):
     assert "measured before" in said.err
     assert run("--out", str(tmp_path), "--overwrite") == 0
     assert only_record(tmp_path)["id"] == before["id"]
-    kept = [json.loads(path.read_text()) for path in (tmp_path / "superseded").glob("*.json")]
+    kept = list(Store(tmp_path).superseded().values())
     assert kept == [before]
 
 

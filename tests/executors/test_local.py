@@ -119,7 +119,7 @@ def test_a_trial_run_after_others_gives_the_numbers_of_one_run_first(tmp_path, s
     assert first["id"] == later["id"]
     assert first["environment"] == later["environment"]
     assert len(list((tmp_path / "logs").iterdir())) == 1, "they did not share a worker"
-    assert len(list((tmp_path / "superseded").glob("*.json"))) == 1
+    assert len(Store(tmp_path).superseded()) == 1
 
 
 def test_several_trials_as_one(local, runs, job_of, ends_of):
@@ -169,7 +169,7 @@ def test_a_record_from_before_does_not_count_as_this_run(local, runs, setting, t
     note.unlink()
     assert ends_of(local, [job])[job.name] == Lost(job.name, "the worker process was ended by SIGKILL")
     assert only(ends_of(local, [job]), job)["status"] == "ok"
-    assert len(list((runs / "superseded").glob(f"{job.name}-*.json"))) == 1
+    assert [record["id"] for record in Store(runs).superseded().values()].count(job.name) == 1
 
 
 def test_workers_that_were_warmed_up_take_the_first_jobs(tmp_path, setting, job_of, ends_of):

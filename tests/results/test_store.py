@@ -3,10 +3,6 @@
 import hashlib
 import json
 import os
-import signal
-import subprocess
-import sys
-import textwrap
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -19,6 +15,7 @@ from rnnae_bench.results.history import Series
 from rnnae_bench.results.record import SCHEMA, finite, problem_of
 from rnnae_bench.results.store import Store
 
+ID = "0123456789abcdef"
 SERIES = {
     "loss": Series(np.array([1, 2, 3]), np.array([3.0, np.nan, np.inf])),
     "validation/loss": Series(np.array([2]), np.array([1.5])),
@@ -99,45 +96,19 @@ def test_an_earlier_record_is_kept(tmp_path, make_record):
     store = Store(tmp_path)
     for value in (0.1, 0.2, 0.3):
         store.write(make_record(value), SERIES)
-    assert store.find("0123456789abcdef")["primary"]["value"] == 0.3
-    kept = [json.loads(path.read_text())["primary"]["value"] for path in (tmp_path / "superseded").glob("*.json")]
-    assert sorted(kept) == [0.1, 0.2]
-    assert len(list((tmp_path / "superseded").glob("*.parquet"))) == 2
+    assert store.find(ID)["primary"]["value"] == 0.3
+    kept = store.superseded()
+    assert [record["primary"]["value"] for record in kept.values()] == [0.1, 0.2]
+    for path, record in kept.items():
+        own = Store(path.parent)
+        assert own.read().records == [record]
+        np.testing.assert_array_equal(own.series(record)["loss"].values, SERIES["loss"].values)
+    assert {path.name for path in tmp_path.iterdir()} == {f"{ID}.json", f"{ID}.parquet", "superseded"}
 
 
 def test_a_missing_folder_is_the_users_mistake(tmp_path):
     with pytest.raises(UserError, match="no such folder"):
         Store(tmp_path / "absent").read()
-
-
-def test_a_writer_killed_at_any_time_leaves_no_torn_record(tmp_path, make_record):
-    """A process that writes the same record over and over is killed; whatever stands there is whole."""
-    script = textwrap.dedent(
-        """
-        import json, sys
-        import numpy as np
-        from rnnae_bench.results.history import Series
-        from rnnae_bench.results.store import Store
-        record = json.loads(sys.argv[2])
-        print("ready", flush=True)
-        while True:
-            series = {"loss": Series(np.arange(2000), np.random.rand(2000))}
-            print(Store(__import__("pathlib").Path(sys.argv[1])).write(record, series), flush=True)
-        """
-    )
-    for writes in (1, 3, 7):
-        with subprocess.Popen(
-            [sys.executable, "-c", script, str(tmp_path), json.dumps(make_record())], stdout=subprocess.PIPE, text=True
-        ) as process:
-            assert process.stdout is not None
-            for _ in range(1 + writes):
-                process.stdout.readline()
-            os.kill(process.pid, signal.SIGKILL)
-        store = Store(tmp_path)
-        found = store.read()
-        assert not found.unreadable
-        for record in found.records:
-            assert len(store.series(record)["loss"].steps) == 2000
 
 
 FAILURE = {"message": "it took too long", "step": None, "traceback": None}
@@ -207,7 +178,7 @@ def test_drafts_of_trials_that_have_their_record_are_discarded(tmp_path, make_re
     store.write(again, {})
     for draft in (make_record(), {**again, "started": "2027-01-01T00:00:00+00:00"}, unfinished):
         store.drafts.write(draft, {})
-    store.discard_finished_drafts()
+    store.tidy()
     assert store.drafts.identities() == [again["id"], unfinished["id"]]
 
 

@@ -8,6 +8,7 @@ import argparse
 import difflib
 import inspect
 import json
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -76,6 +77,8 @@ class Pair:
         return f"{self.task_handle.name}:{self.variant.name}"
 
     def _parser(self) -> ArgumentParser:
+        # With it, jsonargparse would take options from the environment.
+        os.environ.pop("JSONARGPARSE_DEFAULT_ENV", None)
         parser = ArgumentParser(
             prog="rnnae-bench run",
             exit_on_error=False,

@@ -23,8 +23,16 @@ from rnnae_bench.allocator import keep_freed_memory, release_freed_memory
 from rnnae_bench.configuration import Pair, changed
 from rnnae_bench.errors import UserError, require_not_negative
 from rnnae_bench.flush import Flush
+from rnnae_bench.isolation import (
+    be_first_process,
+    hidden_variables,
+    never_requeue,
+    require_own_arithmetic,
+    undisturbed,
+)
 from rnnae_bench.module import WHOLE_STRATEGIES, BenchModule
 from rnnae_bench.probes import Cost, Diverged, Evaluation, GradientFlow, GradientNorms, Probe, TrainingCurve, Underflow
+from rnnae_bench.process_state import fresh_process
 from rnnae_bench.results.history import Series
 from rnnae_bench.results.record import SCHEMA_VERSION, Status, finite
 from rnnae_bench.results.store import Store
@@ -72,6 +80,17 @@ class Trial:
         may_be_skipped: bool = False,
     ) -> None:
         require_not_negative(seed=seed)
+        with fresh_process():
+            self._check(pair, options, seed, data_seed, may_be_skipped)
+
+    def _check(
+        self,
+        pair: Pair,
+        options: Mapping[str, Any],
+        seed: int,
+        data_seed: int | None,
+        may_be_skipped: bool,
+    ) -> None:
         self.pair = pair
         self.options = {part: dict(options[part]) for part in ("task", "model", "trainer")}
         self.seed = seed
@@ -190,9 +209,12 @@ class Trial:
         status: Status = "ok"
         failure: dict[str, Any] | None = None
         trainer = None
-        with restored_interrupts():
+        with undisturbed(alone=self.layout["devices"] == 1) as folder, restored_interrupts():
             try:
-                trainer = self.trainer([*probes, *callbacks, *drafts], loggers)
+                if self.options["trainer"]["profiler"]:
+                    # Its reports are wanted.
+                    folder = store.folder / "logs" / "profiler" / self.identity
+                trainer = self.trainer([*probes, *callbacks, *drafts], loggers, folder)
                 model = self.build_model()
                 self.task.blocks = self.blocks
                 if self.blocks is not None and isinstance(model, BenchModule):
@@ -322,8 +344,14 @@ class Trial:
         # A Trainer takes 20 ms to make, and a sweep asks for the same one under every seed.
         key = json.dumps(self.options["trainer"], sort_keys=True, default=repr)
         if key not in _LAYOUTS:
-            _LAYOUTS[key] = _layout_of(self.trainer([], []), str(self.options["trainer"]["precision"]))
+            _LAYOUTS[key] = self._layout_here(alone=True)
+            if _LAYOUTS[key]["devices"] > 1:
+                # What started this process, if anything did, has to fit.
+                _LAYOUTS[key] = self._layout_here(alone=False)
         layout = dict(_LAYOUTS[key])
+        if layout["devices"] == 1:
+            be_first_process()
+        require_own_arithmetic(layout["accelerator"])
         batch_size, devices = self.task.protocol.batch_size, layout["devices"]
         if batch_size % devices:
             raise UserError(
@@ -331,6 +359,11 @@ class Trial:
                 f"choose --task.protocol.batch_size as a multiple of {devices}"
             )
         return layout
+
+    def _layout_here(self, alone: bool) -> dict[str, Any]:
+        with hidden_variables(alone):
+            trainer = self.trainer([], [], Path(tempfile.gettempdir()))
+        return _layout_of(trainer, str(self.options["trainer"]["precision"]))
 
     def _unsupported_precision(self) -> str | None:
         accelerator, precision = self.layout["accelerator"], self.layout["precision"]
@@ -343,8 +376,13 @@ class Trial:
             return f"--trainer.precision {precision}: {torch.cuda.get_device_name()} has no bfloat16; use 16-mixed"
         return None
 
-    def trainer(self, callbacks: Sequence[Callback], loggers: Sequence[Logger]) -> Trainer:
+    def trainer(self, callbacks: Sequence[Callback], loggers: Sequence[Logger], folder: Path) -> Trainer:
         """Lightning's Trainer for the protocol and the trainer options.
+
+        Args:
+            callbacks: What watches.
+            loggers: What gets every step's measures too.
+            folder: For Lightning's own files, as from `rnnae_bench.isolation.undisturbed`.
 
         Raises:
             UserError: the options don't work here.
@@ -358,8 +396,9 @@ class Trial:
         with warnings.catch_warnings():
             _silence()
             try:
-                return Trainer(
+                trainer = Trainer(
                     **options,
+                    default_root_dir=folder,
                     max_epochs=-1,
                     max_steps=protocol.max_steps,
                     val_check_interval=between_evaluations,
@@ -373,6 +412,8 @@ class Trial:
                     callbacks=list(callbacks),
                     logger=list(loggers),
                 )
+                never_requeue(trainer)
+                return trainer
             except Exception as error:
                 given = changed({"trainer": self.options["trainer"]}, {"trainer": self.pair.defaults["trainer"]})
                 flags = " ".join(f"--{key} {value}" for key, value in given.items())

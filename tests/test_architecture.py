@@ -45,7 +45,7 @@ def test_statistics_are_of_numbers_not_of_records(path):
     assert all(module.startswith("rnnae_bench.statistics") for module in modules if module.startswith("rnnae_bench"))
 
 
-IN_WORKERS = {"worker", "process_state"}
+IN_WORKERS = {"worker"}
 """What runs in a worker process, where there is torch."""
 
 
@@ -59,6 +59,7 @@ def test_a_sweep_is_driven_without_torch(path):
     assert not {module.partition(".")[0] for module in modules} & TORCH
     inside = {f"rnnae_bench.executors.{name}" for name in IN_WORKERS}
     assert not modules & (inside | {"rnnae_bench.trial", "rnnae_bench.planning", "rnnae_bench.configuration"})
+    assert "rnnae_bench.process_state" not in modules
 
 
 @pytest.mark.parametrize("path", sorted(TASKS.rglob("*.py")), ids=lambda path: f"{path.parent.name}.{path.stem}")

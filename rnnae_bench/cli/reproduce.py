@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import os
 import sys
 import tempfile
 from dataclasses import asdict
@@ -13,6 +12,7 @@ from rnnae_bench.cli.libraries import load_libraries
 from rnnae_bench.cli.places import COMMITTED, RUNS
 from rnnae_bench.cli.table import print_table
 from rnnae_bench.errors import UserError, require_positive
+from rnnae_bench.launchers import rank
 from rnnae_bench.results.store import Store, load
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def main(arguments: list[str]) -> int:
     trial = rebuild(record)
     differing = reproduction.differences(record, trial)
     others = any(one.is_of_data for one in differing)
-    is_helper = int(os.environ.get("RANK", os.environ.get("LOCAL_RANK", os.environ.get("SLURM_PROCID", 0)))) > 0
+    is_helper = trial.layout["devices"] > 1 and rank() > 0
     if not options.json and not is_helper:
         _print_differences(record, differing)
     if others or options.check:

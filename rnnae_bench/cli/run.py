@@ -11,6 +11,7 @@ from rich.console import Console
 from rnnae_bench.cli.logger_names import LOGGERS, logger_names
 from rnnae_bench.cli.pair import load_pair
 from rnnae_bench.errors import UserError, require_positive
+from rnnae_bench.launchers import rank
 from rnnae_bench.leaderboard import heatmaps, plots, tables
 from rnnae_bench.registry import models, tasks
 from rnnae_bench.results.store import Store
@@ -104,7 +105,7 @@ def _run(pair: "Pair", options: "Namespace", command: list[str]) -> int:
     seeds = range(options.seed, options.seed + options.seeds)
     trials = [Trial(pair, resolved, seed, options.data_seed) for seed in seeds]
     pending = _pending(trials, store, options.overwrite)
-    helper = int(os.environ.get("RANK", os.environ.get("LOCAL_RANK", os.environ.get("SLURM_PROCID", 0)))) > 0
+    helper = trials[0].layout["devices"] > 1 and rank() > 0
     console = Console(stderr=True, quiet=helper)
     records: list[dict[str, Any]] = []
     for trial in trials:

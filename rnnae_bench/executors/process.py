@@ -16,6 +16,7 @@ from typing import Any
 from rnnae_bench.executors.base import Advanced, Ended, Event, Lost
 from rnnae_bench.executors.death import Death, Watched, out_of_memory_kills, tail
 from rnnae_bench.executors.job import Job, Plan, Refusal, Setting, plan_from
+from rnnae_bench.launchers import is_of_launcher
 from rnnae_bench.results.store import Store
 
 START_SECONDS = 300.0
@@ -34,12 +35,6 @@ LOG_BYTES = 4 * 2**20
 """A log that has grown beyond this is emptied before the next job."""
 
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
-
-_LAUNCHERS = (
-    *("MASTER_ADDR", "MASTER_PORT", "RANK", "LOCAL_RANK", "NODE_RANK", "GROUP_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE"),
-    *("TORCHELASTIC_RUN_ID", "SLURM_NTASKS", "SLURM_PROCID", "SLURM_LOCALID", "SLURM_NODEID"),
-)
-"""What tells a process that it is one of several; a trial on several devices starts its own here."""
 
 
 class Killed(Exception):
@@ -66,7 +61,7 @@ class WorkerProcess:
         self._log_start = 0
         self._kills_before = 0
         self._silent = False
-        environment = {key: value for key, value in os.environ.items() if key not in _LAUNCHERS}
+        environment = {key: value for key, value in os.environ.items() if not is_of_launcher(key)}
         environment |= dict.fromkeys(_THREADS, str(threads))
         # The current folder is not to be imported from, here or in the processes of a trial on several devices.
         environment |= {"PYTHONFAULTHANDLER": "1", "PYTHONUNBUFFERED": "1", "PYTHONSAFEPATH": "1", "MPLBACKEND": "Agg"}

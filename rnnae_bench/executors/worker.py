@@ -26,11 +26,11 @@ from rnnae_bench.configuration import Pair
 from rnnae_bench.executors.death import Watched
 from rnnae_bench.executors.job import Job, Refusal, Setting, job_from
 from rnnae_bench.executors.lifeline import die_with_parent
-from rnnae_bench.executors.process_state import ProcessState
 from rnnae_bench.leaderboard import plots
 from rnnae_bench.loggers import log_finished, run_logged
 from rnnae_bench.planning import plan
 from rnnae_bench.probes import Evaluation, OptimizerSteps
+from rnnae_bench.process_state import ProcessState
 from rnnae_bench.results.store import Store
 from rnnae_bench.trial import Outcome, Trial, failure_of
 from rnnae_bench.vectorized import VectorizedTrial

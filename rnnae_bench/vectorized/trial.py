@@ -10,6 +10,7 @@ from rnnae_bench.allocator import keep_freed_memory, release_freed_memory
 from rnnae_bench.configuration import changed
 from rnnae_bench.errors import UserError
 from rnnae_bench.flush import Flush
+from rnnae_bench.isolation import undisturbed
 from rnnae_bench.probes import Diverged
 from rnnae_bench.results.history import Series
 from rnnae_bench.results.record import Status
@@ -98,9 +99,9 @@ class VectorizedTrial:
         status: Status = "ok"
         failure: dict[str, Any] | None = None
         trainer = None
-        with restored_interrupts():
+        with undisturbed(alone=True) as folder, restored_interrupts():
             try:
-                trainer = first.trainer([*probes.callbacks, *callbacks, *drafts], [])
+                trainer = first.trainer([*probes.callbacks, *callbacks, *drafts], [], folder)
                 module = VectorizedModule([trial.build_model() for trial in self.trials])  # type: ignore[misc]
                 module.train_in_blocks()
                 self.task.blocks = first.blocks

@@ -6,8 +6,8 @@ from multiprocessing.connection import Pipe
 import numpy as np
 import torch
 
-from rnnae_bench.executors.process_state import ProcessState
 from rnnae_bench.executors.worker import _tell, _tell_if_heard
+from rnnae_bench.process_state import ProcessState
 
 
 def test_a_parent_that_does_not_listen_holds_nothing_up():

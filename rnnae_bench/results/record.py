@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-import math
+import sys
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -20,11 +20,37 @@ SCHEMA = Schema("rnnae_bench.results", "record.schema.json")
 
 def problem_of(record: Any) -> str | None:
     """Why this is not a record, in one line; None where it is one."""
+    try:
+        _require_ordinary(record)
+    except ValueError as error:
+        return str(error)
     problem = SCHEMA.problem(record)
     if problem is None:
         return None
     keys, reason = problem
     return f"{'.'.join(map(str, keys)) or 'the document'}: {reason}"
+
+
+DEEPEST = 40
+"""How many lists and objects a record has within each other at most."""
+
+
+def _require_ordinary(data: Any, depth: int = 0) -> None:
+    """Raise ValueError for what JSON has a form for, and those who read it stumble over."""
+    if depth > DEEPEST:
+        raise ValueError(f"nested too deep: {DEEPEST} levels at most")
+    if isinstance(data, str):
+        if data != _without_halves(data):
+            raise ValueError("a text holds half a character (a lone surrogate)")
+    elif isinstance(data, int) and abs(data) > sys.float_info.max:
+        raise ValueError("a whole number has more than 308 digits")
+    elif isinstance(data, Mapping):
+        for key, value in data.items():
+            _require_ordinary(key, depth)
+            _require_ordinary(value, depth + 1)
+    elif isinstance(data, list):
+        for value in data:
+            _require_ordinary(value, depth + 1)
 
 
 def checksum(record: Mapping[str, Any]) -> str:
@@ -52,15 +78,23 @@ def printable(text: str) -> str:
 
 
 def finite(value: Any) -> Any:
-    """The same data with every number that is not finite as None, since JSON has no word for them.
+    """The same data as JSON can say it: numbers that no float holds are None, halves of characters are written out.
+
+    A half comes of a file's name that is no UTF-8, say.
 
     >>> finite({"loss": float("nan"), "steps": [1, 2.5]})
     {'loss': None, 'steps': [1, 2.5]}
     """
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
+    if isinstance(value, str):
+        return _without_halves(value)
+    if isinstance(value, float | int):
+        return value if abs(value) <= sys.float_info.max else None
     if isinstance(value, Mapping):
-        return {str(key): finite(one) for key, one in value.items()}
+        return {_without_halves(str(key)): finite(one) for key, one in value.items()}
     if isinstance(value, list | tuple):
         return [finite(one) for one in value]
     return value
+
+
+def _without_halves(text: str) -> str:
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")

@@ -16,7 +16,7 @@ from rnnae_bench.errors import UserError
 from rnnae_bench.results import history
 from rnnae_bench.results.files import alone, copy_atomically, discard_temporaries, force_names, write_atomically
 from rnnae_bench.results.history import Series
-from rnnae_bench.results.record import Status, checksum, problem_of
+from rnnae_bench.results.record import Status, checksum, finite, problem_of
 
 DRAFTS = "drafts"
 """Subfolder for the records of trials that are running, as of their last flush."""
@@ -330,7 +330,8 @@ def _is_changed(record: Mapping[str, Any]) -> bool:
 
 
 def _sealed(record: Mapping[str, Any]) -> dict[str, Any]:
-    """A record with its checksum."""
+    """A record as JSON can say it, with its checksum."""
+    record = finite(record)
     return {**record, "checksum": checksum(record)}
 
 
@@ -371,25 +372,37 @@ def load(path: Path) -> dict[str, Any]:
     Raises:
         OSError: the file can't be read.
         ValueError: it is no record: not a file of at most `LARGEST` bytes, no JSON (in which every key comes once and
-            every number is finite), nested too deep, not as the schema says, or changed since it was written.
+            every number is finite, and every text whole), nested too deep, not as the schema says, or changed since.
     """
     if not path.is_file():
         raise ValueError("not a file")
-    size = path.stat().st_size
-    if size > LARGEST:
-        raise ValueError(f"{size:,} bytes; a record has at most {LARGEST:,}")
+    with path.open("rb") as file:
+        content = file.read(LARGEST + 1)
+    if len(content) > LARGEST:
+        raise ValueError(f"{path.stat().st_size:,} bytes; a record has at most {LARGEST:,}")
     try:
         record: dict[str, Any] = json.loads(
-            path.read_text(encoding="utf-8"), parse_float=_number, parse_constant=_number, object_pairs_hook=_once_each
+            content.decode("utf-8"),
+            parse_float=_number,
+            parse_int=_whole_number,
+            parse_constant=_number,
+            object_pairs_hook=_once_each,
         )
-        problem = problem_of(record)
     except RecursionError:
         raise ValueError("nested too deep") from None
+    problem = problem_of(record)
     if problem:
         raise ValueError(problem)
     if _is_changed(record):
         raise ValueError("it was changed after it was written: its checksum does not fit")
     return record
+
+
+def _whole_number(text: str) -> int:
+    # Python refuses some thousands of digits in words of its own; reading fewer takes the square of their number.
+    if len(text) > 400:
+        raise ValueError(f"{text[:20]}... has {len(text):,} digits")
+    return int(text)
 
 
 def _number(text: str) -> float:

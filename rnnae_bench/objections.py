@@ -1,18 +1,19 @@
-"""What this installation has against a record, which may be a stranger's."""
+"""What this installation has against a record, which may be another's."""
 
 from collections.abc import Mapping
 from typing import Any
 
-import torch
-
 from rnnae_bench.configuration import changed
 from rnnae_bench.errors import UserError
 from rnnae_bench.module import BenchModule
-from rnnae_bench.nested import flatten
 from rnnae_bench.rebuilding import pair_of, require_plain, resolved
+from rnnae_bench.results.record import identity
 from rnnae_bench.trial import Trial
 
 _LAYOUT = ("accelerator", "strategy", "devices", "num_nodes")
+
+_STRATEGIES = ("SingleDeviceStrategy", "DDPStrategy", "FSDPStrategy", "ModelParallelStrategy", "DeepSpeedStrategy")
+"""Lightning's, one of which is in a record's id though not in its text."""
 
 
 def objections(record: Mapping[str, Any]) -> tuple[list[str], list[str]]:
@@ -38,29 +39,40 @@ def objections(record: Mapping[str, Any]) -> tuple[list[str], list[str]]:
     except UserError as error:
         return [str(error)], []
     found = [*_other_data(record, trial), *_other_size(record, trial)]
-    if record["environment"]["plugins"] != trial.plugins:
-        return found, ["made with other versions of the task or the model: options and id were not checked"]
     stated = {key: value for key, value in record["overrides"].items() if key.startswith(("task.", "model."))}
     if stated != own:
         found.append(
             f"it says that it differs from the defaults in {stated or 'nothing'}, and does in {own or 'nothing'}"
         )
-    missing = set(flatten(options)) - set(flatten(record["configuration"]))
-    if missing:
-        return found, [f"made before there was {', '.join(sorted(missing))}: its id was not checked"]
-    devices = record["environment"]["devices"]
-    if devices > 1:
-        return found, [f"made on {devices} devices: its id was not checked"]
+    if not _is_its_id(record):
+        found.append(f"its id is {record['id']}, which is not that of what it says of itself")
+    return found, _other_versions(record["environment"]["plugins"], trial.plugins)
+
+
+def _is_its_id(record: Mapping[str, Any]) -> bool:
+    """Whether the id is the content hash of what the record says, in the versions that it was made with."""
     there = record["environment"]
-    trial.layout = {
-        "accelerator": there["accelerator"],
-        "devices": 1,
-        "strategy": "SingleDeviceStrategy",
-        "precision": there["precision"],
-    }
-    if trial.identity != record["id"]:
-        found.append(f"its id is {record['id']}, and what it says of itself gives {trial.identity}")
-    return found, []
+    layout = {name: there[name] for name in ("accelerator", "devices", "precision")}
+    return any(
+        record["id"]
+        == identity(
+            f"{record['task']}:{record['variant']}",
+            record["model"],
+            record["configuration"],
+            {**layout, "strategy": strategy},
+            (record["seed"], record["data_seed"]),
+            there["plugins"],
+        )
+        for strategy in _STRATEGIES
+    )
+
+
+def _other_versions(there: Mapping[str, str], here: Mapping[str, str]) -> list[str]:
+    return [
+        f"made with {name} {there.get(name, '(none)')}, and checked with {here.get(name, '(none)')}"
+        for name in sorted({**there, **here})
+        if there.get(name) != here.get(name)
+    ]
 
 
 def _other_data(record: Mapping[str, Any], trial: Trial) -> list[str]:
@@ -89,8 +101,10 @@ def _other_data(record: Mapping[str, Any], trial: Trial) -> list[str]:
 def _other_size(record: Mapping[str, Any], trial: Trial) -> list[str]:
     if record["status"] != "ok" or trial.unsupported is not None:
         return []
-    with torch.device("meta"):
-        model = trial.build_model()
+    try:
+        model = trial.build_without_weights()
+    except UserError as error:
+        return [str(error)]
     if not isinstance(model, BenchModule):
         return []
     weights = sum(weight.numel() for weight in model.parameters() if weight.requires_grad)

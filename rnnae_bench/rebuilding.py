@@ -38,7 +38,10 @@ def rebuild(record: Mapping[str, Any]) -> Trial:
     configuration = {part: dict(options) for part, options in record["configuration"].items()}
     if record["environment"]["accelerator"] == "cpu" and torch.cuda.is_available():
         configuration["trainer"]["accelerator"] = "cpu"
-    return Trial(pair, resolved(pair, record, configuration), record["seed"], record["data_seed"])
+    trial = Trial(pair, resolved(pair, record, configuration), record["seed"], record["data_seed"])
+    with _told_of(record):
+        trial.build_without_weights()
+    return trial
 
 
 def pair_of(record: Mapping[str, Any]) -> Pair:

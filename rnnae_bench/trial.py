@@ -1,7 +1,6 @@
 """One trial: one model on one task variant under one seed, from its options to its record."""
 
 import contextlib
-import hashlib
 import json
 import os
 import signal
@@ -30,13 +29,17 @@ from rnnae_bench.isolation import (
     require_own_arithmetic,
     undisturbed,
 )
+from rnnae_bench.limits import TooMuch, bounded
 from rnnae_bench.module import WHOLE_STRATEGIES, BenchModule
 from rnnae_bench.probes import Cost, Diverged, Evaluation, GradientFlow, GradientNorms, Probe, TrainingCurve, Underflow
 from rnnae_bench.process_state import fresh_process
 from rnnae_bench.results.history import Series
-from rnnae_bench.results.record import SCHEMA_VERSION, Status, finite
+from rnnae_bench.results.record import SCHEMA_VERSION, Status, finite, identity
 from rnnae_bench.results.store import Store
 from rnnae_bench.task import Blocks, Task
+
+BUILD_MEMORY, BUILD_SECONDS = 4 * 2**30, 60.0
+"""Bytes and seconds that a model may take to be built without its weights."""
 
 
 @dataclass(frozen=True)
@@ -117,13 +120,11 @@ class Trial:
         self.baselines = self._baselines()
 
     def _try_model(self) -> None:
-        """Build the model once, to refuse what it refuses; what else goes wrong there is for the record to tell.
-
-        Without memory for its weights: its options may be a stranger's.
-        """
+        """Build the model once, to refuse what it refuses; what else goes wrong there is for the record to tell."""
         try:
-            with torch.device("meta"):
-                self.build_model()
+            self.build_without_weights()
+        except TooMuch:
+            return
         except UserError:
             raise
         except ValueError as error:
@@ -154,16 +155,14 @@ class Trial:
 
     def identity_under(self, seed: int, data_seed: int) -> str:
         """The `identity` of the same trial under other seeds."""
-        content = {
-            "schema": SCHEMA_VERSION,
-            "task": self.pair.label,
-            "model": self.pair.model_handle.name,
-            "configuration": self._determining(),
-            "layout": self.layout,
-            "seed": [seed, data_seed],
-            "plugins": self.plugins,
-        }
-        return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()[:16]
+        return identity(
+            self.pair.label,
+            self.pair.model_handle.name,
+            self.options,
+            self.layout,
+            (seed, data_seed),
+            self.plugins,
+        )
 
     @property
     def plugins(self) -> dict[str, str]:
@@ -250,6 +249,15 @@ class Trial:
         """The model, with its first weights."""
         return self.pair.build_model(self.task, self.options["model"], self.seed)
 
+    def build_without_weights(self) -> LightningModule:
+        """The model without memory for its weights, since its options may be another's.
+
+        Raises:
+            TooMuch: it takes more than `BUILD_MEMORY` and `BUILD_SECONDS` even so.
+        """
+        with bounded("building the model", BUILD_MEMORY, BUILD_SECONDS), torch.device("meta"):
+            return self.build_model()
+
     def record(
         self,
         evaluation: Evaluation,
@@ -323,11 +331,6 @@ class Trial:
             "plugins": self.plugins,
             "git": environment.git(),
         }
-
-    def _determining(self) -> dict[str, Any]:
-        layout = ("accelerator", "strategy", "devices", "num_nodes", "precision", "profiler")
-        trainer = {key: value for key, value in self.options["trainer"].items() if key not in layout}
-        return {**self.options, "trainer": trainer}
 
     def _baselines(self) -> dict[str, dict[str, float]]:
         frozen = self.pair.variant.baselines

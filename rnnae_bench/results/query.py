@@ -89,7 +89,11 @@ def _answer(
     """The answer, with the histories of `tables` but for those of `without`, to which it adds."""
     import duckdb
 
-    settings: dict[str, Any] = {"memory_limit": f"{MEMORY}B", "temp_directory": "", "autoinstall_known_extensions": False}
+    settings: dict[str, Any] = {
+        "memory_limit": f"{MEMORY}B",
+        "temp_directory": "",
+        "autoinstall_known_extensions": False,
+    }
     with duckdb.connect(":memory:", config=settings) as connection:
         # Views only, of data that DuckDB does not own: there is nothing that a query could change.
         connection.register("given", frame.arrow(records))

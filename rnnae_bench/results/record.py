@@ -53,6 +53,41 @@ def _require_ordinary(data: Any, depth: int = 0) -> None:
             _require_ordinary(value, depth + 1)
 
 
+LAYOUT = ("accelerator", "strategy", "devices", "num_nodes", "precision", "profiler")
+"""Options of the trainer that stand in a trial's layout, as far as they determine its result."""
+
+
+def identity(
+    task: str,
+    model: str,
+    configuration: Mapping[str, Mapping[str, Any]],
+    layout: Mapping[str, Any],
+    seeds: tuple[int, int],
+    plugins: Mapping[str, str],
+) -> str:
+    """A record's id: the content hash of what determines its result, 16 hexadecimal digits.
+
+    Args:
+        task: ``NAME:VARIANT``.
+        model: The model's name.
+        configuration: All options of task, model and trainer.
+        layout: Accelerator, number of devices, Lightning's strategy and precision.
+        seeds: The seed and the data seed.
+        plugins: The distributions of task and model, with their versions.
+    """
+    trainer = {key: value for key, value in configuration["trainer"].items() if key not in LAYOUT}
+    content = {
+        "schema": SCHEMA_VERSION,
+        "task": task,
+        "model": model,
+        "configuration": {**configuration, "trainer": trainer},
+        "layout": layout,
+        "seed": seeds,
+        "plugins": plugins,
+    }
+    return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
 def checksum(record: Mapping[str, Any]) -> str:
     """SHA-256, in hexadecimal, of a record without its key ``checksum``, as JSON with sorted keys and no spaces.
 

@@ -6,12 +6,14 @@ from pathlib import Path
 
 import pytest
 
+from rnnae_bench import trial
 from rnnae_bench.cli import main
 from rnnae_bench.configuration import Pair
 from rnnae_bench.errors import UserError
 from rnnae_bench.objections import objections
 from rnnae_bench.rebuilding import rebuild
 from rnnae_bench.reproduction import prediction_interval
+from rnnae_bench.results.record import identity
 from rnnae_bench.results.store import Store
 from rnnae_bench.trial import Trial
 from rnnae_bench.vectorized import VectorizedTrial
@@ -191,18 +193,65 @@ def test_a_record_that_this_installation_knows_better(tmp_path_factory, scored, 
 def scored() -> dict:
     """The record of a trial of a frozen variant, as if it had been trained."""
     pair = Pair("copy:smoke", "gru")
-    trial = Trial(pair, pair.resolve({"model": {"hidden_size": 8}}), 0)
-    record = trial.unmeasured("ok", "")
-    weights = sum(weight.numel() for weight in trial.build_model().parameters())
+    made = Trial(pair, pair.resolve({"model": {"hidden_size": 8}}), 0)
+    record = made.unmeasured("ok", "")
+    weights = sum(weight.numel() for weight in made.build_model().parameters())
     record["measures"]["parameters"] = weights
     return json.loads(json.dumps(record))
 
 
-def test_what_could_not_be_checked_is_said(scored):
+def with_its_id(record: dict) -> dict:
+    """A record as the version that it names would have made it."""
+    there = record["environment"]
+    layout = {name: there[name] for name in ("accelerator", "devices", "precision")}
+    layout["strategy"] = "SingleDeviceStrategy"
+    seeds = record["seed"], record["data_seed"]
+    label = f"{record['task']}:{record['variant']}"
+    return {
+        **record,
+        "id": identity(label, record["model"], record["configuration"], layout, seeds, there["plugins"]),
+    }
+
+
+def test_a_record_of_another_version_is_checked_all_the_same(scored):
+    assert with_its_id(scored) == scored
     older = json.loads(json.dumps(scored))
+    older["environment"]["plugins"] = {"rnnae-bench": "0.0.1"}
+    assert "its id is" in objections(older)[0][0]
+    remark = f"made with rnnae-bench 0.0.1, and checked with {scored['environment']['plugins']['rnnae-bench']}"
+    assert objections(with_its_id(older)) == ([], [remark])
+    # An option that there was not: its default here is what it did.
     del older["configuration"]["model"]["update_bias"]
-    assert objections(older) == ([], ["made before there was model.update_bias: its id was not checked"])
-    other = {**scored, "environment": {**scored["environment"], "plugins": {"rnnae-bench": "0.0.1"}}}
-    assert "other versions" in objections(other)[1][0]
+    assert objections(with_its_id(older)) == ([], [remark])
     gpu = {**scored, "environment": {**scored["environment"], "accelerator": "cuda"}}
     assert "its id is" in objections(gpu)[0][0]
+
+
+@pytest.mark.parametrize("version", [None, "0.0.1"])
+@pytest.mark.parametrize(
+    "relabel",
+    [
+        lambda record: record.update(model="lstm"),
+        lambda record: record.update(model="rnn"),
+        lambda record: record.update(variant="standard"),
+        lambda record: record["overrides"].update({"model.hidden_size": 16}),
+        lambda record: record["overrides"].clear(),
+        lambda record: record["environment"].update(devices=2),
+    ],
+)
+def test_a_record_under_another_name_is_refused_whatever_version_it_claims(scored, relabel, version):
+    record = json.loads(json.dumps(scored))
+    relabel(record)
+    if version:
+        record["environment"]["plugins"]["rnnae-bench"] = version
+    assert objections(record)[0]
+
+
+def test_a_model_that_takes_too_much_to_be_built_is_refused_in_time(scored, monkeypatch):
+    monkeypatch.setattr(trial, "BUILD_SECONDS", 0.25)
+    record = json.loads(json.dumps(scored))
+    record["configuration"]["model"]["layers"] = 20_000_000
+    record["overrides"]["model.layers"] = 20_000_000
+    assert objections(with_its_id(record))[0] == ["building the model takes more than 0.25 s"]
+    with pytest.raises(UserError, match=r"can't be rebuilt here: building the model takes more than 0\.25 s"):
+        rebuild(record)

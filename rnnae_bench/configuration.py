@@ -19,7 +19,8 @@ from jsonargparse import ArgumentParser, Namespace, set_loader
 from lightning import LightningModule, Trainer, seed_everything
 
 from rnnae_bench.card import Card, Variant
-from rnnae_bench.errors import UserError
+from rnnae_bench.errors import UserError, in_a_line
+from rnnae_bench.forks import one_process
 from rnnae_bench.nested import flatten
 from rnnae_bench.registry import Handle, models, parse_task, tasks
 from rnnae_bench.task import Task
@@ -139,17 +140,28 @@ class Pair:
 
     def build_task(self, options: Mapping[str, Any], data_seed: int) -> Task:
         """The task with the given options."""
-        return self.task_class(**self._instantiate("task", options), data_seed=data_seed)
+        with one_process():
+            return self.task_class(**self._instantiate("task", options), data_seed=data_seed)
 
     def build_model(self, task: Task, options: Mapping[str, Any], seed: int) -> LightningModule:
         """The model with the given options on the task's spec, its weights fixed by the seed."""
         seed_everything(seed, workers=True, verbose=False)
-        return self.model_class(task.spec, **self._instantiate("model", options))
+        with one_process():
+            return self.model_class(task.spec, **self._instantiate("model", options))
 
     def unsupported(self, task: Task, options: Mapping[str, Any]) -> str | None:
-        """Why the model, in its own words, can't serve the task; None where it can."""
+        """Why the model, in its own words, can't serve the task; None where it can.
+
+        Raises:
+            UserError: it fails where it is asked.
+        """
         supports = getattr(self.model_class, "supports", None)
-        reason = supports(task.spec, **options) if supports else None
+        try:
+            with one_process():
+                reason = supports(task.spec, **options) if supports else None
+        except (Exception, SystemExit) as error:
+            what = f"model '{self.model_handle.name}' can't say whether it supports task '{self.label}'"
+            raise UserError(f"{what}: {type(error).__name__}: {in_a_line(error)}") from error
         return reason and f"model '{self.model_handle.name}' does not support task '{self.label}': {reason}"
 
     def _instantiate(self, part: str, options: Mapping[str, Any]) -> dict[str, Any]:

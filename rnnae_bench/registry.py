@@ -1,14 +1,16 @@
 """The registry: installed entry points as lazy handles. Built-ins and plugins come in by the same two groups."""
 
+import contextlib
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from difflib import get_close_matches
 from importlib import import_module
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, distributions, entry_points
 from typing import Any, Literal
 
-from rnnae_bench.errors import UserError
+from rnnae_bench.errors import UserError, in_a_line
+from rnnae_bench.forks import one_process
 from rnnae_bench.source import ClassSource, defect, read_class
 
 Kind = Literal["model", "task"]
@@ -49,13 +51,19 @@ class Handle:
         if malformed:
             raise self._refusal(malformed)
         try:
-            return getattr(import_module(self.module), self.attribute)
-        except Exception as error:
-            raise self._refusal(f"{type(error).__name__}: {' '.join(str(error).split())}") from error
+            with one_process():
+                return getattr(import_module(self.module), self.attribute)
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # it may want to leave (SystemExit), but not with us
+            raise self._refusal(f"{type(error).__name__}: {in_a_line(error)}") from error
 
     def broken(self) -> str | None:
         """Why the class is bound not to load, found without importing anything; None where nothing speaks for it."""
-        return self._malformed() or defect(self.module, self.attribute)
+        try:
+            return self._malformed() or defect(self.module, self.attribute)
+        except Exception as error:  # nested beyond what Python's parser takes, say
+            return f"its source can't be read: {type(error).__name__}: {in_a_line(error)}"
 
     def source(self) -> ClassSource | None:
         """What the source of the class says of it, without importing it; None where the source doesn't show it."""
@@ -151,7 +159,19 @@ def _registry(kind: Kind) -> Registry:
         kind,
         (
             Handle(kind, point.name, point.value.strip(), point.dist.name, point.dist.version)
-            for point in entry_points(group=GROUPS[kind])
+            for point in _points(GROUPS[kind])
             if point.dist
         ),
     )
+
+
+def _points(group: str) -> list[EntryPoint]:
+    try:
+        return [*entry_points(group=group)]
+    except Exception:
+        # The list of one distribution, perhaps not even of a plugin, can't be read: take those of the others.
+        found: list[EntryPoint] = []
+        for distribution in distributions():
+            with contextlib.suppress(Exception):
+                found += distribution.entry_points.select(group=group)
+        return found

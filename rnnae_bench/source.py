@@ -58,7 +58,7 @@ def read_class(module: str, name: str) -> ClassSource | None:
             return None
         description, _ = _docstring(definition)
         return ClassSource(where.path, definition.lineno, description, _parameters(where, definition))
-    except (SyntaxError, ImportError):
+    except (SyntaxError, ImportError, RecursionError):
         return None
 
 
@@ -166,7 +166,16 @@ def _follow(source: _Source | None, name: str) -> tuple[_Source, ast.AST] | None
     return None
 
 
-def _parameters(source: _Source, definition: ast.ClassDef) -> tuple[Parameter, ...] | None:
+def _parameters(
+    source: _Source, definition: ast.ClassDef, within: tuple[ast.AST, ...] = ()
+) -> tuple[Parameter, ...] | None:
+    """The constructor's arguments.
+
+    Args:
+        source: The module.
+        definition: The class.
+        within: The classes whose fields are being listed, which are not listed again within themselves.
+    """
     constructed = _constructed(source, definition)
     if constructed is None:
         return None
@@ -175,7 +184,8 @@ def _parameters(source: _Source, definition: ast.ClassDef) -> tuple[Parameter, .
     for name, annotation, default in _arguments(constructed):
         text = "" if annotation is None else _text(_bare(annotation))
         meaning = _follow(source, text)
-        fields = _fields(*meaning, text, default) if meaning else None
+        inner = (*within, definition)
+        fields = _fields(*meaning, text, default, inner) if meaning and meaning[1] not in inner else None
         if fields is not None:
             parameters += (replace(field, name=f"{name}.{field.name}") for field in fields)
             continue
@@ -187,15 +197,18 @@ def _parameters(source: _Source, definition: ast.ClassDef) -> tuple[Parameter, .
     return tuple(parameters)
 
 
-def _constructed(source: _Source, definition: ast.ClassDef) -> ast.ClassDef | None:
+def _constructed(
+    source: _Source, definition: ast.ClassDef, below: tuple[ast.ClassDef, ...] = ()
+) -> ast.ClassDef | None:
     """The class, or the base in the same module, that has the constructor."""
     if _is_dataclass(definition) or _constructor(definition):
         return definition
     for base in definition.bases:
         parent = source.bindings.get(_text(base))
-        if not isinstance(parent, ast.ClassDef):
+        # A name that is bound twice, as by ``class GRU(GRU)``, stands for another class above than below.
+        if not isinstance(parent, ast.ClassDef) or parent in (definition, *below):
             return None
-        found = _constructed(source, parent)
+        found = _constructed(source, parent, (definition, *below))
         if found or parent.bases:
             return found
     return None
@@ -221,11 +234,13 @@ def _arguments(definition: ast.ClassDef) -> Iterator[tuple[str, ast.expr | None,
         yield argument.arg, argument.annotation, default
 
 
-def _fields(source: _Source, definition: ast.AST, name: str, default: ast.expr | None) -> tuple[Parameter, ...] | None:
+def _fields(
+    source: _Source, definition: ast.AST, name: str, default: ast.expr | None, within: tuple[ast.AST, ...]
+) -> tuple[Parameter, ...] | None:
     """The fields of a dataclass, with the defaults that a call of it changes; None for anything else."""
     if not isinstance(definition, ast.ClassDef) or not _is_dataclass(definition):
         return None
-    fields = _parameters(source, definition) or ()
+    fields = _parameters(source, definition, within) or ()
     if default is None:
         return fields
     if not isinstance(default, ast.Call) or _text(default.func) != name:

@@ -22,6 +22,7 @@ from rnnae_bench.allocator import keep_freed_memory, release_freed_memory
 from rnnae_bench.configuration import Pair, changed
 from rnnae_bench.errors import UserError, require_not_negative
 from rnnae_bench.flush import Flush
+from rnnae_bench.forks import one_process
 from rnnae_bench.isolation import (
     be_first_process,
     hidden_variables,
@@ -104,7 +105,7 @@ class Trial:
             self.fingerprints = self.task.fingerprint()
         except UserError:
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
             raise UserError(f"task '{pair.label}' can't make its data with these options: {reason}") from error
         self.blocks: Blocks | None = None
@@ -129,7 +130,7 @@ class Trial:
             raise
         except ValueError as error:
             raise UserError(f"model '{self.pair.model_handle.name}' refuses these options: {error}") from error
-        except Exception:
+        except (Exception, SystemExit):
             return
 
     def _can_train_in_blocks(self) -> bool:
@@ -467,7 +468,7 @@ def measured(probes: Sequence[Probe]) -> Measured:
 
 def fit_and_test(trainer: Trainer, model: LightningModule, task: Task) -> None:
     """Train and test, without Lightning's remarks on what the runner does on purpose."""
-    with warnings.catch_warnings():
+    with one_process(), warnings.catch_warnings():
         _silence()
         with _default_cuda_check():
             trainer.fit(model, datamodule=task)

@@ -143,6 +143,42 @@ def test_broken_plugins_are_listed_as_such_and_harm_nothing_else(install, capsys
     assert show_main(["model", "gru"]) == 0
 
 
+HOSTILE = {
+    "own_base": "from rnnae_bench.models.recurrent import GRU\nclass Model(GRU): ...\nclass Model(Model): ...",
+    "each_other": "class A(B): ...\nclass B(A): ...\nclass Model(A): ...",
+    "own_field": (
+        "from dataclasses import dataclass\n@dataclass\nclass Node:\n    next: 'Node'\n    value: int = 1\n"
+        "class Model:\n    def __init__(self, spec, node: Node): ..."
+    ),
+    "deep": f"class Model: ...\nx = {'(' * 150}1{')' * 150}\ny = {'-' * 50_000}1",
+    "leaves": "import sys\nclass Model: ...\nsys.exit(3)",
+    "cancelled": "import asyncio\nclass Model: ...\nraise asyncio.CancelledError",
+    "forks": "import os\nclass Model: ...\nos.fork()",
+}
+
+
+def test_hostile_plugins_harm_nothing_else(install, capsys):
+    files = {f"{name}.py": text for name, text in HOSTILE.items()}
+    install("hostile-plugin", files, models={name: f"{name}:Model" for name in HOSTILE})
+    entries = listed(capsys)
+    assert entries.keys() >= {*HOSTILE, "gru", "copy"}
+    assert entries["deep"]["status"] == "broken"
+    assert entries["gru"]["status"] == "ok"
+    fields = {each["name"]: each["type"] for each in shown(capsys, "model", "own_field")["hyperparameters"]}
+    assert fields == {"node.next": "Node", "node.value": "int"}
+    assert shown(capsys, "model", "own_base")["hyperparameters"] is None
+    for name, kind in (("leaves", "SystemExit: 3"), ("cancelled", "CancelledError")):
+        with pytest.raises(UserError, match=rf"cannot load the model '{name}' .*: {kind}"):
+            models().get(name).load()
+    assert models().get("forks").load().__name__ == "Model"
+
+
+def test_a_list_of_entry_points_that_cannot_be_read_hides_no_other(install, tmp_path, capsys):
+    install("unreadable-plugin", {})
+    (tmp_path / "unreadable-plugin-1.0.dist-info" / "entry_points.txt").write_text("[rnnae_bench.models]\nnonsense\n")
+    assert listed(capsys).keys() >= {"gru", "copy"}
+
+
 def test_a_plugin_that_fails_when_run_is_refused_in_one_line(install):
     install(
         "late-plugin", {"late.py": "class Model: ...\nraise OSError('no\\nlicence')"}, models={"late": "late:Model"}

@@ -8,7 +8,7 @@ from typing import Literal
 
 from rnnae_bench.card import load_card
 from rnnae_bench.cli.table import print_table
-from rnnae_bench.errors import UserError
+from rnnae_bench.errors import UserError, in_a_line
 from rnnae_bench.registry import Handle, Kind, Registry, models, tasks
 
 
@@ -41,6 +41,8 @@ def entry(handle: Handle, registry: Registry) -> Entry:
                 summary, variants = card.title, [*card.variants]
             except UserError as error:
                 reason = str(error)
+            except Exception as error:
+                reason = f"its card can't be read: {type(error).__name__}: {in_a_line(error)}"
     conflict = registry.conflict(handle.name)
     return Entry(
         handle.kind,

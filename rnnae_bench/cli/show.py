@@ -105,7 +105,7 @@ def _cards() -> dict[str, Card]:
         try:
             if source:
                 cards[handle.name] = load_card(_card_path(source))
-        except UserError:  # a broken task hides its own card only; `list` says what is wrong with it
+        except Exception:  # a broken task hides its own card only; `list` says what is wrong with it
             continue
     return cards
 

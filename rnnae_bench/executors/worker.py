@@ -26,6 +26,7 @@ from rnnae_bench.configuration import Pair
 from rnnae_bench.executors.death import Watched
 from rnnae_bench.executors.job import Job, Refusal, Setting, job_from
 from rnnae_bench.executors.lifeline import die_with_parent
+from rnnae_bench.forks import one_process
 from rnnae_bench.leaderboard import plots
 from rnnae_bench.loggers import log_finished, run_logged
 from rnnae_bench.planning import plan
@@ -114,8 +115,9 @@ def _tell_if_heard(channel: Connection, event: dict[str, Any]) -> None:
 def _plan(setting: dict[str, Any], seeds: Sequence[int], data_seed: int | None) -> dict[str, Any]:
     asked = Setting(**setting)
     try:
-        return asdict(plan(asked, seeds, data_seed))
-    except Exception as error:
+        with one_process():
+            return asdict(plan(asked, seeds, data_seed))
+    except BaseException as error:  # a plugin may leave by SystemExit, too
         traceback.print_exc()
         reason = f"{asked.model} on {asked.task} can't be checked: {type(error).__name__}: {error}"
         return asdict(Refusal(asked, " ".join(reason.split())))

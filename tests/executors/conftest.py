@@ -29,6 +29,10 @@ class Faulty(RNN):
                  optimization: Optimization = Optimization()) -> None:
         super().__init__(spec, hidden_size, optimization=optimization)
         self.fault, self.note, self.steps = fault, note, 0
+        if fault == "fork when made":
+            os.fork()
+        if fault == "leave when made":
+            sys.exit(3)
         if fault == "crash when made":
             ctypes.string_at(0)
         if fault == "kill when made" or fault == "kill when made once" and not os.path.exists(note):
@@ -46,6 +50,7 @@ class Faulty(RNN):
             file.write(str(text) + "\\\\n")
 
     def _none(self): pass
+    def _fork(self): os.fork()
     def _segfault(self): ctypes.string_at(0)
     def _abort(self): os.abort()
     def _exit(self):

@@ -48,7 +48,7 @@ def local(runs):
 @pytest.fixture(scope="module")
 def failed(local, setting, job_of, ends_of):
     """The ends of jobs that fail in one way each, and of some that don't, by that way."""
-    ways = ["print", "segfault", "abort", "exit", "memory", "sleep", "kill", "none"]
+    ways = ["print", "fork", "segfault", "abort", "exit", "memory", "sleep", "kill", "none"]
     jobs = {way: job_of(local, setting(way), time_limit=10.0 if way == "sleep" else None) for way in ways}
     ends = ends_of(local, list(jobs.values()))
     return {way: ends[job.name] for way, job in jobs.items()}
@@ -82,6 +82,13 @@ def test_the_log_of_a_crash_is_in_the_record(failed):
     assert "Fatal Python error: Segmentation fault" in crashed["failure"]["traceback"]
     assert "_segfault" in crashed["failure"]["traceback"]
     assert left["failure"]["traceback"] == "farewell"
+
+
+def test_what_a_trial_forks_is_no_second_trial(failed, runs):
+    (record,) = failed["fork"].records
+    assert record["status"] == "ok"
+    assert Store(runs).find(record["id"]) == record
+    assert not (runs / "superseded").exists()
 
 
 def test_the_others_are_untouched(failed, runs):
@@ -212,7 +219,10 @@ def test_refusals(local, setting):
     wrong = local.plan(Setting("copy:smoke", "gru", {"model": {"hidden_size": 0}}), [0])
     assert isinstance(wrong, Refusal)
     assert "hidden_size is 0" in wrong.reason
-    assert isinstance(local.plan(COPY, [0]), Plan)
+    forked, plain = local.plan(setting("fork when made"), [0]), local.plan(COPY, [0])
+    assert isinstance(forked, Plan)
+    assert isinstance(plain, Plan)
+    assert (forked.setting.model, plain.setting.model) == ("faulty", "gru")
 
 
 def test_a_check_whose_worker_is_killed_from_outside_is_done_in_another(local, setting, tmp_path):

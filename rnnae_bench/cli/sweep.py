@@ -51,6 +51,7 @@ def main(arguments: list[str]) -> int:
         refusals = [one for one in found if isinstance(one, Refusal)]
         _require_devices(plans, executor.slots)
         if options.dry_run:
+            _tell_vectorized(plans, options, console)
             _print_plan(candidates(plans, options.vectorize), refusals, store, options)
             return 0
         records = _record_skipped(refusals, store, command)
@@ -216,15 +217,20 @@ def _record_skipped(refusals: Sequence[Refusal], store: Store, command: Sequence
 
 
 def _tell_vectorized(plans: Sequence[Plan], options: SweepOptions, console: Console) -> None:
-    """Which settings train their seeds as one, and why others don't where that was asked for."""
+    """Which settings train their seeds as one, and why the others don't."""
+    if options.vectorize == "off":
+        return
+    apart: dict[str, list[str]] = {}
     for plan in plans:
-        if len(plan.trials) == 1 or options.vectorize == "off":
+        if len(plan.trials) == 1:
             continue
         if plan.apart:
-            if options.vectorize != "auto":
-                _say(console, f"{label(plan.setting)}: each trial by itself: {plan.apart}")
+            apart.setdefault(plan.apart, []).append(label(plan.setting))
         elif options.vectorize == "auto" and plan.together > 1:
             _say(console, f"{label(plan.setting)}: up to {plan.together} trials as one")
+    for reason, labels in apart.items():
+        more = f" and {len(labels) - 3} more" if len(labels) > 3 else ""
+        _say(console, f"{', '.join(labels[:3])}{more}: each trial by itself: {reason}")
 
 
 def _tell_known(plan: Plan, queue: Queue, console: Console) -> None:
@@ -246,6 +252,7 @@ def _print_plan(waiting: Sequence[Candidate], skipped: Sequence[Refusal], store:
                 "trial": f"{label(one.plan.setting)}, seed {one.member.seed}",
                 "state": "to run" if one.identity in pending else "measured before",
                 "as one": one.together,
+                "apart": one.plan.apart,
                 "seconds": cost.seconds,
                 "basis": cost.basis,
             }
@@ -254,13 +261,13 @@ def _print_plan(waiting: Sequence[Candidate], skipped: Sequence[Refusal], store:
         for member in refusal.trials:
             trial = f"{label(refusal.setting)}, seed {member.seed}"
             rows.append(
-                {"id": member.identity, "trial": trial, "state": "skipped", "as one": 1, "seconds": 0.0}
-                | {"basis": refusal.reason}
+                {"id": member.identity, "trial": trial, "state": "skipped", "as one": 1, "apart": None}
+                | {"seconds": 0.0, "basis": refusal.reason}
             )
     if options.json:
         print(json.dumps(rows, indent=1))
         return
-    shown = [head for head in rows[0] if head != "basis"]
+    shown = [head for head in rows[0] if head not in ("apart", "basis")]
     print_table(shown, [[_cell(row[head]) for head in shown] for row in rows])
     to_run = [row for row in rows if row["state"] == "to run"]
     known = [float(row["seconds"]) for row in to_run if isinstance(row["seconds"], float)]

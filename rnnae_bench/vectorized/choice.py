@@ -1,13 +1,11 @@
 """Which trials can be trained as one, and how many of them are worth it."""
 
 from rnnae_bench.models.recurrent import GRU, LSTM, RNN
-from rnnae_bench.task import Task
 from rnnae_bench.trial import Trial
+from rnnae_bench.vectorized.examination import objection
 
 PRECISIONS = ("32-true", "64-true", "bf16-mixed")
 """That trials can be trained as one in; fp16 would need one loss scale a member."""
-
-_EVALUATION_HOOKS = ("val_dataloader", "test_dataloader")
 
 
 def reason_apart(trial: Trial) -> str | None:
@@ -31,12 +29,7 @@ def reason_apart(trial: Trial) -> str | None:
         return "dropout would draw other random numbers than in the trial alone"
     if through_time["stateful"]:
         return "it carries its state from batch to batch"
-    task = trial.task
-    if any(getattr(type(task), hook) is not getattr(Task, hook) for hook in _EVALUATION_HOOKS):
-        return "the task makes its own batches for evaluation"
-    if task.spec.variable_length and task.spec.predicts == "every step":
-        return "sequences of different lengths are answered at every step"
-    return None
+    return objection(trial.pair, trial.options["task"])
 
 
 TOGETHER = {256: 64, 512: 32, 1024: 16, 2048: 8}
@@ -47,7 +40,7 @@ _STATES = 2**22
 
 
 def worthwhile(trial: Trial) -> int:
-    """How many trials like this one to train as one here; 1 where nothing is won.
+    """How many trials like this one, which can be trained as one, it pays to: 1 where nothing is won.
 
     Measured on one CPU thread, on copy with T = 20: how many times as many model-steps a second as alone, all probes
     included (`benchmarks/throughput`; its README has the whole table). A step of a small model is overhead, which is
@@ -68,7 +61,7 @@ def worthwhile(trial: Trial) -> int:
     On a GPU nothing could be measured yet, and a trial alone has fused recurrences there: 1, until it is. To train some
     as one there is left to who asks for it (``--vectorize K``).
     """
-    if reason_apart(trial) or trial.layout["accelerator"] != "cpu":
+    if trial.layout["accelerator"] != "cpu":
         return 1
     model, batch_size = trial.options["model"], trial.task.protocol.batch_size
     state = batch_size * model["hidden_size"]

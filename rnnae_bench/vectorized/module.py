@@ -1,4 +1,4 @@
-"""K models of one shape as one module, whose weights, inputs and losses have a leading model axis."""
+"""K models of one shape as one module, whose weights, inputs and losses have a leading model axis while they train."""
 
 import copy
 from collections.abc import Callable, Sequence
@@ -14,6 +14,7 @@ from rnnae_bench.module import BenchModule
 from rnnae_bench.recurrence.stack import Stack
 from rnnae_bench.task import Batch
 from rnnae_bench.vectorized.optimizer import VectorizedAdamW, VectorizedClipping
+from rnnae_bench.vectorized.task import VectorizedTask
 
 Recurrent = RNN | LSTM | GRU
 """The models that can be trained as one."""
@@ -35,7 +36,8 @@ class _Affine(nn.Module):
 class VectorizedModule(BenchModule):
     """K recurrent models that share their hyper-parameters, but for the learning rate.
 
-    Weights have the names that they have in one of the models, and an axis K in front.
+    Weights have the names that they have in one of the models, and an axis K in front. The models train as one and are
+    evaluated one by one, each as the trial alone would be: a task's `predict` may ask its model for anything.
 
     Args:
         models: Each as the trial alone would build it.
@@ -51,7 +53,7 @@ class VectorizedModule(BenchModule):
         self.living = list(range(len(models)))
         """The members that still learn."""
         self._state_size = first.state_size
-        self.embedding = first.embedding
+        self.embedding = copy.deepcopy(first.embedding)
         self.head: Head = copy.deepcopy(first.head)
         self.recurrence: Stack = copy.deepcopy(first.recurrence)
         self.head.affine = _Affine(self.head.affine)  # type: ignore[assignment]
@@ -60,6 +62,8 @@ class VectorizedModule(BenchModule):
         for name, weight in self.named_parameters():
             weight.data = torch.stack([weights[name].detach() for weights in every])
         self._clipping: Any = VectorizedClipping(first.optimization.clip, first.optimization.clip_by)
+        # In a tuple, so that their weights are not this module's too.
+        self._models = tuple(model.eval() for model in models)
         self.register_buffer("_alive", torch.ones(len(models)), persistent=False)
 
     @property
@@ -77,6 +81,30 @@ class VectorizedModule(BenchModule):
     def training_loss(self, batch: Batch) -> Float[Tensor, " models"]:
         """The task's loss for each model."""
         return self.task.loss(self(batch.inputs, batch.lengths), batch)
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> dict[int, Tensor]:  # type: ignore[override]
+        """The prediction of every member that still learns, by its number; the batch has no model axis."""
+        return self._predictions(batch)
+
+    def test_step(self, batch: Batch, batch_idx: int) -> dict[int, Tensor]:  # type: ignore[override]
+        """The prediction of every member that still learns, by its number; the batch has no model axis."""
+        return self._predictions(batch)
+
+    def _predictions(self, batch: Batch) -> dict[int, Tensor]:
+        task = self.task
+        assert isinstance(task, VectorizedTask)
+        return {member: task.tasks[member].predict(self.model(member), batch) for member in self.living}
+
+    def model(self, member: int) -> Recurrent:
+        """One of the models by itself; its weights are views of this module's."""
+        model = self._models[member]
+        # A task may differentiate at evaluation, which weights made in inference mode would not allow.
+        with torch.inference_mode(False):
+            model.to(self.device, self.dtype)
+            mine = dict(model.named_parameters())
+            for name, weight in self.named_parameters():
+                mine[name].data = weight.data[member]
+        return model
 
     def _optimization(self) -> tuple[Callable[[Tensor], Any], Callable[[], Any]]:
         backward, step = super()._optimization()

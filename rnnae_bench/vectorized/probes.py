@@ -70,7 +70,7 @@ class VectorizedEvaluation(Evaluation):
 
     def __init__(self, task: VectorizedTask, primary: Primary) -> None:
         super().__init__(task, primary)
-        self.members = [Evaluation(task, primary) for _ in task.tasks]
+        self.members = [Evaluation(own, primary) for own in task.tasks]
 
     @property
     def validation(self) -> dict[str, float]:
@@ -99,7 +99,7 @@ class VectorizedEvaluation(Evaluation):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Score one batch, answered by every member."""
+        """Score one batch, answered by every member; `outputs` has the predictions by member."""
         for member, one in self._living(pl_module):
             one.on_validation_batch_end(trainer, pl_module, outputs[member], batch, batch_idx, dataloader_idx)
 
@@ -122,7 +122,7 @@ class VectorizedEvaluation(Evaluation):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Score one batch, answered by every member."""
+        """Score one batch, answered by every member; `outputs` has the predictions by member."""
         for member, one in self._living(pl_module):
             one.on_test_batch_end(trainer, pl_module, outputs[member], batch, batch_idx, dataloader_idx)
 

@@ -105,10 +105,13 @@ def test_the_plan_names_the_trials_and_runs_none(swept, tmp_path, capsys):
     assert {one["id"] for one in planned} == ran
     assert {one["state"] for one in planned} == {"measured before"}
     assert all(one["seconds"] > 0 for one in planned)
-    assert sweep(*GRID, "--dry-run", "--out", str(tmp_path)) == 0
-    shown = capsys.readouterr().out
-    assert all(identity in shown for identity in ran)
-    assert "4 of 4 trials to run" in shown
+    apart = ["--model", "gru[layers=2,dropout=0.5]"]
+    assert sweep(*GRID, *apart, "--dry-run", "--out", str(tmp_path)) == 0
+    said = capsys.readouterr()
+    assert all(identity in said.out for identity in ran)
+    assert "6 of 6 trials to run" in said.out
+    assert "trials as one" in said.err
+    assert "each trial by itself: dropout would draw other random numbers" in said.err
     assert list(tmp_path.glob("*.json")) == []
 
 

@@ -357,10 +357,6 @@ def test_the_more_are_trained_as_one_the_smaller_they_are(hidden, batch, delay, 
     assert worthwhile(trial(options={"hidden_size": hidden}, data=data)) == together
 
 
-def test_nothing_is_won_where_nothing_can_be():
-    assert worthwhile(trial(trainer={"gradient_clip_val": 0.5})) == 1
-
-
 @pytest.mark.parametrize(
     ("other", "message"),
     [

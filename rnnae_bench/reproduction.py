@@ -1,21 +1,45 @@
 """A record's trial run again: what differs here from where it was made, and whether the result agrees."""
 
 import math
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import torch
+from lightning import Callback
 
 from rnnae_bench import environment
 from rnnae_bench.nested import flatten
 from rnnae_bench.results.history import Series
 from rnnae_bench.results.standing import standings
+from rnnae_bench.results.store import Store
 from rnnae_bench.statistics.estimates import t_quantile
-from rnnae_bench.trial import Trial
+from rnnae_bench.trial import Outcome, Trial, keep
+from rnnae_bench.vectorized import VectorizedTrial, reason_apart
+from rnnae_bench.vectorized.choice import TOGETHER
 
-ROUNDING = 1e-3
-"""Relative difference up to which two numbers count as the same but for rounding, which training amplifies."""
+_DTYPES = {"64": torch.float64, "32": torch.float32, "16": torch.float16}
+
+
+def resolution(precision: str) -> float:
+    """The relative spacing of numbers in one of Lightning's precisions: its machine epsilon; bfloat16's by default.
+
+    >>> resolution("32-true")
+    1.1920928955078125e-07
+    """
+    return torch.finfo(_DTYPES.get(precision.partition("-")[0], torch.bfloat16)).eps
+
+
+def rounding(precision: str) -> float:
+    """Relative difference up to which two metrics count as the same within rounding: the square root of the epsilon.
+
+    Half of a number's digits, that is. Another processor, number of threads or version rounds the last digit otherwise,
+    and every step of a training amplifies that: half of the digits are left to it, and beyond them nothing is excused.
+    """
+    return math.sqrt(resolution(precision))
 
 
 def here_threads(record: Mapping[str, Any]) -> int:
@@ -61,6 +85,35 @@ def differences(record: Mapping[str, Any], trial: Trial) -> list[Difference]:
     ]
 
 
+def run_again(
+    record: Mapping[str, Any], trial: Trial, store: Store, command: Sequence[str], callbacks: Sequence[Callback]
+) -> Outcome | None:
+    """Run a record's trial as it was run: alone, or trained as one with as many others, of the seeds that follow.
+
+    Args:
+        record: The record; how many it was trained with is taken from there, if it is no more than a sweep chooses.
+        trial: Its trial.
+        store: Where the new record goes; those of the others are not kept.
+        command: As for `Trial.run`.
+        callbacks: As for `Trial.run`.
+    """
+    together = members(record)
+    if not 1 < together <= max(TOGETHER.values()) or reason_apart(trial):
+        return trial.run(store, command, callbacks)
+    others = [
+        Trial(trial.pair, trial.options, trial.seed + further, trial.data_seed + further)
+        for further in range(1, together)
+    ]
+    with tempfile.TemporaryDirectory(prefix="rnnae-bench-") as folder:
+        outcome = VectorizedTrial([trial, *others]).run(Store(Path(folder)), command, callbacks)[0]
+    return keep(store, outcome.record, outcome.series)
+
+
+def members(record: Mapping[str, Any]) -> int:
+    """How many trials a record's was trained as one with, itself included."""
+    return int(record["environment"].get("vectorized", {}).get("members", 1))
+
+
 Agreement = Literal["exact", "rounding", "different"]
 
 
@@ -74,7 +127,11 @@ class Reproduction:
     value_before: float | None
     value_after: float | None
     agreement: Agreement
-    """Of metrics and histories: bit for bit the same, the same to within `ROUNDING`, or different."""
+    """Metrics and histories the same bit for bit; all metrics the same within `rounding`; or different."""
+    tolerance: float
+    """The `rounding` of the record's precision."""
+    beyond: dict[str, tuple[float | None, float | None]]
+    """Metrics that differ by more, as ``test/loss``: in the record, and now."""
     column: str | None
     """The history that differs first, None where none does."""
     step: int | None
@@ -83,6 +140,9 @@ class Reproduction:
     """Where one more trial of the row lies with 95 % probability; None below three seeds."""
     seeds: int
     """That the row has."""
+    members_before: int
+    """How many trials it was trained as one with, itself included."""
+    members_after: int
 
     @property
     def inside(self) -> bool | None:
@@ -90,13 +150,13 @@ class Reproduction:
         if self.interval is None or self.value_after is None:
             return None
         low, high = self.interval
-        room = ROUNDING * max(abs(low), abs(high))
+        room = self.tolerance * max(abs(low), abs(high))
         return low - room <= self.value_after <= high + room
 
     @property
     def reproduced(self) -> bool:
-        """Whether it ended as before, and the metric agrees or lies in the row's interval."""
-        return self.before == self.after and (self.agreement != "different" or self.inside is True)
+        """Whether it ended as before, with all metrics the same within rounding; the spread of seeds is no excuse."""
+        return self.before == self.after and self.agreement != "different"
 
 
 def compare(
@@ -118,26 +178,24 @@ def compare(
     values = _values_of_row(record, records)
     column, step = _first_difference(series, series_again)
     same = column is None and record["metrics"] == again["metrics"]
-    close = all(
-        set(record["metrics"][split]) == set(again["metrics"][split])
-        and all(_close(value, again["metrics"][split][name]) for name, value in record["metrics"][split].items())
-        for split in ("test", "validation")
-    )
-    close = (
-        close
-        and set(series) == set(series_again)
-        and all(_alike(one, series_again[name]) for name, one in series.items())
-    )
+    precision = record["environment"]["precision"]
+    beyond = _beyond(record["metrics"], again["metrics"], precision)
+    # A trial that failed early has no metrics; its histories decide.
+    close = not beyond if any(record["metrics"].values()) else _alike(series, series_again, precision)
     return Reproduction(
         before=record["status"],
         after=again["status"],
         value_before=record["primary"]["value"],
         value_after=again["primary"]["value"],
         agreement="exact" if same else "rounding" if close else "different",
+        tolerance=rounding(precision),
+        beyond=beyond,
         column=column,
         step=step,
         interval=prediction_interval(values),
         seeds=len(values),
+        members_before=members(record),
+        members_after=members(again),
     )
 
 
@@ -180,13 +238,27 @@ def _first_difference(one: Mapping[str, Series], two: Mapping[str, Series]) -> t
     return column, step
 
 
-def _close(one: float | None, two: float | None) -> bool:
-    if one is None or two is None:
-        return one is two
-    return math.isclose(one, two, rel_tol=ROUNDING, abs_tol=1e-6)
+def _beyond(
+    before: Mapping[str, Mapping[str, float]], after: Mapping[str, Mapping[str, float]], precision: str
+) -> dict[str, tuple[float | None, float | None]]:
+    """The metrics of both that are not the same within rounding, or that only one has."""
+    found = {}
+    for split in ("test", "validation"):
+        for name in {**before[split], **after[split]}:
+            one, two = before[split].get(name), after[split].get(name)
+            same = one == two
+            if one is not None and two is not None:
+                same = math.isclose(one, two, rel_tol=rounding(precision), abs_tol=resolution(precision))
+            if not same:
+                found[f"{split}/{name}"] = (one, two)
+    return found
 
 
-def _alike(one: Series, two: Series) -> bool:
-    if not np.array_equal(one.steps, two.steps) or one.values.shape != two.values.shape:
-        return False
-    return bool(np.isclose(one.values, two.values, rtol=ROUNDING, atol=1e-6, equal_nan=True).all())
+def _alike(one: Mapping[str, Series], two: Mapping[str, Series], precision: str) -> bool:
+    tolerance = {"rtol": rounding(precision), "atol": resolution(precision)}
+    return one.keys() == two.keys() and all(
+        np.array_equal(mine.steps, two[name].steps)
+        and mine.values.shape == two[name].values.shape
+        and bool(np.isclose(mine.values, two[name].values, equal_nan=True, **tolerance).all())
+        for name, mine in one.items()
+    )

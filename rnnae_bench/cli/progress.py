@@ -101,7 +101,7 @@ class LiveProgress(OptimizerSteps):
         now = time.perf_counter()
         if self._bar is not None and now - self._drawn > _REFRESH_SECONDS:
             self._drawn = now
-            self._loss = f"loss {number(float(loss))}"
+            self._loss = f"loss {number(float(loss.mean()))}"
             self._update(step, now)
 
     def _update(self, step: int, now: float) -> None:

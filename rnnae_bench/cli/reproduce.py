@@ -28,8 +28,9 @@ def parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="rnnae-bench reproduce",
         description="Run a record's trial again: with its configuration and seeds, after saying what differs here from "
-        "where it was made. It is reproduced where the metric agrees, or lies where one more trial of its row would "
-        "with 95 %% probability. On the same processor, threads and versions every bit is the same.",
+        "where it was made. On the same processor, threads and versions every bit is the same. Elsewhere it is "
+        "reproduced where all metrics are the same within rounding (half of the digits of its precision); that other "
+        "seeds would differ as much is said, and is no reproduction.",
         allow_abbrev=False,
     )
     parser.add_argument("record", metavar="ID", help="the record's id, or its first digits, or its file")
@@ -128,7 +129,7 @@ def _run(record: dict[str, Any], store: Store, trial: "Trial", out: str | None) 
     from rich.console import Console
 
     from rnnae_bench.cli.progress import LiveProgress
-    from rnnae_bench.reproduction import compare
+    from rnnae_bench.reproduction import compare, run_again
 
     series = _series(store, record)
     label = f"{record['model']} on {record['task']}:{record['variant']}, seed {record['seed']}"
@@ -136,7 +137,7 @@ def _run(record: dict[str, Any], store: Store, trial: "Trial", out: str | None) 
     with tempfile.TemporaryDirectory(prefix="rnnae-bench-") as folder:
         kept = Store(Path(out or folder))
         kept.require_writable()
-        outcome = trial.run(kept, ["rnnae-bench", "reproduce", record["id"]], [progress])
+        outcome = run_again(record, trial, kept, ["rnnae-bench", "reproduce", record["id"]], [progress])
         if outcome is None:
             return None
         if outcome.rescue:
@@ -153,30 +154,53 @@ def _series(store: Store, record: dict[str, Any]) -> dict[str, Any]:
 
 
 def sentences(record: dict[str, Any], differing: "list[Difference]", found: "Reproduction") -> list[str]:
-    """What came of it, in words."""
+    """What came of it, in words; the last is the verdict."""
     metric = record["primary"]["metric"]
     lines = [f"{metric}: {found.value_before} in the record, {found.value_after} now"]
     if found.before != found.after:
         lines = [f"it ended {found.after} now, and {found.before} in the record"]
-    members = record["environment"].get("vectorized", {}).get("members", 1)
     if found.agreement == "exact":
         lines.append("the same bit for bit: all metrics and histories")
     else:
-        where = "its histories differ" if found.column is None else f"first in {found.column}"
-        when = "" if found.step is None else f" at step {found.step}"
-        how = "the same but for rounding" if found.agreement == "rounding" else "not the same"
-        lines.append(f"{how} ({where}{when})")
-        if members > 1:
-            lines.append(f"it was trained as one of {members}, and alone now, so the last bits are bound to differ")
-        elif not differing:
-            lines.append("on the same machine and versions every bit should be the same: report this")
-    if found.interval is None:
-        lines.append(f"its row has {found.seeds} seeds: too few to say where one more would lie")
-    elif found.inside is not None:
-        low, high = found.interval
-        place = "lies where" if found.inside else "does not lie where"
-        lines.append(
-            f"the value {place} one more of the row's {found.seeds} seeds would (95 %): {low:.4g} to {high:.4g}"
-        )
-    lines.append("reproduced" if found.reproduced else "not reproduced")
+        precision = record["environment"]["precision"]
+        limit = f"a relative {found.tolerance:.1e}, half of the digits of {precision}"
+        if found.agreement == "rounding":
+            lines.append(f"the same within rounding: all metrics to {limit}")
+        else:
+            shown = [f"{name} {one} in the record, {two} now" for name, (one, two) in list(found.beyond.items())[:3]]
+            lines.append(f"differs beyond rounding ({limit}): {'; '.join(shown) or 'its histories'}")
+        if found.column is not None:
+            when = "" if found.step is None else f" at step {found.step}"
+            lines.append(f"the first difference is in {found.column}{when}")
+        lines.append(_why(differing, found))
+    if found.agreement == "different":
+        lines.append(_spread(found))
+    how = "bit for bit" if found.agreement == "exact" else "within rounding"
+    lines.append(f"reproduced {how}" if found.reproduced else "not reproduced")
     return lines
+
+
+def _why(differing: "list[Difference]", found: "Reproduction") -> str:
+    """Why not every bit is the same."""
+    if found.members_after != found.members_before:
+        here = f"as one of {found.members_after}" if found.members_after > 1 else "alone"
+        return f"it was trained as one of {found.members_before}, and {here} now, so the last bits are bound to differ"
+    names = [one.what for one in differing if one.what != "id"]
+    if not names:
+        return "on the same machine and versions every bit should be the same: report this"
+    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+    return f"{', '.join(names[:5])}{more} differ here; what that changes in the last bits, training amplifies"
+
+
+def _spread(found: "Reproduction") -> str:
+    """Whether other seeds of the row differ as much."""
+    if found.interval is None:
+        return f"its row has {found.seeds} seeds: too few to say whether other seeds differ as much"
+    low, high = found.interval
+    if found.inside is None:
+        return f"one more of the row's {found.seeds} seeds would lie between {low:.4g} and {high:.4g} (95 %)"
+    place = "where" if found.inside else "outside of where"
+    return (
+        f"the value lies {place} one more of the row's {found.seeds} seeds would (95 %: {low:.4g} to {high:.4g}); "
+        "under the same seed that is no reproduction"
+    )

@@ -8,11 +8,12 @@ import pytest
 
 from rnnae_bench import trial
 from rnnae_bench.cli import main
+from rnnae_bench.cli.reproduce import sentences
 from rnnae_bench.configuration import Pair
 from rnnae_bench.errors import UserError
 from rnnae_bench.objections import objections
 from rnnae_bench.rebuilding import rebuild
-from rnnae_bench.reproduction import prediction_interval
+from rnnae_bench.reproduction import compare, prediction_interval
 from rnnae_bench.results.record import identity
 from rnnae_bench.results.store import Store
 from rnnae_bench.trial import Trial
@@ -44,7 +45,7 @@ def test_every_bit_comes_out_the_same(runs, tmp_path, capsys):
     assert reproduce(runs, 0, "--out", str(tmp_path)) == 0
     said = capsys.readouterr().out
     assert "the same bit for bit" in said
-    assert said.endswith("reproduced\n")
+    assert said.endswith("\nreproduced bit for bit\n")
     before, (again,) = record_of(runs, 0), Store(tmp_path).read().records
     assert again["history"]["sha256"] == before["history"]["sha256"]
     assert again["metrics"] == before["metrics"]
@@ -54,18 +55,19 @@ def test_a_full_disk_loses_no_new_record(runs, full_disk, capsys):
     assert reproduce(runs, 0, "--out", str(full_disk)) == 0
     said = capsys.readouterr()
     assert "No space left" in said.err
-    assert said.out.endswith("reproduced\n")
+    assert said.out.endswith("\nreproduced bit for bit\n")
     saved = Path(said.err.partition("the record was saved as ")[2].split()[0])
     assert Store(saved.parent).find(record_of(runs, 0)["id"]) is not None
 
 
-def test_a_trial_trained_with_others_comes_out_the_same_but_for_rounding(runs, capsys):
-    assert reproduce(runs, 1, "--json") == 0
+@pytest.mark.parametrize("seed", [1, 2])
+def test_a_trial_trained_with_others_is_trained_with_as_many_again(runs, tmp_path, capsys, seed):
+    assert reproduce(runs, seed, "--json", "--out", str(tmp_path)) == 0
     outcome = json.loads(capsys.readouterr().out)
-    assert outcome["agreement"] in ("rounding", "exact")
-    assert reproduce(runs, 1) == 0
-    said = capsys.readouterr().out
-    assert "trained as one of 2" in said or "bit for bit" in said
+    assert outcome["agreement"] == "exact"
+    assert (outcome["members_before"], outcome["members_after"]) == (2, 2)
+    (again,) = Store(tmp_path).read().records
+    assert again["seed"] == seed
 
 
 def test_a_forged_value_is_not_reproduced(runs, tmp_path, capsys):
@@ -76,8 +78,52 @@ def test_a_forged_value_is_not_reproduced(runs, tmp_path, capsys):
         forged.write(record, runs.series(record))
     assert reproduce(forged, 0) == 1
     said = capsys.readouterr().out
-    assert "does not lie where one more of the row's 3 seeds would" in said
-    assert said.endswith("not reproduced\n")
+    assert "differs beyond rounding" in said
+    assert "test/recall_accuracy 0.9 in the record" in said
+    assert "lies outside of where one more of the row's 3 seeds would" in said
+    assert said.endswith("\nnot reproduced\n")
+
+
+@pytest.mark.parametrize(
+    ("precision", "now", "agreement"),
+    [
+        ("32-true", 0.8718, "exact"),
+        ("32-true", 0.8718 * (1 + 3e-4), "rounding"),
+        ("32-true", 0.8718 * (1 + 4e-4), "different"),
+        ("64-true", 0.8718 * (1 + 1e-8), "rounding"),
+        ("64-true", 0.8718 * (1 + 2e-8), "different"),
+        ("bf16-mixed", 0.8718 * 1.05, "rounding"),
+        ("bf16-mixed", 0.6207, "different"),
+        ("32-true", 0.6207, "different"),
+        ("32-true", None, "different"),
+    ],
+)
+def test_under_one_seed_the_spread_of_seeds_is_no_excuse(make_record, precision, now, agreement):
+    def record(seed: int, value: float | None) -> dict:
+        one = make_record(value, seed=seed, id=f"{seed:016x}")
+        one["environment"]["precision"] = precision
+        one["metrics"] = {"test": {} if value is None else {"f1": value}, "validation": {}}
+        return one
+
+    # The row spreads so widely that .6207 might be one more of its seeds.
+    row = [record(seed, value) for seed, value in enumerate((0.8718, 0.55, 0.7, 0.6, 0.9))]
+    found = compare(row[0], {}, record(0, now), {}, row)
+    assert found.agreement == agreement
+    assert found.reproduced == (agreement != "different")
+    said = sentences(row[0], [], found)
+    assert (
+        said[-1]
+        == {
+            "exact": "reproduced bit for bit",
+            "rounding": "reproduced within rounding",
+            "different": "not reproduced",
+        }[agreement]
+    )
+    if agreement == "different" and now is not None:
+        assert found.inside
+        assert found.beyond == {"test/f1": (0.8718, now)}
+        assert "lies where one more of the row's 5 seeds would" in said[-2]
+        assert said[-2].endswith("under the same seed that is no reproduction")
 
 
 def test_checking_says_what_differs_and_runs_nothing(runs, tmp_path, capsys):

@@ -88,7 +88,7 @@ def differences(record: Mapping[str, Any], trial: Trial) -> list[Difference]:
 def run_again(
     record: Mapping[str, Any], trial: Trial, store: Store, command: Sequence[str], callbacks: Sequence[Callback]
 ) -> Outcome | None:
-    """Run a record's trial as it was run: alone, or trained as one with as many others, of the seeds that follow.
+    """Run a record's trial as it was run: alone, or in its place among as many others, of the seeds that follow.
 
     Args:
         record: The record; how many it was trained with is taken from there, if it is no more than a sweep chooses.
@@ -100,12 +100,14 @@ def run_again(
     together = members(record)
     if not 1 < together <= max(TOGETHER.values()) or reason_apart(trial):
         return trial.run(store, command, callbacks)
-    others = [
+    group = [
         Trial(trial.pair, trial.options, trial.seed + further, trial.data_seed + further)
         for further in range(1, together)
     ]
+    place = min(record["environment"]["vectorized"].get("place", 0), together - 1)
+    group.insert(place, trial)
     with tempfile.TemporaryDirectory(prefix="rnnae-bench-") as folder:
-        outcome = VectorizedTrial([trial, *others]).run(Store(Path(folder)), command, callbacks)[0]
+        outcome = VectorizedTrial(group).run(Store(Path(folder)), command, callbacks)[place]
     return keep(store, outcome.record, outcome.series)
 
 

@@ -186,6 +186,8 @@ def _why(differing: "list[Difference]", found: "Reproduction") -> str:
         here = f"as one of {found.members_after}" if found.members_after > 1 else "alone"
         return f"it was trained as one of {found.members_before}, and {here} now, so the last bits are bound to differ"
     names = [one.what for one in differing if one.what != "id"]
+    if found.members_before > 1 and not names:
+        return "it was trained as one with others than now; where their sequences are longer, the last bits differ"
     if not names:
         return "on the same machine and versions every bit should be the same: report this"
     more = f" and {len(names) - 5} more" if len(names) > 5 else ""

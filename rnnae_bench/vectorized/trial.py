@@ -82,7 +82,11 @@ class VectorizedTrial:
         def record(member: int, status: Status, failure: Any) -> tuple[dict[str, Any], dict[str, Series]]:
             found = probes.measured(member)
             made = self.trials[member].record(probes.evaluation(member), found, status, failure, started, command)
-            made["environment"]["vectorized"] = {"members": len(self.trials), "seconds": probes.seconds}
+            made["environment"]["vectorized"] = {
+                "members": len(self.trials),
+                "place": member,
+                "seconds": probes.seconds,
+            }
             return made, found.series
 
         def diverged(member: int, error: Diverged) -> None:

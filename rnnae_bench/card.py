@@ -77,7 +77,8 @@ class Primary:
         >>> Primary("accuracy", "maximize", "chance", ceiling=1.0, solved=0.99).score(0.75, floor=0.5)
         0.5
         """
-        return (value - floor) / (self.ceiling - floor)
+        # The floor's own score is 0, not -0.
+        return (value - floor) / (self.ceiling - floor) + 0.0
 
 
 @dataclass(frozen=True)

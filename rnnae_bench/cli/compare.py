@@ -101,10 +101,10 @@ def _print(one: "Contrast", console: "Console") -> None:
     table.add_row("seeds", str(len(first.values)), str(len(second.values)), f"{found.seeds} shared")
     table.add_row(Text(f"{metric}, mean"), interval(first.mean), interval(second.mean), difference)
     table.add_row(Text(f"{metric}, IQM"), interval(first.iqm), interval(second.iqm), "")
-    table.add_row("score, IQM", interval(first.score), interval(second.score), "")
+    table.add_row("score", interval(first.score), interval(second.score), "")
     table.add_row("solved", f"{first.row.solved}/{len(first.values)}", f"{second.row.solved}/{len(second.values)}", "")
     if first.row.failures or second.row.failures:
-        table.add_row("failed", first.row.failures or "-", second.row.failures or "-", "")
+        table.add_row("not ok", first.row.failures or "-", second.row.failures or "-", "")
     for name, (value, other, ratio) in one.costs().items():
         table.add_row(
             _UNITS[name], _amount(name, value), _amount(name, other), "-" if ratio is None else f"x {ratio:.3g}"
@@ -114,7 +114,15 @@ def _print(one: "Contrast", console: "Console") -> None:
     if found.superiority is not None:
         console.print(Text(f"a trial of {one.first.name} is better with probability {interval(found.superiority)}"))
     if found.p is not None:
-        console.print(Text(f"paired t test on {found.seeds} shared seeds: {probability(found.p)}"))
+        console.print(Text(f"paired t test of these two alone, on {found.seeds} shared seeds: {probability(found.p)}"))
+    if one.among is not None:
+        corrected, verdict = one.among
+        console.print(
+            Text(
+                f"among all pairs of the {one.ranked} ranked rows of {one.standing.setting}, which 'leaderboard show' "
+                f"tests together: {probability(corrected)}, {verdict}"
+            )
+        )
     differing = one.configuration()
     if differing:
         options = empty()

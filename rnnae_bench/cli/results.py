@@ -57,23 +57,23 @@ def main(arguments: list[str]) -> int:
     found = read_records(store)
     records = _filter(found, options)
     if options.json:
-        print(json.dumps([row.as_dict() for row in summarize(records)], indent=1))
+        print(json.dumps([row.as_dict() for row in summarize(records, found)], indent=1))
         return 0
     from rnnae_bench.leaderboard import tables
 
     if options.csv:
         print(tables.comma_separated(records), end="")
     elif options.markdown:
-        print(tables.markdown(records))
+        print(tables.markdown(records, found))
     elif options.html:
-        _write_page(Path(options.html), records, store)
+        _write_page(Path(options.html), records, found, store)
     elif not records:
         print(f"no record in {options.folder} matches ({len(found)} in all)")
     else:
         from rich.console import Console
 
         console = Console()
-        for table in tables.terminal(records, console):
+        for table in tables.terminal(records, console, found):
             console.print(table)
     return 0
 
@@ -140,10 +140,10 @@ def of_tasks(records: list[dict[str, Any]], tasks: list[str]) -> list[dict[str, 
     ]
 
 
-def _write_page(path: Path, records: list[dict[str, Any]], store: Store) -> None:
+def _write_page(path: Path, records: list[dict[str, Any]], among: list[dict[str, Any]], store: Store) -> None:
     from rnnae_bench.leaderboard.page import page
 
-    content = page(records, store)
+    content = page(records, among, store)
     try:
         path.write_text(content, encoding="utf-8")
     except OSError as error:

@@ -12,21 +12,20 @@ from rnnae_bench.leaderboard import plots, tables
 from rnnae_bench.results.store import Store
 
 
-def page(records: Iterable[Mapping[str, Any]], store: Store) -> str:
-    """The page as HTML. What the records say is shown as text, never as markup.
+def page(records: Iterable[Mapping[str, Any]], among: Iterable[Mapping[str, Any]], store: Store) -> str:
+    """The page as HTML. What the records say is shown as text, never as markup; `among` as in `summarize`.
 
     Each row shows the picture of its first seed's trial; a trial whose histories are missing has none.
     """
     records = list(records)
+    sections = tables.sections(records, among)
     by_id = {record["id"]: record for record in records}
-    pictures = {
-        row.ids[0]: _picture(by_id[row.ids[0]], store) for section in tables.sections(records) for row in section.rows
-    }
+    pictures = {row.ids[0]: _picture(by_id[row.ids[0]], store) for section in sections for row in section.rows}
     template = Environment(
         autoescape=select_autoescape(default=True), trim_blocks=True, lstrip_blocks=True
     ).from_string(files("rnnae_bench.leaderboard").joinpath("page.html.jinja").read_text(encoding="utf-8"))
     return template.render(
-        sections=tables.sections(records),
+        sections=sections,
         columns=tables.COLUMNS,
         number=tables.number,
         pictures=pictures,

@@ -7,7 +7,7 @@ from itertools import groupby
 from rich.console import Group
 from rich.text import Text
 
-from rnnae_bench.leaderboard.tables import empty, framed, number
+from rnnae_bench.leaderboard.tables import empty, framed
 from rnnae_bench.results.precision import Comparison
 
 
@@ -49,7 +49,7 @@ COLUMNS = (
     Column("under-\nflow", lambda row: "-" if row.underflow is None else f"{row.underflow:.2%}"),
 )
 
-_FAILED = Column("failed", _failed)
+_FAILED = Column("not ok", _failed)
 
 
 def terminal(rows: Iterable[Comparison]) -> Iterator[Group]:
@@ -66,5 +66,6 @@ def terminal(rows: Iterable[Comparison]) -> Iterator[Group]:
         yield framed(
             f"{setting} on {accelerator}: {first.metric} against {first.reference.removesuffix(' x1')}",
             table,
-            f"n seeds, 95 % interval; equivalent within ±{number(first.margin)}; speed and memory are factors",
+            "n seeds, 95 % interval; equivalent: within half the spread over seeds, and a tenth of the way to the best "
+            "baseline; speed and memory are factors",
         )

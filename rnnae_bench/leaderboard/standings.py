@@ -7,7 +7,7 @@ from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
-from rnnae_bench.leaderboard.tables import empty, fits, framed, markdown_text, number, without
+from rnnae_bench.leaderboard.tables import FAILURE_COUNTS, empty, fits, framed, markdown_text, number, without
 from rnnae_bench.results.standing import Entry, Estimate, Overview, Standing
 
 
@@ -48,7 +48,7 @@ _COLUMNS = (
     _Column("IQM", lambda entry: interval(entry.iqm)),
     _Column("score", lambda entry: interval(entry.score)),
     _Column("solved", lambda entry: f"{entry.row.solved}/{len(entry.values)}"),
-    _Column("failed", lambda entry: entry.row.failures or "-"),
+    _Column("not ok", lambda entry: entry.row.failures or "-"),
     _Column("on", lambda entry: entry.row.layout),
 )
 
@@ -56,9 +56,9 @@ _DISPENSABLE = ("score", "on", "solved", "mean")
 """Columns that a narrow console does without, the first to go first."""
 
 _LEGEND = (
-    "rank: those that the data don't exclude, by paired t tests on shared seeds, corrected by Holm's method; "
-    "IQM: interquartile mean; brackets: 95 % confidence over seeds; score: IQM with 0 = floor, 1 = ceiling; "
-    "a failed trial counts as the floor"
+    "rank: those that the data don't exclude, by moderated t tests of all pairs on shared seeds, corrected for their "
+    "number by Holm's method; IQM: interquartile mean; brackets: 95 % confidence over seeds; score: of the mean, "
+    f"0 = floor, 1 = ceiling; {FAILURE_COUNTS}"
 )
 
 
@@ -68,10 +68,25 @@ def title(standing: Standing) -> str:
     return f"{standing.setting}: {standing.metric}, {better} is better"
 
 
+def resolution(standing: Standing) -> str:
+    """What the seeds can tell apart at most, in words; nothing where there are no two ranked entries.
+
+    It is for two means with the spread that the pairs have on average, tested with all others.
+    """
+    if standing.smallest is None:
+        return ""
+    spoken = {5: "five"}.get(standing.seeds, str(standing.seeds))
+    ranked = sum(entry.ranks is not None for entry in standing.entries)
+    return (
+        f"smallest difference that {spoken} seeds tell apart here: {standing.smallest:.2g} {standing.metric} "
+        f"(two of {ranked} ranked rows, of average spread)"
+    )
+
+
 def _columns(standing: Standing) -> list[_Column]:
     """The columns that say something: not the layout where all have the same, nor failures where there are none."""
     columns = list(_COLUMNS)
-    for head in ("failed", "on"):
+    for head in ("not ok", "on"):
         column = next(one for one in columns if one.head == head)
         said = {column.cell(entry) for entry in standing.entries}
         if said == {"-"} or (head == "on" and len(said) == 1):
@@ -89,6 +104,8 @@ def _notes(standing: Standing, columns: Sequence[_Column]) -> str:
     notes = [f"without training: {names}"] if names else []
     if len(layouts) == 1 and all(column.head != "on" for column in columns):
         notes.append(f"on {layouts.pop()}")
+    if resolution(standing):
+        notes.append(resolution(standing))
     return "; ".join(notes)
 
 
@@ -113,7 +130,7 @@ def terminal(standings: Sequence[Standing], console: Console) -> Iterator[Group 
 def _table(standing: Standing, columns: Sequence[_Column]) -> Table:
     table = empty()
     for column in columns:
-        words = column.head in ("model", "failed")
+        words = column.head in ("model", "not ok")
         table.add_column(
             column.head,
             justify="left" if words else "right",
@@ -148,13 +165,13 @@ def _overview_rows(overview: Overview) -> Iterator[list[str]]:
 
 
 def _score(estimate: Estimate | None) -> str:
-    return "-" if estimate is None else f"{estimate.value:.3f}"
+    return "-" if estimate is None else f"{estimate.value:z.3f}"
 
 
 def _overview_note(overview: Overview) -> str:
     counted = list(dict.fromkeys(settings for settings in overview.counted.values() if settings))
     over = "; ".join(", ".join(settings) for settings in counted)
-    note = f"overall: interquartile mean over the trials of {over}, with 95 % confidence" if over else ""
+    note = f"overall: mean of the scores on {over}, with 95 % confidence" if over else ""
     without = [model for model in overview.models if model not in overview.overall]
     if over and without:
         note += "; none for who has no ranked entry in one of them: " + ", ".join(without)

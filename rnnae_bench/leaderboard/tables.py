@@ -20,6 +20,7 @@ class Column:
     """One column of the table."""
 
     head: str
+    """Its lines are those of the terminal's table."""
     cell: Callable[[Row], str]
     explanation: str
 
@@ -30,37 +31,46 @@ def number(value: float | int | None) -> str:
     >>> number(0.99963), number(0.000123456), number(None)
     ('0.9996', '0.0001235', '-')
     """
-    return "-" if value is None else f"{value:.4g}"
+    return "-" if value is None else f"{value:z.4g}"
 
 
 def _spread(row: Row) -> str:
     return number(row.mean) if row.sd is None else f"{number(row.mean)} ± {row.sd:.2g}"
 
 
+FAILURE_COUNTS = "a failed trial counts as the worst that finished here, or the floor if that is worse"
+"""What a table with failed trials says below."""
+
 _ON = Column("on", lambda row: row.layout, "devices, their kind, and the precision")
-_FAILED = Column("failed", lambda row: row.failures or "-", "trials that did not end ok, by status")
+_FAILED = Column("not ok", lambda row: row.failures or "-", "trials that did not end ok, by status")
 COLUMNS = (
     Column("model", lambda row: row.label, "the model, with what differs from its defaults"),
     Column("seeds", lambda row: str(row.trials), "trials, one a seed"),
-    Column("metric", _spread, "the primary metric on the test set: mean ± standard deviation over seeds"),
-    Column("score", lambda row: "-" if row.score is None else f"{row.score:.3f}", "0 = floor, 1 = ceiling"),
+    Column(
+        "metric",
+        _spread,
+        "the primary metric on the test set: mean ± standard deviation over seeds",
+    ),
+    Column(
+        "score", lambda row: "-" if row.score is None else f"{row.score:z.3f}", "of the mean: 0 = floor, 1 = ceiling"
+    ),
     Column("solved", lambda row: f"{row.solved}/{row.trials}", "trials that reached the solved threshold"),
     Column(
-        "steps",
+        "steps to\nsolve",
         lambda row: number(row.steps_to_solved),
         "steps until it was solved: the median over the trials that did",
     ),
     Column(
-        "seconds",
+        "training\nseconds",
         lambda row: "-" if row.training_seconds is None else f"{row.training_seconds:.0f}",
-        "seconds of training, the mean",
+        "seconds of the whole training, whether it was solved or not: the mean",
     ),
     Column("weights", lambda row: "-" if row.parameters is None else f"{row.parameters:,}", "trained parameters"),
     _FAILED,
     _ON,
 )
 
-_DISPENSABLE = ("weights", "seconds", "steps", "score", "on")
+_DISPENSABLE = ("weights", "training\nseconds", "steps to\nsolve", "score", "on")
 """Columns that a narrow console does without, the first to go first."""
 
 
@@ -77,29 +87,36 @@ class Section:
     """The primary metric of what needs no training, by name."""
 
     @property
+    def note(self) -> str:
+        """What the rows don't say."""
+        return FAILURE_COUNTS if any(row.failed for row in self.rows) else ""
+
+    @property
     def title(self) -> str:
         """Task, metric and direction in a line."""
         better = "higher" if self.direction == "maximize" else "lower"
         return f"{self.setting}: {self.metric}, {better} is better"
 
 
-def sections(records: Iterable[Mapping[str, Any]]) -> list[Section]:
-    """One section a task setting, rows best first."""
+def sections(records: Iterable[Mapping[str, Any]], among: Iterable[Mapping[str, Any]] | None = None) -> list[Section]:
+    """One section a task setting, rows best first; `among` as in `summarize`."""
     records = list(records)
     known = baselines(records)
     return [
         Section(setting, rows[0].metric, rows[0].direction, rows[0].floor, rows, known[setting])
-        for setting, group in groupby(summarize(records), key=lambda row: row.setting)
+        for setting, group in groupby(summarize(records, among), key=lambda row: row.setting)
         for rows in [list(group)]
     ]
 
 
-def terminal(records: Iterable[Mapping[str, Any]], console: Console) -> Iterator[Group]:
-    """Rich tables, one a task setting, the baselines below the models.
+def terminal(
+    records: Iterable[Mapping[str, Any]], console: Console, among: Iterable[Mapping[str, Any]] | None = None
+) -> Iterator[Group]:
+    """Rich tables, one a task setting, the baselines below the models; `among` as in `summarize`.
 
     A column that says the same in every row goes to the caption; where the console is narrow, columns go.
     """
-    for section in sections(records):
+    for section in sections(records, among):
         columns = list(COLUMNS)
         caption = ""
         for column in (_ON, _FAILED):
@@ -115,7 +132,7 @@ def terminal(records: Iterable[Mapping[str, Any]], console: Console) -> Iterator
             left_out += [column.head for column in columns if column.head == head]
             columns = [column for column in columns if column.head != head]
             table = _table(section, columns)
-        yield framed(section.title, table, "; ".join(filter(None, (caption, without(left_out)))))
+        yield framed(section.title, table, "; ".join(filter(None, (caption, section.note, without(left_out)))))
 
 
 def fits(table: Table, console: Console) -> bool:
@@ -129,7 +146,12 @@ def without(columns: Sequence[str]) -> str:
     >>> without(["weights", "seconds"])
     'no room here for: weights, seconds'
     """
-    return f"no room here for: {', '.join(columns)}" if columns else ""
+    return f"no room here for: {', '.join(map(in_line, columns))}" if columns else ""
+
+
+def in_line(head: str) -> str:
+    """A column's head, which may be of several lines, in one."""
+    return " ".join(head.split())
 
 
 def empty() -> Table:
@@ -158,12 +180,12 @@ def _table(section: Section, columns: Sequence[Column]) -> Table:
     return table
 
 
-def markdown(records: Iterable[Mapping[str, Any]]) -> str:
+def markdown(records: Iterable[Mapping[str, Any]], among: Iterable[Mapping[str, Any]] | None = None) -> str:
     """The same tables in Markdown."""
     lines: list[str] = []
-    for section in sections(records):
+    for section in sections(records, among):
         lines += [f"### {section.title}", ""]
-        lines.append("| " + " | ".join(column.head for column in COLUMNS) + " |")
+        lines.append("| " + " | ".join(in_line(column.head) for column in COLUMNS) + " |")
         lines.append("| " + " | ".join("---" for _ in COLUMNS) + " |")
         lines += [
             "| " + " | ".join(markdown_text(column.cell(row)) for column in COLUMNS) + " |" for row in section.rows
@@ -171,7 +193,7 @@ def markdown(records: Iterable[Mapping[str, Any]]) -> str:
         for name, value in section.baselines.items():
             note = " (floor)" if value == section.floor else ""
             lines.append(f"| *{markdown_text(name)}{note}* | | {number(value)} |" + " |" * (len(COLUMNS) - 3))
-        lines.append("")
+        lines += ["", section.note, ""] if section.note else [""]
     return "\n".join(lines)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from rnnae_bench.errors import UserError
 from rnnae_bench.nested import flatten
-from rnnae_bench.results.standing import MINIMUM_SEEDS, Comparison, Entry, Standing, compare, standings
+from rnnae_bench.results.standing import MINIMUM_SEEDS, Comparison, Entry, Standing, Verdict, compare, standings
 
 _COSTS = ("training_seconds", "peak_memory_bytes", "parameters", "state_size", "steps_to_solved")
 
@@ -38,6 +38,21 @@ class Contrast:
     def standing(self) -> Standing:
         """The task setting: names, metric, floor and ceiling."""
         return self.first.standing
+
+    @property
+    def among(self) -> tuple[float, Verdict] | None:
+        """Corrected p and verdict of the same two among all ranked rows of their standing, which its ranks rest on."""
+        one, other, pairs = self.first.entry.key, self.second.entry.key, self.standing.comparisons
+        found = pairs.get((one, other)) or pairs.get((other, one))
+        if self.second.standing is not self.standing or found is None or found.corrected is None:
+            return None
+        turned: dict[Verdict, Verdict] = {"better": "worse", "worse": "better"}
+        return found.corrected, found.verdict if found.first == one else turned.get(found.verdict, found.verdict)
+
+    @property
+    def ranked(self) -> int:
+        """How many rows of the standing have a rank: the family that `among` is corrected for."""
+        return sum(entry.unranked is None for entry in self.standing.entries)
 
     def costs(self) -> dict[str, tuple[float | int | None, float | int | None, float | None]]:
         """Costs of both (as in `Row`), and the first's as a multiple of the second's.
@@ -105,6 +120,9 @@ class Contrast:
                 for part, side in (("first", self.first), ("second", self.second))
             },
             "comparison": asdict(self.comparison) | {"first": self.first.name, "second": self.second.name},
+            "among": None
+            if self.among is None
+            else {"rows": self.ranked, "corrected": self.among[0], "verdict": self.among[1]},
             "costs": {
                 name: {"first": one, "second": other, "ratio": ratio}
                 for name, (one, other, ratio) in self.costs().items()

@@ -10,10 +10,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from rnnae_bench.results.counting import distinct
 from rnnae_bench.statistics import paired
 
-MARGIN = 0.02
-"""How large a difference is taken for none: a fraction of the way from floor to ceiling."""
+_OF_SPREAD, _OF_LEAD = 0.5, 0.1
+"""How large a difference is taken for none: a fraction of the standard deviation over seeds, and of the distance to the
+best baseline; the smaller of the two."""
 
 _MOST_PRECISE_FIRST = ("64-true", "32-true", "16-mixed", "bf16-mixed", "16-true", "bf16-true")
 _LAYOUT = ("precision", "devices", "num_nodes", "strategy", "accelerator")
@@ -45,11 +47,11 @@ class Comparison:
     interval: tuple[float, float] | None
     """Interval of the difference with 95 % confidence, by Student's t; None below two seeds."""
     margin: float
-    """Differences up to this, in the metric's units, are taken for none."""
+    """Differences up to this, in the metric's units, are taken for none; of `margin`."""
     verdict: Verdict
-    """``equivalent``: the interval lies within the margin on both sides of zero. ``different``: it does not, and leaves
-    zero out; or a seed diverged that did not in the reference. ``undecided``: neither, or no interval (Lakens 2017,
-    Equivalence Tests: A Practical Primer)."""
+    """``different``: the interval leaves zero out, as it does wherever ranks tell two apart; or a seed diverged that
+    did not in the reference. ``equivalent``: it has zero in it, and lies within the margin on both sides.
+    ``undecided``: neither, or no interval (Lakens 2017, Equivalence Tests: A Practical Primer)."""
     speed_up: float | None
     """Training seconds of the reference over those here, the geometric mean over the seeds that ran under the same
     conditions: device, threads, and not trained as one with others."""
@@ -76,7 +78,7 @@ class Comparison:
         return asdict(self)
 
 
-def compare(records: Iterable[Mapping[str, Any]], margin: float = MARGIN) -> list[Comparison]:
+def compare(records: Iterable[Mapping[str, Any]]) -> list[Comparison]:
     """A row for each precision and number of devices of every model on every task that was run in more than one.
 
     The reference is 32-true on one device or, where that was not run, the most precise there is on the fewest devices;
@@ -84,10 +86,9 @@ def compare(records: Iterable[Mapping[str, Any]], margin: float = MARGIN) -> lis
 
     Args:
         records: Any; what was run in one way only is left out.
-        margin: What is taken for equivalent, as a fraction of the way from floor to ceiling.
     """
     groups: dict[str, dict[tuple[str, int], list[Mapping[str, Any]]]] = {}
-    for record in records:
+    for record in distinct(records):
         environment = record["environment"]
         layouts = groups.setdefault(_group(record), {})
         layouts.setdefault((environment["precision"], environment["devices"]), []).append(record)
@@ -95,7 +96,7 @@ def compare(records: Iterable[Mapping[str, Any]], margin: float = MARGIN) -> lis
     for _, layouts in sorted(groups.items()):
         if len(layouts) > 1:
             order = sorted(layouts, key=_rank)
-            rows += [_comparison(layouts[each], layouts[order[0]], margin) for each in order]
+            rows += [_comparison(layouts[each], layouts[order[0]]) for each in order]
     return rows
 
 
@@ -104,9 +105,29 @@ def judge(interval: tuple[float, float] | None, margin: float) -> Verdict:
     if interval is None:
         return "undecided"
     low, high = interval
-    if -margin <= low and high <= margin:
-        return "equivalent"
-    return "different" if low > 0 or high < 0 else "undecided"
+    if low > 0 or high < 0:
+        return "different"
+    return "equivalent" if -margin <= low and high <= margin else "undecided"
+
+
+def margin(first: Sequence[float], second: Sequence[float], baselines: Iterable[float], direction: str) -> float:
+    """What difference of two means is taken for none, in the metric's units.
+
+    Half the standard deviation over seeds, so that another seed matters more; or a tenth of the distance of the
+    reference from the best baseline, if that is less, so that it doesn't change what the model is worth.
+
+    Args:
+        first: Values under several seeds.
+        second: The same of the reference.
+        baselines: The same metric of what needs no training.
+        direction: ``maximize`` or ``minimize``.
+    """
+    if not first or not second:
+        return 0.0
+    known = [(statistics.variance(values) if len(values) > 1 else 0.0) for values in (first, second)]
+    spread = _OF_SPREAD * statistics.fmean(known) ** 0.5
+    best = max(baselines, default=None) if direction == "maximize" else min(baselines, default=None)
+    return spread if best is None else min(spread, _OF_LEAD * abs(statistics.fmean(second) - best))
 
 
 def _group(record: Mapping[str, Any]) -> str:
@@ -125,13 +146,16 @@ def _rank(layout: tuple[str, int]) -> tuple[Any, ...]:
     return (layout != ("32-true", 1), place, precision, devices)
 
 
-def _comparison(here: Sequence[Mapping[str, Any]], there: Sequence[Mapping[str, Any]], margin: float) -> Comparison:
+def _comparison(here: Sequence[Mapping[str, Any]], there: Sequence[Mapping[str, Any]]) -> Comparison:
     first, reference = here[0], there[0]
     pairs = _pairs(here, there)
-    differences = [mine["primary"]["value"] - other["primary"]["value"] for mine, other in pairs]
+    values, others = ([pair[side]["primary"]["value"] for pair in pairs] for side in (0, 1))
+    differences = [mine - other for mine, other in zip(values, others, strict=True)]
     found = paired.difference(differences) if differences else None
     interval = None if found is None or found.low is None or found.high is None else (found.low, found.high)
-    span = margin * abs(reference["primary"]["ceiling"] - reference["primary"]["floor"])
+    metric, direction = reference["primary"]["metric"], reference["primary"]["direction"]
+    known = [one[metric] for one in reference["baselines"].values() if metric in one]
+    span = margin(values, others, known, direction)
     environment = first["environment"]
     return Comparison(
         task=first["task"],

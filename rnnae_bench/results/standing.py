@@ -10,9 +10,11 @@ from typing import Any, Literal
 import numpy as np
 from numpy import ndarray
 
-from rnnae_bench.results.summary import Row, baselines, summarize
+from rnnae_bench.results.counting import counted, distinct, failed, score
+from rnnae_bench.results.summary import Row, baselines, counts_of_failures, summarize
 from rnnae_bench.statistics import estimates, paired, power, profiles, stratified
 from rnnae_bench.statistics.estimates import Estimate
+from rnnae_bench.statistics.family import Family, family
 
 __all__ = ["Comparison", "Entry", "Estimate", "Overview", "Standing", "compare", "overview", "standings"]
 
@@ -21,9 +23,6 @@ MINIMUM_SEEDS = 5
 
 LEVEL = 0.05
 """Largest corrected p that counts as a difference."""
-
-_LEFT_OUT = ("skipped", "interrupted")
-"""Trials that say nothing about their model."""
 
 _THRESHOLDS = np.linspace(0.0, 1.0, 101)
 
@@ -36,15 +35,15 @@ class Entry:
     """Names the entry within its standing, in URLs too: ``gru``, ``gru-1f3a9c``."""
     row: Row
     values: dict[int, float]
-    """By seed, the primary metric; a failed trial counts as the floor, skipped and interrupted ones are left out."""
+    """By seed, the primary metric as in `rnnae_bench.results.counting`: failed trials count, skipped ones don't."""
     failed: tuple[int, ...]
-    """Seeds that count as the floor."""
+    """Seeds whose trial failed."""
     mean: Estimate | None
     median: Estimate | None
     iqm: Estimate | None
     """Interquartile mean of the metric."""
     score: Estimate | None
-    """Interquartile mean of the scores: 0 = floor, 1 = ceiling."""
+    """Score of the mean: 0 = floor, 1 = ceiling."""
     unranked: str | None
     """Why it has no rank; None where it has one."""
     ranks: tuple[int, int] | None
@@ -65,9 +64,10 @@ class Comparison:
     difference: Estimate | None
     """Mean of first minus second, in the metric's units: positive = the larger value, not the better one."""
     p: float | None
-    """Of the paired t test."""
+    """Of the paired t test of these two alone."""
     corrected: float | None
-    """The same, corrected by Holm's method for the pairs of ranked entries."""
+    """Of the test of all pairs of ranked entries together, for their number; never below `p`. Verdict and ranks rest on
+    it (`rnnae_bench.statistics.family`). Of two entries by themselves it is `p`."""
     superiority: Estimate | None
     """Probability that a trial of the first is better than one of the second, ties half."""
     more_seeds: int | None
@@ -93,10 +93,16 @@ class Standing:
     """Best mean first, those without a rank last."""
     comparisons: dict[tuple[str, str], Comparison]
     """By the two keys, in the order of the entries."""
+    smallest: float | None
+    """The smallest difference of two means that `seeds` seeds tell apart here, with the spread that the pairs have on
+    average; None where there are no two ranked entries."""
+    seeds: int
+    """The least seeds that two ranked entries have in common."""
 
     def scores(self, entry: Entry) -> dict[int, float]:
         """The scores of an entry by seed: 0 = floor, 1 = ceiling; the sign only where there is no ceiling."""
-        return {seed: _score(value, self.floor, self.ceiling, self.direction) for seed, value in entry.values.items()}
+        primary = {"floor": self.floor, "ceiling": self.ceiling, "direction": self.direction}
+        return {seed: score(value, primary) for seed, value in entry.values.items()}
 
 
 @dataclass(frozen=True)
@@ -109,19 +115,13 @@ class Overview:
     scores: dict[tuple[str, str], Estimate]
     """By (model, setting): that of the model without overrides where there is one, of its best entry otherwise."""
     overall: dict[str, Estimate]
-    """By model: interquartile mean over all trials of the counted settings, every setting with the same weight."""
+    """By model: mean over the counted settings of the score."""
     counted: dict[str, tuple[str, ...]]
     """By model: the settings that its overall score is over; the same for all models it can be compared with."""
     missing: dict[str, tuple[str, ...]]
     """By model: counted settings without a ranked entry; whoever misses one has no overall score."""
     profiles: dict[str, tuple[ndarray, ndarray, ndarray, ndarray]]
     """By model: score, fraction of trials above it, lower and upper end of its band."""
-
-
-def _score(value: float, floor: float, ceiling: float | None, direction: str) -> float:
-    if ceiling is None or ceiling == floor:
-        return value - floor if direction == "maximize" else floor - value
-    return (value - floor) / (ceiling - floor)
 
 
 def standings(records: Iterable[Mapping[str, Any]], minimum_seeds: int = MINIMUM_SEEDS) -> list[Standing]:
@@ -131,26 +131,30 @@ def standings(records: Iterable[Mapping[str, Any]], minimum_seeds: int = MINIMUM
         records: Records, in any order.
         minimum_seeds: How many seeds an entry needs for a rank; two at least.
     """
-    records = list({record["id"]: record for record in records}.values())
-    known, by_id = baselines(records), {record["id"]: record for record in records}
+    records = distinct(records)
+    known, by_id, failures = baselines(records), {one["id"]: one for one in records}, counts_of_failures(records)
     return [
-        _standing(list(rows), by_id, known[setting], minimum_seeds)
+        _standing(list(rows), by_id, known[setting], failures[setting], minimum_seeds)
         for setting, rows in groupby(summarize(records), key=lambda row: row.setting)
     ]
 
 
 def _standing(
-    rows: Sequence[Row], by_id: Mapping[str, Mapping[str, Any]], known: dict[str, float], minimum: int
+    rows: Sequence[Row],
+    by_id: Mapping[str, Mapping[str, Any]],
+    known: dict[str, float],
+    failure: float,
+    minimum: int,
 ) -> Standing:
     primary = by_id[rows[0].ids[0]]["primary"]
     sign = 1 if primary["direction"] == "maximize" else -1
     keys = _keys([[by_id[identity] for identity in row.ids] for row in rows])
     entries = [
-        _entry(key, row, [by_id[identity] for identity in row.ids], primary, minimum)
+        _entry(key, row, [by_id[identity] for identity in row.ids], failure, minimum)
         for key, row in zip(keys, rows, strict=True)
     ]
-    entries.sort(key=lambda one: (one.unranked is not None, -sign * one.mean.value if one.mean else np.inf, one.key))
-    comparisons = _comparisons(entries, sign, minimum)
+    entries.sort(key=lambda one: _order(one, sign))
+    comparisons, smallest, seeds = _comparisons(entries, sign, minimum)
     return Standing(
         setting=rows[0].setting,
         task=rows[0].task,
@@ -163,7 +167,15 @@ def _standing(
         baselines=known,
         entries=tuple(_ranked(entries, comparisons)),
         comparisons=comparisons,
+        smallest=smallest,
+        seeds=seeds,
     )
+
+
+def _order(entry: Entry, sign: int) -> tuple[Any, ...]:
+    """Best mean first; of equal ones, that of which fewer trials failed."""
+    mean = -sign * entry.mean.value if entry.mean else np.inf
+    return entry.unranked is not None, mean, len(entry.failed), entry.key
 
 
 def _keys(groups: Sequence[Sequence[Mapping[str, Any]]]) -> list[str]:
@@ -196,28 +208,25 @@ def _digest(record: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:6]
 
 
-def _entry(key: str, row: Row, group: Sequence[Mapping[str, Any]], primary: Mapping[str, Any], minimum: int) -> Entry:
-    floor = primary["floor"]
-    counted = [record for record in group if record["status"] not in _LEFT_OUT]
+def _entry(key: str, row: Row, group: Sequence[Mapping[str, Any]], failure: float, minimum: int) -> Entry:
+    primary = group[0]["primary"]
     found: dict[int, list[float]] = {}
-    failed = set()
-    for record in counted:
-        value = record["primary"]["value"] if record["status"] == "ok" else None
-        if value is None:
-            failed.add(record["seed"])
-        found.setdefault(record["seed"], []).append(float(floor if value is None else value))
+    for record in group:
+        value = counted(record, failure)
+        if value is not None:
+            found.setdefault(record["seed"], []).append(value)
     values = {seed: float(np.mean(found[seed])) for seed in sorted(found)}
     data = list(values.values())
-    iqm = estimates.interquartile_mean(data) if data else None
+    mean = _below(estimates.mean(data), data, primary) if data else None
     return Entry(
         key=key,
         row=row,
         values=values,
-        failed=tuple(sorted(failed)),
-        mean=_below(estimates.mean(data), data, primary) if data else None,
+        failed=tuple(sorted({record["seed"] for record in group if failed(record)})),
+        mean=mean,
         median=estimates.median(data) if data else None,
-        iqm=iqm,
-        score=_scored(iqm, primary) if iqm else None,
+        iqm=estimates.interquartile_mean(data) if data else None,
+        score=_scored(mean, primary) if mean else None,
         unranked=None if len(data) >= minimum else f"{len(data)} of {minimum} seeds",
         ranks=None,
     )
@@ -235,32 +244,40 @@ def _below(estimate: Estimate, data: Sequence[float], primary: Mapping[str, Any]
 
 def _scored(estimate: Estimate, primary: Mapping[str, Any]) -> Estimate:
     """The same estimate of the score, which is linear in the metric."""
-
-    def score(value: float) -> float:
-        return _score(value, primary["floor"], primary["ceiling"], primary["direction"])
-
     if estimate.low is None or estimate.high is None:
-        return Estimate(score(estimate.value), None, None)
-    low, high = sorted((score(estimate.low), score(estimate.high)))
-    return Estimate(score(estimate.value), low, high)
+        return Estimate(score(estimate.value, primary), None, None)
+    low, high = sorted((score(estimate.low, primary), score(estimate.high, primary)))
+    return Estimate(score(estimate.value, primary), low, high)
 
 
-def _comparisons(entries: Sequence[Entry], sign: int, minimum: int) -> dict[tuple[str, str], Comparison]:
-    """All pairs; those of ranked entries are tested together, by Holm's method."""
+def _comparisons(
+    entries: Sequence[Entry], sign: int, minimum: int
+) -> tuple[dict[tuple[str, str], Comparison], float | None, int]:
+    """All pairs, those of ranked entries tested together; the smallest difference told apart, with how many seeds."""
     pairs = {(a.key, b.key): (a, b) for a, b in combinations(entries, 2)}
     found = {keys: _compared(a, b, sign) for keys, (a, b) in pairs.items()}
     ranked = {entry.key for entry in entries if entry.unranked is None}
-    tested = [keys for keys, one in found.items() if ranked.issuperset(keys) and one.seeds >= minimum]
-    corrected = paired.holm([found[keys].p or 0.0 for keys in tested])
+    tested = {
+        keys: _differences(*pairs[keys])
+        for keys, one in found.items()
+        if ranked.issuperset(keys) and one.seeds >= minimum
+    }
+    if not tested:
+        return found, None, 0
+    together = family(list(tested.values()), len(ranked))
+    corrected = dict(zip(tested, together.corrected(list(tested.values())), strict=True))
     # What the largest p so far not rejected has to fall below: Holm's bar for the next one.
-    bar = LEVEL / max(1, len(tested) - sum(value <= LEVEL for value in corrected))
-    for keys, value in zip(tested, corrected, strict=True):
-        found[keys] = _judged(found[keys], value, sign, _differences(*pairs[keys]), bar)
-    return found
+    bar = LEVEL / max(1, len(tested) - sum(value <= LEVEL for value in corrected.values()))
+    for keys, value in corrected.items():
+        found[keys] = _judged(found[keys], value, sign, tested[keys], bar, together)
+    seeds = min(map(len, tested.values()))
+    return found, together.smallest(seeds, LEVEL), seeds
 
 
 def compare(first: Entry, second: Entry, direction: str, minimum_seeds: int = MINIMUM_SEEDS) -> Comparison:
     """Two entries by themselves, be they of one standing or of two of the same setting: nothing to correct for.
+
+    Who is better in a standing, where all pairs are tested together, is so here; not the other way round.
 
     Args:
         first: One entry.
@@ -272,7 +289,8 @@ def compare(first: Entry, second: Entry, direction: str, minimum_seeds: int = MI
     found = _compared(first, second, sign)
     if found.seeds < minimum_seeds or found.p is None:
         return found
-    return _judged(found, found.p, sign, _differences(first, second), LEVEL)
+    differences = _differences(first, second)
+    return _judged(found, found.p, sign, differences, LEVEL, family([differences], 2))
 
 
 def _differences(first: Entry, second: Entry) -> list[float]:
@@ -300,10 +318,13 @@ def _compared(first: Entry, second: Entry, sign: int) -> Comparison:
     )
 
 
-def _judged(found: Comparison, corrected: float, sign: int, differences: Sequence[float], bar: float) -> Comparison:
+def _judged(
+    found: Comparison, corrected: float, sign: int, differences: Sequence[float], bar: float, together: Family
+) -> Comparison:
     """The comparison with its verdict: by its corrected p, and the uncorrected one that more seeds have to reach."""
     if corrected > LEVEL:
-        return replace(found, corrected=corrected, more_seeds=power.more_pairs(differences, bar), verdict="tied")
+        more = power.more_pairs(differences, bar, together.spread(differences), together.degrees)
+        return replace(found, corrected=corrected, more_seeds=more, verdict="tied")
     verdict: Verdict = "better" if sign * sum(differences) > 0 else "worse"
     return replace(found, corrected=corrected, more_seeds=0, verdict=verdict)
 
@@ -356,7 +377,7 @@ def overview(standings: Sequence[Standing]) -> Overview:
     for model in models:
         if counted[model] and not missing[model]:
             strata = [list(s.scores(e).values()) for s, e in (chosen[model, setting] for setting in counted[model])]
-            overall[model] = stratified.interquartile_mean(strata)
+            overall[model] = stratified.mean(strata)
             curves[model] = (_THRESHOLDS, *profiles.performance_profile(strata, _THRESHOLDS))
     models.sort(key=lambda model: (-overall[model].value if model in overall else np.inf, model))
     return Overview(

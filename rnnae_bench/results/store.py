@@ -248,13 +248,20 @@ class Store:
         )
 
     def read(self) -> "Records":
-        """All records of the folder; a file that can't be read as one is reported, and harms nothing else."""
-        found = Records()
+        """All records of the folder; a file that can't be read as one is reported, and harms nothing else.
+
+        Copies of a record are one record: that of the file that has its name, where there is one.
+        """
+        found, by_id = Records(), {}
         for path in self._files():
             try:
-                found.records.append(load(path))
+                record = load(path)
             except (OSError, ValueError) as error:
                 found.unreadable[path] = str(error)
+                continue
+            if record["id"] not in by_id or path == self.path(record["id"]):
+                by_id[record["id"]] = record
+        found.records.extend(by_id.values())
         found.records.sort(key=lambda one: (one["task"], one["variant"], one["model"], one["seed"], one["id"]))
         return found
 

@@ -7,12 +7,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from rnnae_bench.results.counting import LEFT_OUT, counted, distinct, score, worst
+
 
 @dataclass(frozen=True)
 class Row:
     """One setting of a model on one task variant, over all its seeds.
 
-    Values of the metric and the costs are over the trials that ended ``ok``; `statuses` counts all of them.
+    Values of the metric are over the trials that were tried, failed ones as in `rnnae_bench.results.counting`; costs
+    are over those that ended ``ok``; `statuses` counts all of them.
     """
 
     task: str
@@ -33,7 +36,7 @@ class Row:
     maximum: float | None
     floor: float
     score: float | None
-    """Mean score: 0 at the floor, 1 at the ceiling."""
+    """Score of the mean: 0 at the floor, 1 at the ceiling."""
     solved: int
     """Trials that reached the solved threshold."""
     steps_to_solved: float | None
@@ -66,6 +69,11 @@ class Row:
         return f"{self.devices}x {self.accelerator} {self.precision}"
 
     @property
+    def failed(self) -> int:
+        """How many trials failed: those that were tried, and have no result."""
+        return sum(count for status, count in self.statuses.items() if status not in ("ok", *LEFT_OUT))
+
+    @property
     def failures(self) -> str:
         """How many trials did not end ``ok``, by status; empty where all did."""
         return ", ".join(f"{count} {status}" for status, count in sorted(self.statuses.items()) if status != "ok")
@@ -90,27 +98,48 @@ def _bracket(overrides: Mapping[str, Any], part: str) -> str:
     return f"[{','.join(own)}]" if own else ""
 
 
-def summarize(records: Iterable[Mapping[str, Any]]) -> list[Row]:
-    """The rows of a table: grouped by everything but the seed, best first within each task variant."""
+def summarize(records: Iterable[Mapping[str, Any]], among: Iterable[Mapping[str, Any]] | None = None) -> list[Row]:
+    """The rows of a table: grouped by everything but the seed, best first within each task variant.
+
+    Args:
+        records: Records, in any order.
+        among: All that are known, of which `records` are a choice; what a failed trial counts as rests on them. None:
+            these.
+    """
+    records = distinct(records)
+    failures = counts_of_failures(records if among is None else among)
     groups: dict[str, list[Mapping[str, Any]]] = {}
     for record in records:
         environment = record["environment"]
         key = [record["task"], record["variant"], record["model"], record["configuration"], environment["plugins"]]
         key += [environment[part] for part in ("accelerator", "devices", "precision")]
         groups.setdefault(json.dumps(key, sort_keys=True), []).append(record)
-    rows = [_row(group) for group in groups.values()]
+    rows = [_row(group, failures[_setting(group[0])]) for group in groups.values()]
     return sorted(rows, key=_rank)
+
+
+def counts_of_failures(records: Iterable[Mapping[str, Any]]) -> dict[str, float]:
+    """What a failed trial counts as, by task setting (as `Row.setting`)."""
+    groups: dict[str, list[Mapping[str, Any]]] = {}
+    for record in records:
+        groups.setdefault(_setting(record), []).append(record)
+    return {name: worst(group) for name, group in groups.items()}
+
+
+def _setting(record: Mapping[str, Any]) -> str:
+    return setting(record["task"], record["variant"], record["overrides"])
 
 
 def _rank(row: Row) -> tuple[Any, ...]:
     sign = -1 if row.direction == "maximize" else 1
-    return (row.setting, row.mean is None, 0.0 if row.mean is None else sign * row.mean, row.label)
+    # A row whose trials finished is before one that counts the same because they failed.
+    return (row.setting, row.mean is None, 0.0 if row.mean is None else sign * row.mean, row.failed, row.label)
 
 
-def _row(group: Sequence[Mapping[str, Any]]) -> Row:
+def _row(group: Sequence[Mapping[str, Any]], failure: float) -> Row:
     group = sorted(group, key=lambda record: record["seed"])
     first, done = group[0], [record for record in group if record["status"] == "ok"]
-    values = [record["primary"]["value"] for record in done if record["primary"]["value"] is not None]
+    values = [value for record in group if (value := counted(record, failure)) is not None]
     return Row(
         task=first["task"],
         variant=first["variant"],
@@ -128,7 +157,7 @@ def _row(group: Sequence[Mapping[str, Any]]) -> Row:
         minimum=min(values, default=None),
         maximum=max(values, default=None),
         floor=first["primary"]["floor"],
-        score=_mean(record["primary"]["score"] for record in done),
+        score=score(statistics.fmean(values), first["primary"]) if values else None,
         solved=sum(record["primary"]["solved"] for record in group),
         steps_to_solved=_median(record["measures"]["steps_to_solved"] for record in group),
         training_seconds=_mean(record["measures"]["training_seconds"] for record in done),
@@ -149,7 +178,7 @@ def baselines(records: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, float
     for record in records:
         metric = record["primary"]["metric"]
         known = {name: values[metric] for name, values in record["baselines"].items() if metric in values}
-        found.setdefault(setting(record["task"], record["variant"], record["overrides"]), {}).update(known)
+        found.setdefault(_setting(record), {}).update(known)
     return found
 
 

@@ -49,7 +49,8 @@ class Estimate:
         >>> Estimate(0.99897, 0.99511, 1.0).text(), Estimate(0.5, None, None).text(signed=True)
         ('0.9990 [0.9951, 1.0000]', '+0.5')
         """
-        sign = "+" if signed else ""
+        # "z": what rounds to zero has no sign of its own.
+        sign = "+z" if signed else "z"
         if self.low is None or self.high is None:
             return f"{self.value:{sign}.4g}"
         width = self.high - self.low
@@ -60,7 +61,7 @@ class Estimate:
         return f"{self.value:{form}} [{self.low:{form}}, {self.high:{form}}]"
 
 
-def t_quantile(degrees: int) -> float:
+def t_quantile(degrees: float | int) -> float:
     """The two-sided 95 % quantile of Student's t."""
     return float(special.stdtrit(degrees, (1 + LEVEL) / 2))
 

@@ -1,6 +1,8 @@
 """Precisions and devices compared, against scipy.stats, and by how often the interval is right."""
 
+import itertools
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,7 +10,9 @@ from rich.console import Console
 from scipy import stats
 
 from rnnae_bench.leaderboard.precision import terminal
-from rnnae_bench.results.precision import compare, judge
+from rnnae_bench.results.precision import compare, judge, margin
+from rnnae_bench.results.standing import standings
+from rnnae_bench.results.store import Store
 from rnnae_bench.statistics.paired import difference
 
 FAILURE = {"message": "x", "step": 3, "traceback": None}
@@ -18,8 +22,10 @@ FAILURE = {"message": "x", "step": 3, "traceback": None}
 def trial(make_record):
     """A function that makes a record of a layout."""
 
+    numbers = itertools.count()
+
     def make(value, seed=0, precision="32-true", devices=1, seconds=2.0, underflow=None, **changes):
-        record = make_record(value, seed=seed, data_seed=seed, **changes)
+        record = make_record(value, seed=seed, data_seed=seed, id=f"{next(numbers):016x}", **changes)
         record["environment"] |= {"precision": precision, "devices": devices}
         trainer = {"precision": precision, "devices": devices, "detect_anomaly": False}
         record["configuration"] = {**record["configuration"], "trainer": trainer}
@@ -43,7 +49,8 @@ def test_differences_are_paired_and_their_interval_is_scipys(trial):
     assert row.interval == pytest.approx((expected.low, expected.high))
     assert (reference.layout, reference.verdict, reference.difference) == ("32-true x1", "reference", 0.0)
     assert (row.layout, row.reference, row.seeds) == ("bf16-mixed x1", "32-true x1", 8)
-    assert row.margin == pytest.approx(0.02 * 0.875)
+    spread = np.sqrt((np.var(values, ddof=1) + np.var(others, ddof=1)) / 2)
+    assert row.margin == pytest.approx(min(spread / 2, (np.mean(values) - 0.125) / 10))
 
 
 @pytest.mark.parametrize("size", [2, 3, 10])
@@ -58,8 +65,9 @@ def test_the_interval_is_right_in_95_of_100_cases(size):
     ("interval", "verdict"),
     [
         ((-0.01, 0.01), "equivalent"),
-        ((0.001, 0.015), "equivalent"),
+        ((0.001, 0.015), "different"),
         ((-0.02, 0.02), "equivalent"),
+        ((0.0, 0.0), "equivalent"),
         ((0.001, 0.03), "different"),
         ((-0.5, -0.4), "different"),
         ((-0.01, 0.03), "undecided"),
@@ -71,10 +79,56 @@ def test_verdicts(interval, verdict):
     assert judge(interval, 0.02) == verdict
 
 
-def test_the_margin_is_a_share_of_floor_to_ceiling(trial):
+def test_the_margin_is_half_the_spread_or_a_tenth_of_the_lead_over_the_best_baseline():
+    first, second = [0.5, 0.6, 0.7], [0.5, 0.6, 0.7]
+    assert margin(first, second, [], "maximize") == pytest.approx(0.05)
+    assert margin(first, second, [0.1, 0.4, 0.3], "maximize") == pytest.approx(0.02)
+    assert margin(first, second, [0.9, 0.61], "minimize") == pytest.approx(0.001)
+    assert margin(first, [0.6, 0.6, 0.6], [], "maximize") == pytest.approx(0.05 / 2**0.5)
+    assert margin([0.5], [0.5], [0.1], "maximize") == margin([], [], [], "maximize") == 0
+
+
+def test_a_difference_of_a_few_hundredths_of_the_spread_is_none(trial):
+    values = [0.5 + 0.1 * seed for seed in range(5)]
+    records = [trial(value, seed) for seed, value in enumerate(values)]
+    noise = [0.002, -0.003, 0.001, -0.002, 0.003]
+    records += [trial(value + noise[seed], seed, "bf16-mixed") for seed, value in enumerate(values)]
+    assert compare(records)[1].verdict == "equivalent"
+
+
+def test_copies_of_a_record_are_no_further_trials(trial):
     records = [trial(0.5 + 0.1 * seed, seed) for seed in range(3)]
-    records += [trial(0.51 + 0.1 * seed + 0.001 * seed, seed, "bf16-mixed") for seed in range(3)]
-    assert [compare(records, margin)[1].verdict for margin in (0.02, 0.01)] == ["equivalent", "different"]
+    half = [trial(0.5 + 0.1 * seed, seed, "bf16-true") for seed in range(3)]
+    (_, row), (_, again) = compare(records + half), compare((records + half) * 2)
+    assert row == again
+
+
+def _pairs_of(standing):
+    """Pairs of entries, their comparison, and the verdict on equivalence that `judge` gives them."""
+    by_key = {entry.key: list(entry.values.values()) for entry in standing.entries}
+    for (first, second), found in standing.comparisons.items():
+        span = margin(by_key[first], by_key[second], standing.baselines.values(), standing.direction)
+        yield found, judge((found.difference.low, found.difference.high), span)
+
+
+def test_no_two_that_ranks_tell_apart_are_equivalent(make_record):
+    """In the committed records, and in random ones of all spreads and distances; some pairs of either kind occur."""
+    committed = Store(Path(__file__).parents[2] / "leaderboards" / "records").read().records
+    found = [one for standing in standings(committed) for one in _pairs_of(standing)]
+    random = np.random.default_rng(0)
+    for number in range(25):
+        records = []
+        for model in range(random.integers(2, 6)):
+            center, spread = random.uniform(0.3, 0.4), 10 ** random.uniform(-5, -1)
+            common = random.normal(0, 0.1, 5) if number % 2 else np.zeros(5)
+            for seed in range(5):
+                value = float(center * (number % 3 > 0) + common[seed] + spread * random.normal())
+                identity = f"{len(records):016x}"
+                records.append(make_record(value, seed=seed, model=f"m{model}", id=identity))
+        found += _pairs_of(standings(records)[0])
+    told_apart = {verdict for one, verdict in found if one.verdict in ("better", "worse")}
+    assert told_apart == {"different"}
+    assert {verdict for one, verdict in found if one.verdict == "tied"} >= {"undecided"}
 
 
 def test_one_seed_has_no_interval_and_says_so(trial):

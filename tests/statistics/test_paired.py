@@ -1,7 +1,5 @@
 """Paired comparison, checked against scipy, statsmodels and simulation."""
 
-from itertools import combinations
-
 import numpy as np
 import pytest
 from scipy import stats
@@ -16,14 +14,14 @@ def test_p_and_interval_are_those_of_scipys_paired_t_test(count):
     random = np.random.default_rng(count)
     first, second = random.normal(0.5, 1, count), random.normal(size=count)
     expected = stats.ttest_rel(first, second)
-    assert paired.p_value((first - second).tolist()) == pytest.approx(expected.pvalue, rel=1e-9)
+    assert paired.p_value((first - second).tolist()) == pytest.approx(max(expected.pvalue, 2 / 4**count), rel=1e-9)
     found, interval = paired.difference((first - second).tolist()), expected.confidence_interval(0.95)
     assert (found.low, found.high) == pytest.approx((interval.low, interval.high))
 
 
 def test_five_seeds_can_show_a_difference_where_signs_alone_can_not():
     differences = [0.11, 0.12, 0.10, 0.13, 0.11]
-    assert paired.p_value(differences) < 0.001
+    assert stats.ttest_1samp(differences, 0).pvalue < 2 / 4**5 == paired.p_value(differences)
     assert stats.wilcoxon(differences).pvalue == 2 / 32
 
 
@@ -33,6 +31,11 @@ def test_equal_differences_have_the_p_of_the_worst_case():
     assert paired.p_value([0.1 + 0.2 - 0.3 + 0.5, 0.5]) == 2 / 4**2
     with pytest.raises(ValueError, match="two differences"):
         paired.p_value([0.5])
+
+
+@pytest.mark.parametrize("moved", [1e-9, -1e-6, 1e-4])
+def test_p_does_not_jump_where_differences_cease_to_be_equal(moved):
+    assert paired.p_value([0.5, 0.5, 0.5, 0.5, 0.5 + moved]) == paired.p_value([0.5] * 5)
 
 
 def test_the_worst_case_is_two_values_that_are_equally_likely():
@@ -82,14 +85,3 @@ def test_equal_models_with_ties_are_rarely_told_apart(values):
     p = np.array([paired.p_value(one) for one in differences.astype(float).tolist()])
     assert (p <= 0.05).mean() < 0.06
     assert (p <= 0.005).mean() < 0.015
-
-
-@pytest.mark.parametrize("draw", ["normal", "ties"])
-def test_standings_of_equal_models_tell_two_apart_as_seldom_as_promised(draw):
-    random = np.random.default_rng(5)
-    wrong = 0
-    for _ in range(1000):
-        values = random.normal(size=(4, 5)) if draw == "normal" else np.round(random.beta(9, 1, size=(4, 5)) * 20) / 20
-        corrected = paired.holm([paired.p_value((one - other).tolist()) for one, other in combinations(values, 2)])
-        wrong += min(corrected) <= 0.05
-    assert wrong <= 50 + 2.6 * (1000 * 0.05 * 0.95) ** 0.5

@@ -45,5 +45,16 @@ def test_no_number_is_said_where_there_is_no_difference_to_show(differences):
 
 
 def test_equal_differences_need_as_many_pairs_as_their_p_does():
-    assert more_pairs([0.5] * 3, 0.05 / 30) == 3
-    assert 2 / 4**6 <= 0.05 / 30 < 2 / 4**5
+    """The p of so many equal differences is 2/4^n: 0.125 of two, 0.03 of three."""
+    assert more_pairs([0.5] * 2) == 1
+    assert more_pairs([0.5] * 3, 0.05 / 30) == 1
+
+
+def test_a_spread_that_more_know_of_needs_fewer_pairs():
+    differences = [0.3, 0.1, -0.2, 0.4, 0.2]
+    spread = float(np.std(differences, ddof=1))
+    together = more_pairs(differences, 0.01, spread, lambda pairs: 7 * (pairs - 1))
+    assert 0 < together < more_pairs(differences, 0.01)
+    effect, pairs = np.mean(differences) / spread, 5 + together
+    critical = stats.t.isf(0.005, 7 * (pairs - 1))
+    assert stats.nct.sf(critical, 7 * (pairs - 1), effect * pairs**0.5) >= 0.8

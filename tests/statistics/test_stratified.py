@@ -8,33 +8,33 @@ from rnnae_bench.statistics import stratified
 from rnnae_bench.statistics.profiles import performance_profile
 
 
-def test_with_as_many_trials_everywhere_it_is_the_trimmed_mean_of_all():
-    random = np.random.default_rng(0)
-    for tasks, trials in ((1, 5), (3, 5), (4, 7), (2, 10)):
-        strata = random.normal(size=(tasks, trials)).tolist()
-        assert stratified.interquartile_mean(strata).value == pytest.approx(stats.trim_mean(np.ravel(strata), 0.25))
+def test_one_task_has_students_interval():
+    values = [0.3, 0.1, 0.2, 0.7, 0.4]
+    found, expected = stratified.mean([values]), stats.ttest_1samp(values, 0).confidence_interval(0.95)
+    assert (found.low, found.high) == pytest.approx((expected.low, expected.high))
 
 
-def test_more_trials_of_one_task_give_it_no_more_weight():
-    random = np.random.default_rng(1)
-    strata = [random.normal(0, 1, 8).tolist(), random.normal(2, 1, 8).tolist()]
-    one, thrice = stratified.interquartile_mean(strata), stratified.interquartile_mean([strata[0] * 3, strata[1]])
-    assert thrice.value == pytest.approx(one.value)
-    assert thrice.high - thrice.low < one.high - one.low
+def test_two_tasks_have_the_interval_of_welch():
+    """A sum of two means is a difference from the second with its sign turned."""
+    first, second = [0.3, 0.1, 0.2, 0.7, 0.4], [2.0, 2.5, 2.1, 2.2, 2.9, 2.4, 2.0]
+    found = stratified.mean([first, second])
+    expected = stats.ttest_ind(first, [-one for one in second], equal_var=False).confidence_interval(0.95)
+    assert found.value == pytest.approx((np.mean(first) + np.mean(second)) / 2)
+    assert (found.low, found.high) == pytest.approx((expected.low / 2, expected.high / 2))
 
 
 def test_the_interval_over_tasks_covers_what_it_promises():
     random = np.random.default_rng(2)
-    draws = [lambda size, m=m: random.normal(m, 0.1, size) for m in (0.2, 0.5, 0.9)]
-    everything = np.sort(np.concatenate([draw(500_000) for draw in draws]))
-    truth = everything[len(everything) // 4 : -len(everything) // 4].mean()
-    found = [stratified.interquartile_mean([draw(5).tolist() for draw in draws]) for _ in range(2000)]
+    found = [
+        stratified.mean([random.normal(center, 0.1, 5).tolist() for center in (0.2, 0.5, 0.9)]) for _ in range(2000)
+    ]
     # Two standard errors of the simulation are 0.01.
-    assert 0.92 < np.mean([one.low <= truth <= one.high for one in found]) < 0.98
+    assert 0.93 < np.mean([one.low <= 1.6 / 3 <= one.high for one in found]) < 0.97
 
 
-def test_a_task_with_one_trial_leaves_no_interval():
-    assert stratified.interquartile_mean([[0.1, 0.2], [0.3]]).low is None
+def test_a_task_with_one_trial_leaves_no_interval_and_equal_trials_one_without_width():
+    assert stratified.mean([[0.1, 0.2], [0.3]]).low is None
+    assert stratified.mean([[0.5, 0.5], [1.0, 1.0]]) == stratified.Estimate(0.75, 0.75, 0.75)
 
 
 def test_the_profile_is_the_fraction_above_each_score():

@@ -14,8 +14,8 @@ from markupsafe import Markup
 
 from rnnae_bench import __version__
 from rnnae_bench.leaderboard.site.data import Histories, Record, for_overview, for_record, for_task, seconds_to_solved
-from rnnae_bench.leaderboard.standings import rank
-from rnnae_bench.leaderboard.tables import number
+from rnnae_bench.leaderboard.standings import rank, resolution
+from rnnae_bench.leaderboard.tables import FAILURE_COUNTS, number
 from rnnae_bench.results.standing import Entry, Overview, Standing
 
 _DEPTH = 4
@@ -35,6 +35,7 @@ def _environment() -> Environment:
     # Neither NaN nor anything that ends a script element: tojson escapes <, >, & and '.
     environment.policies["json.dumps_kwargs"] = {"allow_nan": False, "separators": (",", ":"), "sort_keys": True}
     environment.globals.update(version=__version__, slug=slug, rank=partial(rank, to="–"))
+    environment.globals.update(resolution=resolution, failure_counts=FAILURE_COUNTS)
     environment.filters["number"] = shown
     return environment
 

@@ -53,7 +53,8 @@
     const known = rows(curve).filter((one) => !log || one.y > 0);
     const marks = [];
     if (curve.low) {
-      const positive = log ? Math.min(...known.map((one) => one.y)) : null;
+      // A logarithmic axis has no zero: what is not positive is drawn at the smallest value that is.
+      const positive = log ? Math.min(...known.flatMap((one) => [one.y, one.low]).filter((value) => value > 0)) : null;
       marks.push(Plot.areaY(known, { x: "x", y1: (d) => (log ? Math.max(d.low, positive) : d.low), y2: "high", fill: colour(place), fillOpacity: 0.15 }));
     }
     marks.push(Plot.line(known, { x: "x", y: "y", stroke: colour(place), strokeWidth: 1.8, strokeDasharray: DASHES[place] }));
@@ -83,13 +84,15 @@
   const steps = (width) => ({ label: "optimiser step →", ticks: Math.max(2, Math.floor(width / 110)), tickFormat: (d) => d.toLocaleString("en") });
 
   const number = (value, digits = 4) => value === null || value === undefined ? "–" : String(Number(value.toPrecision(digits)));
+  /** With so many decimal places; what rounds to zero has no sign. */
+  const fixed = (value, places) => value.toFixed(places).replace(/^-(0(\.0*)?)$/, "$1");
   /** A value with its interval, to the digits that the interval leaves a meaning; as the tables have it. */
   function interval(one) {
     if (one === null || one[1] === null) return number(one?.[0]);
     const width = one[2] - one[1];
     if (width <= 1e-12 * Math.abs(one[0])) return `${number(one[0])} [all equal]`;
     const places = Math.max(0, 1 - Math.floor(Math.log10(width / 2)));
-    const [value, low, high] = one.map((end) => places < 8 ? end.toFixed(places) : number(end, 6));
+    const [value, low, high] = one.map((end) => places < 8 ? fixed(end, places) : number(end, 6));
     return `${value} [${low}, ${high}]`;
   }
 

@@ -79,8 +79,9 @@ class Found:
     value: float | None
     """Its metric, the mean over the seeds."""
     expected_best: tuple[float, ...]
-    """Expected metric of the best of n of the settings tried, n = 1..N; a failed one counts as the floor. The settings
-    were not drawn independently (the sampler learns), so this describes those tried, in any order."""
+    """Expected metric of the best of n of the settings tried, n = 1..N; a failed one counts as the worst that ended
+    well, or as the floor if that is worse. The settings were not drawn independently (the sampler learns), so this
+    describes those tried, in any order."""
 
     def as_dict(self) -> dict[str, Any]:
         """It all as plain data."""
@@ -237,7 +238,8 @@ class _Study:
         primary = self._study.user_attrs.get("primary")
         failed = len(ended) - len(good)
         in_units = _units(primary) if primary else None
-        scores = [trial.value or 0.0 for trial in good] + [0.0] * failed
+        scores = [trial.value or 0.0 for trial in good]
+        scores += [min([0.0, *scores])] * failed
         return Found(
             study=label(self.setting),
             metric=primary["metric"] if primary else None,

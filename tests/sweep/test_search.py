@@ -148,16 +148,17 @@ def test_a_larger_budget_goes_on_too(storage, record):
     assert len(run(search(storage, trials=5), record)) == 4
 
 
-def test_failed_trials_are_told_as_failed_and_count_as_the_floor(storage, record, make_record):
+@pytest.mark.parametrize(("worst", "counted"), [(0.5, 0.125), (0.1, 0.1)])
+def test_failed_trials_are_told_as_failed_and_count_as_the_worst_or_the_floor(storage, record, worst, counted):
     asked = search(storage, trials=4, studies=[GRU])
-    values = [0.9, None, 0.5, None]
+    values = [0.9, None, worst, None]
     for value in values:
         setting = asked.ask()
         asked.tell(setting, record(value, "ok" if value else "diverged"))
     (found,) = asked.found()
     assert (found.tried, found.failed) == (4, 2)
     assert found.value == pytest.approx(0.9)
-    assert found.expected_best[0] == pytest.approx((0.9 + 0.5 + 0.125 + 0.125) / 4)
+    assert found.expected_best[0] == pytest.approx((0.9 + worst + 2 * counted) / 4)
     assert everything(asked) == []
 
 

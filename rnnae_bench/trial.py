@@ -3,7 +3,6 @@
 import contextlib
 import json
 import os
-import signal
 import tempfile
 import traceback
 import warnings
@@ -23,6 +22,7 @@ from rnnae_bench.configuration import Pair, changed
 from rnnae_bench.errors import UserError, require_not_negative
 from rnnae_bench.flush import Flush
 from rnnae_bench.forks import one_process
+from rnnae_bench.interruption import Interruption, Interruptions, interruption_in
 from rnnae_bench.isolation import (
     be_first_process,
     hidden_variables,
@@ -209,17 +209,18 @@ class Trial:
         status: Status = "ok"
         failure: dict[str, Any] | None = None
         trainer = None
-        with undisturbed(alone=self.layout["devices"] == 1) as folder, restored_interrupts():
+        with Interruptions() as interruptions, undisturbed(alone=self.layout["devices"] == 1) as folder:
             try:
-                if self.options["trainer"]["profiler"]:
-                    # Its reports are wanted.
-                    folder = store.folder / "logs" / "profiler" / self.identity
-                trainer = self.trainer([*probes, *callbacks, *drafts], loggers, folder)
-                model = self.build_model()
-                self.task.blocks = self.blocks
-                if self.blocks is not None and isinstance(model, BenchModule):
-                    model.train_in_blocks()
-                fit_and_test(trainer, model, self.task)
+                with interruptions.raised():
+                    if self.options["trainer"]["profiler"]:
+                        # Its reports are wanted.
+                        folder = store.folder / "logs" / "profiler" / self.identity
+                    trainer = self.trainer([*probes, *callbacks, *drafts], loggers, folder)
+                    model = self.build_model()
+                    self.task.blocks = self.blocks
+                    if self.blocks is not None and isinstance(model, BenchModule):
+                        model.train_in_blocks()
+                    fit_and_test(trainer, model, self.task)
             except BaseException as error:
                 status, failure = failure_of(error, trainer)
             if trainer is not None and not trainer.is_global_zero:
@@ -485,26 +486,14 @@ def keep(store: Store, record: dict[str, Any], series: dict[str, Series]) -> Out
         return Outcome(record, series, refuge.write(record, series), rescue=reason)
 
 
-@contextlib.contextmanager
-def restored_interrupts() -> Iterator[None]:
-    """Lightning ignores further Ctrl-C after the first; after this, with the record written, they count again."""
-    on_interrupt = signal.getsignal(signal.SIGINT)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, on_interrupt)
-
-
 def failure_of(error: BaseException, trainer: Trainer | None) -> tuple[Status, dict[str, Any]]:
     """Status and description of what ended a trial early."""
     step = trainer.global_step if trainer is not None else None
     text = f"{type(error).__name__}: {' '.join(str(error).split())}"
     if isinstance(error, Diverged):
         return "diverged", {"message": str(error), "step": error.step, "traceback": None}
-    interrupted = isinstance(error, KeyboardInterrupt) or isinstance(error.__context__, KeyboardInterrupt)
-    terminated = trainer is not None and trainer.received_sigterm
-    if interrupted or terminated:
-        name = "SIGTERM" if terminated else "Ctrl-C"
+    if (interruption := interruption_in(error)) is not None:
+        name = interruption.name if isinstance(interruption, Interruption) else "Ctrl-C"
         return "interrupted", {"message": f"stopped by {name} at step {step}", "step": step, "traceback": None}
     details = {"message": text, "step": step, "traceback": "".join(traceback.format_exception(error))}
     memory = ("out of memory", "can't allocate memory", "not enough memory")

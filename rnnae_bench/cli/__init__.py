@@ -6,6 +6,7 @@ import sys
 from rnnae_bench import __version__
 from rnnae_bench.cli.dispatch import dispatch
 from rnnae_bench.errors import UserError
+from rnnae_bench.interruption import Interruptions
 
 COMMANDS = {
     "run": "train a model on a task and keep a record of it",
@@ -46,7 +47,8 @@ def main(arguments: list[str] | None = None) -> int:
         if arguments[:1] == ["--version"]:
             print(f"rnnae-bench {__version__}")
             return 0
-        return dispatch(arguments, COMMANDS, _HELP, "command")
+        with Interruptions() as interruptions, interruptions.raised():
+            return dispatch(arguments, COMMANDS, _HELP, "command")
     except UserError as error:
         print(f"rnnae-bench: error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2

@@ -1,9 +1,8 @@
 """``rnnae-bench sweep``: many trials, from a grid or a search to a record for each."""
 
 import json
-import signal
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,7 +44,7 @@ def main(arguments: list[str]) -> int:
         store.tidy()
     console = Console(stderr=True)
     command = ("rnnae-bench", "sweep", *arguments)
-    with _terminated_as_interrupted(), closing(_executor(options, len(wanted) * options.seeds)) as executor:
+    with closing(_executor(options, len(wanted) * options.seeds)) as executor:
         found = _plan(executor, wanted, options, console)
         plans = [one for one in found if isinstance(one, Plan)]
         refusals = [one for one in found if isinstance(one, Refusal)]
@@ -158,20 +157,6 @@ def _executor(options: SweepOptions, trials: int) -> Any:
 def _say(console: Console, line: str) -> None:
     """Print a line as it is: rich would take options in brackets for its own markup."""
     console.print(line, highlight=False, markup=False, soft_wrap=True)
-
-
-@contextmanager
-def _terminated_as_interrupted() -> Iterator[None]:
-    """SIGTERM ends a sweep as Ctrl-C does: what was measured is kept."""
-
-    def interrupt(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _plan(executor: Any, wanted: Sequence[Any], options: SweepOptions, console: Console) -> list[Plan | Refusal]:

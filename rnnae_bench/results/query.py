@@ -66,7 +66,7 @@ def query(sql: str, records: Sequence[Mapping[str, Any]], store: Store) -> Answe
         _require_one_select(sql, duckdb)
         # DuckDB can name the tables of a query only once they are there.
         if any(table in sql.lower() for table in ("histories", "profiles")):
-            tables = {record["id"]: store.folder / f"{record['id']}.parquet" for record in records}
+            tables = {record["id"]: store.folder / record["history"]["file"] for record in records}
         try:
             return _answer(sql, records, tables, without)
         except duckdb.Error:

@@ -11,6 +11,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from rnnae_bench.executors.base import Advanced, Ended, Executor, Lost
 from rnnae_bench.executors.job import Job
+from rnnae_bench.interruption import Interruption, Interruptions, interruption_in
 from rnnae_bench.results.store import Store
 from rnnae_bench.sweep.leases import Leases
 from rnnae_bench.sweep.queue import Candidate, Queue, job_of
@@ -215,17 +216,22 @@ class Driver:
         self.watcher.ended(record, here=True)
 
     def _stop(self, error: BaseException) -> None:
-        self.executor.close()
-        by = "Ctrl-C" if isinstance(error, KeyboardInterrupt) else type(error).__name__
+        wish = interruption_in(error)
+        by = wish.name if isinstance(wish, Interruption) else "Ctrl-C" if wish else type(error).__name__
         failure = {"message": f"the sweep was stopped by {by}", "step": None, "traceback": None}
-        begun = set(self.store.drafts.identities())
-        for job, chosen in self._running.values():
-            for member in job.trials:
-                # What has no draft has not begun, or has its record already.
-                if member.identity in begun:
-                    # Where that can't be written, the draft stays.
-                    with contextlib.suppress(OSError):
-                        self.store.close(member.identity, job.draft_of(member), "interrupted", failure)
-            for one in chosen:
-                self.leases.release(one.identity)
-        self._running.clear()
+        with Interruptions():
+            self.executor.close()
+            for job, chosen in self._running.values():
+                for member in job.trials:
+                    self._close(member.identity, job.draft_of(member), failure)
+                for one in chosen:
+                    self.leases.release(one.identity)
+            self._running.clear()
+
+    def _close(self, identity: str, otherwise: dict[str, Any], failure: dict[str, Any]) -> None:
+        """Record a trial that was stopped; where that can't be written, its draft stays."""
+        with contextlib.suppress(OSError):
+            self.store.discard_finished_draft(identity)
+            # What has no draft has not begun, or has its record already.
+            if identity in self.store.drafts.identities():
+                self.store.close(identity, otherwise, "interrupted", failure)

@@ -10,12 +10,13 @@ from rnnae_bench.allocator import keep_freed_memory, release_freed_memory
 from rnnae_bench.configuration import changed
 from rnnae_bench.errors import UserError
 from rnnae_bench.flush import Flush
+from rnnae_bench.interruption import Interruptions
 from rnnae_bench.isolation import undisturbed
 from rnnae_bench.probes import Diverged
 from rnnae_bench.results.history import Series
 from rnnae_bench.results.record import Status
 from rnnae_bench.results.store import Store
-from rnnae_bench.trial import RUNNING, Outcome, Trial, failure_of, fit_and_test, keep, restored_interrupts
+from rnnae_bench.trial import RUNNING, Outcome, Trial, failure_of, fit_and_test, keep
 from rnnae_bench.vectorized.choice import reason_apart
 from rnnae_bench.vectorized.module import VectorizedModule
 from rnnae_bench.vectorized.probes import MemberProbes
@@ -103,13 +104,14 @@ class VectorizedTrial:
         status: Status = "ok"
         failure: dict[str, Any] | None = None
         trainer = None
-        with undisturbed(alone=True) as folder, restored_interrupts():
+        with Interruptions() as interruptions, undisturbed(alone=True) as folder:
             try:
-                trainer = first.trainer([*probes.callbacks, *callbacks, *drafts], [], folder)
-                module = VectorizedModule([trial.build_model() for trial in self.trials])  # type: ignore[misc]
-                module.train_in_blocks()
-                self.task.blocks = first.blocks
-                fit_and_test(trainer, module, self.task)
+                with interruptions.raised():
+                    trainer = first.trainer([*probes.callbacks, *callbacks, *drafts], [], folder)
+                    module = VectorizedModule([trial.build_model() for trial in self.trials])  # type: ignore[misc]
+                    module.train_in_blocks()
+                    self.task.blocks = first.blocks
+                    fit_and_test(trainer, module, self.task)
             except BaseException as error:
                 status, failure = failure_of(error, trainer)
             for member in self._without(outcomes):

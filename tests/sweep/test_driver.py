@@ -1,9 +1,12 @@
 """The driver, with an executor that does what the test says and records that are real."""
 
+import signal
+
 import pytest
 
 from rnnae_bench.executors.base import Advanced, Ended, Lost
 from rnnae_bench.executors.job import Job, Member, Plan, Setting
+from rnnae_bench.interruption import Interruption, Interruptions
 from rnnae_bench.results.store import Store
 from rnnae_bench.sweep.driver import Driver, Terms
 from rnnae_bench.sweep.leases import Leases
@@ -209,3 +212,25 @@ def test_a_trial_that_another_sweep_runs_is_waited_for(make_driver, tmp_path, ma
     driver.run()
     assert driver.executor.submitted == [identity(0), identity(2)]
     assert ("ended", identity(1), "ok", False) in driver.watcher.told
+
+
+def test_a_signal_while_a_sweep_stops_ends_no_writing(make_driver, make_record, monkeypatch):
+    driver = make_driver()
+    running = make_record(status="interrupted", failure={"message": "x", "step": None, "traceback": None})
+
+    def stop(timeout):
+        for job in driver.executor.running:
+            driver.store.drafts.write({**running, "id": job.name}, {})
+        raise Interruption(signal.SIGTERM)
+
+    def close():
+        signal.raise_signal(signal.SIGHUP)
+
+    monkeypatch.setattr(driver.executor, "events", stop)
+    monkeypatch.setattr(driver.executor, "close", close)
+    with Interruptions() as interruptions, pytest.raises(Interruption), interruptions.raised():
+        driver.run()
+    found = driver.store.read().records
+    assert [record["id"] for record in found] == driver.executor.submitted == [identity(0), identity(1)]
+    assert {record["failure"]["message"] for record in found} == {"the sweep was stopped by SIGTERM"}
+    assert driver.store.drafts.identities() == []

@@ -19,6 +19,7 @@ import torch
 from rnnae_bench.configuration import Pair
 from rnnae_bench.errors import UserError
 from rnnae_bench.nested import flatten
+from rnnae_bench.results.privacy import with_home
 from rnnae_bench.trial import Trial
 
 _WORD = re.compile(r"[\w,-]*")
@@ -58,7 +59,7 @@ def resolved(pair: Pair, record: Mapping[str, Any], configuration: Mapping[str, 
     """All options of a trial, from a configuration of its record; `UserError` for one that a record may not set."""
     with _told_of(record):
         require_plain(pair, configuration)
-        return pair.resolve(configuration)
+        return pair.resolve(with_home(configuration))
 
 
 @contextmanager

@@ -35,6 +35,7 @@ from rnnae_bench.module import WHOLE_STRATEGIES, BenchModule
 from rnnae_bench.probes import Cost, Diverged, Evaluation, GradientFlow, GradientNorms, Probe, TrainingCurve, Underflow
 from rnnae_bench.process_state import fresh_process
 from rnnae_bench.results.history import Series
+from rnnae_bench.results.privacy import options_without_home, publishable
 from rnnae_bench.results.record import SCHEMA_VERSION, Status, finite, identity
 from rnnae_bench.results.store import Store
 from rnnae_bench.task import Blocks, Task
@@ -159,7 +160,8 @@ class Trial:
         return identity(
             self.pair.label,
             self.pair.model_handle.name,
-            self.options,
+            # As the record tells them, so that it does not depend on where somebody's home is.
+            options_without_home(self.options),
             self.layout,
             (seed, data_seed),
             self.plugins,
@@ -194,6 +196,7 @@ class Trial:
             The outcome; None on the helper processes of a trial on several devices.
         """
         release_freed_memory()
+        store = store.anchored()
         probes, evaluation = self._probes()
         keep_freed_memory()
         started = datetime.now(UTC)
@@ -318,7 +321,7 @@ class Trial:
         )
         if found.absent:
             record["absent"] = dict(found.absent)
-        return record
+        return publishable(record)
 
     def _environment(self) -> dict[str, Any]:
         cuda = self.layout["accelerator"] == "cuda"
@@ -486,10 +489,19 @@ def keep(store: Store, record: dict[str, Any], series: dict[str, Series]) -> Out
         return Outcome(record, series, refuge.write(record, series), rescue=reason)
 
 
+def _said(error: BaseException) -> str:
+    """An error's message; a plugin's may fail at that."""
+    try:
+        return str(error)
+    except Exception:
+        return "it has no message that can be read"
+
+
 def failure_of(error: BaseException, trainer: Trainer | None) -> tuple[Status, dict[str, Any]]:
     """Status and description of what ended a trial early."""
     step = trainer.global_step if trainer is not None else None
-    text = f"{type(error).__name__}: {' '.join(str(error).split())}"
+    said = _said(error)
+    text = f"{type(error).__name__}: {' '.join(said.split())}"
     if isinstance(error, Diverged):
         return "diverged", {"message": str(error), "step": error.step, "traceback": None}
     if (interruption := interruption_in(error)) is not None:
@@ -497,7 +509,7 @@ def failure_of(error: BaseException, trainer: Trainer | None) -> tuple[Status, d
         return "interrupted", {"message": f"stopped by {name} at step {step}", "step": step, "traceback": None}
     details = {"message": text, "step": step, "traceback": "".join(traceback.format_exception(error))}
     memory = ("out of memory", "can't allocate memory", "not enough memory")
-    if isinstance(error, MemoryError | torch.OutOfMemoryError) or any(words in str(error) for words in memory):
+    if isinstance(error, MemoryError | torch.OutOfMemoryError) or any(words in said for words in memory):
         return "oom", details
     return "error", details
 

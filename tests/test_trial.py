@@ -1,9 +1,11 @@
 """A trial from options to record, when things go well and when they don't."""
 
 import logging
+import os
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
 
 import pytest
 import torch
@@ -163,3 +165,32 @@ def test_a_torch_that_does_not_fit_its_torchvision_is_said_in_one_line(tmp_path)
     assert "do not match (operator torchvision::nms does not exist)" in line
     assert "install both together" in line
     assert not (tmp_path / "runs").exists()
+
+
+class Wanders(Callback):
+    """Changes the working folder, as a plugin may."""
+
+    def __init__(self, folder) -> None:
+        self.folder = folder
+
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+        os.chdir(self.folder)
+
+
+def test_a_record_goes_where_it_was_to_go_wherever_the_process_goes(pair, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "elsewhere").mkdir()
+    outcome = trial(pair).run(Store(Path("runs")), ["x"], [Wanders(tmp_path / "elsewhere")], flush_every=0.0)
+    assert outcome.path.parent == tmp_path / "runs"
+    assert [record["status"] for record in Store(tmp_path / "runs").read().records] == ["ok"]
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+
+
+class Speechless(RuntimeError):
+    def __str__(self) -> str:
+        raise RuntimeError("no words")
+
+
+def test_an_error_that_cannot_be_printed_is_a_row(pair, tmp_path):
+    record = trial(pair).run(Store(tmp_path), ["x"], [Failing(Speechless())]).record
+    assert record["failure"]["message"] == "Speechless: it has no message that can be read"

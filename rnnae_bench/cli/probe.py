@@ -16,6 +16,7 @@ from rnnae_bench.cli.table import print_table
 from rnnae_bench.errors import UserError, require_not_negative, require_positive
 from rnnae_bench.leaderboard.tables import number
 from rnnae_bench.registry import parse_task
+from rnnae_bench.results.files import require_writable_file
 from rnnae_bench.results.record import finite
 
 if TYPE_CHECKING:
@@ -126,6 +127,7 @@ def _writable(out: str) -> Path | None:
         raise UserError(f"--out {out}: the picture is a PNG; name a file that ends in .png")
     if not path.parent.is_dir():
         raise UserError(f"--out {out}: there is no folder {path.parent}; make it first")
+    require_writable_file(path, "the picture")
     return path
 
 

@@ -9,6 +9,7 @@ from typing import Any, get_args
 from rnnae_bench.cli.places import RUNS
 from rnnae_bench.errors import UserError
 from rnnae_bench.registry import parse_task
+from rnnae_bench.results.files import require_writable_file
 from rnnae_bench.results.record import Status
 from rnnae_bench.results.store import Store
 from rnnae_bench.results.summary import summarize
@@ -143,6 +144,7 @@ def of_tasks(records: list[dict[str, Any]], tasks: list[str]) -> list[dict[str, 
 def _write_page(path: Path, records: list[dict[str, Any]], among: list[dict[str, Any]], store: Store) -> None:
     from rnnae_bench.leaderboard.page import page
 
+    require_writable_file(path, "the page")
     content = page(records, among, store)
     try:
         path.write_text(content, encoding="utf-8")

@@ -43,6 +43,8 @@ def opening() -> argparse.ArgumentParser:
 
 def main(arguments: list[str]) -> int:
     """Run the trials that the arguments ask for."""
+    # As of now: a plugin may change the working folder as soon as it is imported.
+    here = Path.cwd()
     try:
         named, others = opening().parse_known_args([one for one in arguments if one not in ("-h", "--help")])
     except argparse.ArgumentError as error:
@@ -62,7 +64,7 @@ def main(arguments: list[str]) -> int:
     pair = load_pair(named.task, named.model)
     rest = [f"--config={named.config}"] if named.config else []
     options = _parse(pair, [*rest, *others, *(["--help"] if wants_help else [])])
-    return _run(pair, options, ["rnnae-bench", "run", *arguments])
+    return _run(pair, options, Store(here / options.out), ["rnnae-bench", "run", *arguments])
 
 
 def _name(content: dict[str, Any], part: str) -> str | None:
@@ -88,14 +90,13 @@ def _parse(pair: "Pair", arguments: list[str]) -> "Namespace":
     return pair.parse(arguments)
 
 
-def _run(pair: "Pair", options: "Namespace", command: list[str]) -> int:
+def _run(pair: "Pair", options: "Namespace", store: Store, command: list[str]) -> int:
     import torch
 
     from rnnae_bench.trial import Trial
 
     require_positive(seeds=options.seeds)
     loggers = logger_names(options.logger)
-    store = Store(Path(options.out))
     store.require_writable()
     store.tidy()
     if options.threads is not None:
@@ -117,8 +118,9 @@ def _run(pair: "Pair", options: "Namespace", command: list[str]) -> int:
             if outcome.record["status"] == "interrupted":
                 break
         elif not helper and (record := store.find(trial.identity)):
+            known = _shown(store.path(trial.identity))
             console.print(
-                f"{_label(trial)}: measured before, see {store.path(trial.identity)} (--overwrite runs it again)",
+                f"{_label(trial)}: measured before, see {known} (--overwrite runs it again)",
                 highlight=False,
                 soft_wrap=True,
             )
@@ -140,6 +142,11 @@ def _pending(trials: "list[Trial]", store: Store, overwrite: bool) -> set[str]:
     if any(trial.layout["devices"] > 1 for trial in trials):
         os.environ[_PENDING] = " ".join(sorted(pending))
     return pending
+
+
+def _shown(path: Path) -> Path:
+    """A path as seen from here."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
 def _label(trial: "Trial") -> str:
@@ -177,7 +184,7 @@ def _report(trial: "Trial", outcome: "Outcome", console: Console) -> None:
     lines.append(f"record  {outcome.path}")
     try:
         picture = plots.write_picture(outcome.path, record, outcome.series)
-        lines += [f"picture {picture}"] if picture else []
+        lines += [f"picture {_shown(picture)}"] if picture else []
     except OSError as error:
         lines.append(f"picture could not be written: {error.strerror}")
     for line in lines:

@@ -213,7 +213,8 @@ class Run:
         self._watched = Watched.begin(store, job)
         self._began = False
         self._deadline = time.monotonic() + START_SECONDS
-        self.worker.send({"run": {"job": job.as_dict(), "store": str(store.folder), "flush_every": flush_every}})
+        folder = str(store.folder.absolute())
+        self.worker.send({"run": {"job": job.as_dict(), "store": folder, "flush_every": flush_every}})
 
     @property
     def seconds_left(self) -> float | None:

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from urllib.request import getproxies
 
 from rnnae_bench.errors import UserError, in_a_line
+from rnnae_bench.results.privacy import HIDDEN
 
 _CONNECT_SECONDS = 10
 _PART = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}")
@@ -25,10 +26,10 @@ def wandb_client() -> ModuleType:
 
 
 def quiet(watch_machine: bool) -> Any:
-    """Settings of a run: the terminal's text is not copied, and the machine is looked at only where asked for.
+    """Settings of a run: it has what its record has, and nothing of terminal, command line, user or host.
 
     Args:
-        watch_machine: Whether to log this machine, its load, the program and its repository.
+        watch_machine: Whether to log this machine's load.
     """
     import wandb
 
@@ -38,9 +39,10 @@ def quiet(watch_machine: bool) -> Any:
         console="off",
         save_code=False,
         x_disable_stats=not watch_machine,
-        x_disable_meta=not watch_machine,
-        x_disable_machine_info=not watch_machine,
-        disable_git=not watch_machine,
+        x_disable_meta=True,
+        x_disable_machine_info=True,
+        disable_git=True,
+        host=HIDDEN,
     )
 
 

@@ -4,8 +4,71 @@ import contextlib
 import fcntl
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+
+from rnnae_bench.errors import UserError
+
+
+def require_writable(folder: Path, what: str) -> None:
+    """Raise `UserError` where no file could be written to a folder; tries it, and leaves no trace.
+
+    Args:
+        folder: Where something is to be written; it and those around it are made for the trial.
+        what: What is to be written, in the plural.
+    """
+    place, missing, made = folder.absolute(), [], []
+    while not os.path.lexists(place):
+        missing.append(place)
+        place = place.parent
+    try:
+        if not place.is_dir():
+            kind = f"a link to {place.readlink()}, which is not there" if place.is_symlink() else "a file"
+            raise UserError(f"cannot write {what} to {folder}: {place} is {kind}; choose another --out")
+        for one in reversed(missing):
+            with contextlib.suppress(FileExistsError):
+                one.mkdir()
+                made.append(one)
+        tempfile.TemporaryFile(dir=folder).close()
+    except (OSError, ValueError) as error:
+        if isinstance(error, UserError):
+            raise
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        where = f" in {place}" if missing else ""
+        raise UserError(f"cannot write {what} to {folder}: {reason}{where}; choose another --out") from error
+    finally:
+        for one in reversed(made):
+            # Another process may have begun to use it.
+            with contextlib.suppress(OSError):
+                one.rmdir()
+
+
+def require_writable_file(path: Path, what: str) -> None:
+    """Raise `UserError` where a file could not be written, new or in place of an old one.
+
+    Args:
+        path: The file, in a folder that exists.
+        what: What is to be written, as ``the page``.
+    """
+    reason = None
+    try:
+        mode = path.lstat().st_mode
+        if path.is_symlink() and not path.exists():
+            reason = f"it is a link to {path.readlink()}, which is not there"
+        elif path.is_dir():
+            reason = "it is a folder"
+        elif not os.access(path, os.W_OK):
+            reason = f"it is read-only ({mode & 0o777:o})"
+    except FileNotFoundError:
+        if not os.access(path.parent, os.W_OK):
+            reason = f"{path.parent} is {'read-only' if path.parent.is_dir() else 'no folder'}"
+    except OSError as error:
+        reason = str(error.strerror)
+    except ValueError as error:
+        reason = str(error)
+    if reason:
+        raise UserError(f"cannot write {what} {path}: {reason}; choose another file")
 
 
 def write_atomically(path: Path, content: bytes) -> None:

@@ -5,17 +5,24 @@ import hashlib
 import json
 import math
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from rnnae_bench.errors import UserError
 from rnnae_bench.results import history
-from rnnae_bench.results.files import alone, copy_atomically, discard_temporaries, force_names, write_atomically
+from rnnae_bench.results.files import (
+    alone,
+    copy_atomically,
+    discard_temporaries,
+    force_names,
+    require_writable,
+    write_atomically,
+)
 from rnnae_bench.results.history import Series
+from rnnae_bench.results.privacy import publishable
 from rnnae_bench.results.record import Status, checksum, finite, problem_of
 
 DRAFTS = "drafts"
@@ -40,18 +47,12 @@ class Store:
         return self.folder / f"{identity}.json"
 
     def require_writable(self) -> None:
-        """Raise `UserError` where no record could be written here; tries it with a file that leaves no trace."""
-        place = self.folder.absolute()
-        while not place.exists():
-            place = place.parent
-        if not place.is_dir():
-            raise UserError(f"cannot write records to {self.folder}: {place} is a file; choose another --out")
-        try:
-            tempfile.TemporaryFile(dir=place).close()
-        except OSError as error:
-            raise UserError(
-                f"cannot write records to {self.folder}: {error.strerror} in {place}; choose another --out"
-            ) from error
+        """Raise `UserError` where no record could be written here; tries it, and leaves no trace."""
+        require_writable(self.folder, "records")
+
+    def anchored(self) -> "Store":
+        """The same store, wherever the process goes: a plugin may change the working folder."""
+        return replace(self, folder=self.folder.absolute())
 
     def write(self, record: Mapping[str, Any], series: Mapping[str, Series]) -> Path:
         """Write a record and its histories, both or neither, whenever the process or the machine may stop.
@@ -62,7 +63,7 @@ class Store:
             OSError: there is no room for it, or the folder can't be written; what was there is there still.
         """
         table = history.encode(series)
-        return self._write(_sealed(_with_history(record, table, ["step", *series])), table)
+        return self._write(_sealed(_with_history(publishable(record), table, ["step", *series])), table)
 
     def adopt(self, record: Mapping[str, Any], table: bytes) -> Path:
         """Write a record that was complete elsewhere, with the bytes of its histories.
@@ -241,8 +242,10 @@ class Store:
         finished = datetime.now(UTC).isoformat(timespec="seconds")
         return self._write(
             _sealed(
-                {**record, "id": identity, "status": status, "failure": {**failure, "step": step}, "finished": finished}
-                | {"history": {**record["history"], "file": f"{identity}.parquet"}}
+                publishable(
+                    {**record, "id": identity, "status": status, "failure": {**failure, "step": step}}
+                    | {"finished": finished, "history": {**record["history"], "file": f"{identity}.parquet"}}
+                )
             ),
             table,
         )

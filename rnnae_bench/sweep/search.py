@@ -21,6 +21,7 @@ from rnnae_bench.leaderboard.tables import empty, framed
 from rnnae_bench.nested import flatten, nest
 from rnnae_bench.ranges import Dimension, Range, dimension_from, is_range, plain
 from rnnae_bench.results.expected_best import expected_best
+from rnnae_bench.results.privacy import without_secrets
 from rnnae_bench.sweep.grid import key_of, label, run_command
 from rnnae_bench.sweep.journal import JournalLock
 
@@ -311,8 +312,8 @@ def _open(storage: str) -> "str | BaseStorage":
         lock: Any = JournalLock(path)
         return JournalStorage(JournalFileBackend(str(path), lock))
     except Exception as error:
-        reason = in_a_line(error)
-        raise UserError(f"cannot open the search's storage {storage}: {reason}; mend --search-storage") from error
+        told = without_secrets(f"cannot open the search's storage {storage}: {in_a_line(error)}")
+        raise UserError(f"{told}; mend --search-storage") from error
 
 
 def _distribution(dimension: Dimension) -> "BaseDistribution":

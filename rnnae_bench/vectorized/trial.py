@@ -76,6 +76,7 @@ class VectorizedTrial:
         Returns:
             The outcomes, in the order of the trials.
         """
+        store = store.anchored()
         first = self.trials[0]
         outcomes: dict[int, Outcome] = {}
         started = datetime.now(UTC)

@@ -240,3 +240,26 @@ def test_what_is_no_ordinary_file_is_no_record(tmp_path):
     problems = {path.name: reason for path, reason in Store(tmp_path).read().unreadable.items()}
     assert problems["pipe.json"] == "not a file"
     assert "1,073,741,824 bytes" in problems["huge.json"]
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("x" * 300, "File name too long"),
+        ("dangling", "a link to nowhere, which is not there"),
+        ("dangling/runs", "a link to nowhere, which is not there"),
+        ("file", "is a file"),
+        ("file/runs", "is a file"),
+        ("nul\0byte", "null byte"),
+        ("new/" + "x" * 300, "File name too long"),
+    ],
+)
+def test_a_folder_that_cannot_be_is_refused_and_nothing_is_left(name, reason, tmp_path):
+    (tmp_path / "dangling").symlink_to("nowhere")
+    (tmp_path / "file").touch()
+    before = sorted(tmp_path.iterdir())
+    with pytest.raises(UserError, match=reason):
+        Store(tmp_path / name).require_writable()
+    assert sorted(tmp_path.iterdir()) == before
+    Store(tmp_path / "a" / "b").require_writable()
+    assert sorted(tmp_path.iterdir()) == before

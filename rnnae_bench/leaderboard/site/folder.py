@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from rnnae_bench.errors import UserError
+from rnnae_bench.results.files import require_writable
 
 MARK = ".rnnae-bench-site"
 """The file by which a folder that was made here is known; no other is ever replaced."""
@@ -24,6 +25,8 @@ def replaced(target: Path) -> Iterator[Path]:
         UserError: the target is something else than an earlier folder of ours, another process is replacing it, or
             it can't be written.
     """
+    if target.is_symlink() or not target.is_file():
+        require_writable(target, "a site")
     target = target.resolve()
     _require_ours(target)
     try:

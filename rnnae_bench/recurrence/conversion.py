@@ -1,7 +1,8 @@
 """Recurrences of ``torch.nn`` as stacks, so that what this suite knows of its own can be asked of foreign models."""
 
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 from rnnae_bench.errors import UserError
-from rnnae_bench.recurrence.recording import Recording
+from rnnae_bench.recurrence.recording import Recording, going_on
 from rnnae_bench.recurrence.stack import GRU, LSTM, RNN, Stack, States
 
 
@@ -74,33 +75,58 @@ def stack_call(
 
 
 @contextmanager
-def watch(module: nn.RNNBase) -> Iterator[list[Recording]]:
+def watch(module: nn.RNNBase, refuse: Callable[[str], object] = lambda reason: None) -> Iterator[list[Recording]]:
     """As `Stack.recording`, for a recurrence of ``torch.nn``: while it lasts, every forward pass leaves a `Recording`.
 
     The states of all layers come from a second forward pass as a stack, which draws no random number; the `roots` are
     the module's own outputs and final states, in the graph. A pass with dropout between layers leaves nothing, since
     PyTorch keeps its masks to itself.
 
+    Args:
+        module: The recurrence.
+        refuse: Told why, where a pass leaves nothing.
+
     Raises:
         UserError: as of `from_torch`.
     """
     twin, recordings = from_torch(module), list[Recording]()
+    begun: list[Recording | None] = []
+
+    def go_on(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        hx = args[1] if len(args) > 1 else kwargs.get("hx")
+        before = going_on(hx if hx is None or isinstance(hx, tuple) else (hx,), recordings)
+        begun.append(before)
+        if before is None:
+            return None
+        inner = before.inner if isinstance(hx, tuple) else before.inner[0]
+        return (args[0], inner) if len(args) > 1 else args, kwargs if len(args) > 1 else {**kwargs, "hx": inner}
 
     def record(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], answer: Any) -> Any:
+        before = begun.pop()
         if module.training and module.dropout and module.num_layers > 1:
+            refuse("PyTorch keeps the masks of its dropout between layers to itself")
             return answer
         with torch.no_grad(), twin.recording() as found:
             twin(*stack_call(module, *args, **kwargs))
-        roots, answer = _with_roots(module, *answer)
-        found[0].leave(roots)
-        recordings.extend(found)
+        (recording,) = found
+        sequence, finals = answer
+        recording.before, recording.inner = before, finals if isinstance(finals, tuple) else (finals,)
+        copies: Any = tuple(one.clone() for one in recording.inner)
+        roots, answer = _with_roots(module, sequence, copies if isinstance(finals, tuple) else copies[0])
+        recording.handed_out = answer[1] if isinstance(answer[1], tuple) else (answer[1],)
+        recording.leave(roots)
+        recordings.append(recording)
         return answer
 
-    hook = module.register_forward_hook(record, with_kwargs=True)
+    hooks = (
+        module.register_forward_pre_hook(go_on, with_kwargs=True),
+        module.register_forward_hook(record, with_kwargs=True),
+    )
     try:
         yield recordings
     finally:
-        hook.remove()
+        for hook in hooks:
+            hook.remove()
 
 
 def _with_roots(
@@ -125,18 +151,25 @@ def _with_roots(
 
 
 @contextmanager
-def recordings_of(model: nn.Module) -> Iterator[dict[str, list[Recording]]]:
+def recordings_of(model: nn.Module, refused: dict[str, str] | None = None) -> Iterator[dict[str, list[Recording]]]:
     """While it lasts, every forward pass of a recurrence within the model leaves a `Recording`, by the module's name.
 
     Of stacks as `Stack.recording` has it, of the recurrences of ``torch.nn`` as `watch` has it; those that `from_torch`
     refuses are left out.
+
+    Args:
+        model: With recurrences in it.
+        refused: Takes the reason where one of them leaves nothing, by the module's name.
     """
+    reasons = {} if refused is None else refused
     recordings = {}
     with ExitStack() as contexts:
         for name, module in model.named_modules():
             if isinstance(module, Stack):
                 recordings[name] = contexts.enter_context(module.recording())
             elif isinstance(module, nn.RNNBase):
-                with suppress(UserError):
-                    recordings[name] = contexts.enter_context(watch(module))
+                try:
+                    recordings[name] = contexts.enter_context(watch(module, partial(reasons.setdefault, name)))
+                except UserError as error:
+                    reasons[name] = str(error)
         yield recordings

@@ -1,7 +1,8 @@
 """What a forward pass of a stack leaves behind for those who ask, and the gradients recovered from it."""
 
+import operator
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -9,6 +10,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from rnnae_bench.errors import UserError
 from rnnae_bench.recurrence.deltas import Deltas
 from rnnae_bench.recurrence.recovery import Tape, backpropagate
 from rnnae_bench.recurrence.reference import Weights
@@ -84,6 +86,15 @@ class Recording:
     ``[*model batch time features]``, and the final states, ``[*model layers*directions batch hidden]``."""
     gradients: dict[int, Tensor] = field(default_factory=dict)
     """dL/d of each root that a backward pass came by, by its place."""
+    handed_out: tuple[Tensor, ...] = ()
+    """The final states as whoever called got them; not what the next pass of the same sequence goes on from."""
+    inner: tuple[Tensor, ...] = ()
+    """The same as the recurrence left them: the next pass goes on from these, so that what flows back from it is in the
+    gradient of none of the roots."""
+    before: "Recording | None" = None
+    """The pass that left the state which this one began with."""
+    between: list[tuple[int, list[Tensor | None]]] = field(default_factory=list)
+    """Of several passes that were `joined`: at which step all but the last ended, and dL/d of their final states."""
 
     @property
     def steps(self) -> Int[Tensor, "*model batch"]:
@@ -157,22 +168,71 @@ class Recording:
         return Scaled(turned(sequence.mantissa, self.lengths), log_scale)
 
     def _final(self, gradients: list[Tensor | None], place: int, passage: Passage) -> Scaled | None:
-        """What comes in through the final states, at the last step of each sequence."""
-        if all(one is None for one in gradients):
+        """What comes in through the final states, at the last step of each sequence or of each pass that was joined."""
+        ends = [*self.between, (passage.states.shape[-3], gradients)]
+        if all(one is None for _, those in ends for one in those):
             return None
         states = passage.states
-        parts = []
-        for gradient in gradients:
-            part = torch.zeros_like(states)
-            if gradient is not None:
+        parts = [torch.zeros_like(states) for _ in gradients]
+        for stop, those in ends:
+            for part, gradient in zip(parts, those, strict=True):
+                if gradient is None:
+                    continue
                 mine = gradient.select(-3, place).to(states.dtype).unsqueeze(-3)
                 if self.lengths is None:
-                    part[..., -1:, :, :] = mine
+                    part[..., stop - 1 : stop, :, :] = mine
                 else:
                     last = (self.lengths.to(states.device) - 1).unsqueeze(-2).unsqueeze(-1).expand(mine.shape)
                     part.scatter_(-3, last, mine)
-            parts.append(part)
         return Scaled.of(torch.cat(parts, dim=-1))
+
+
+def going_on(state: tuple[Tensor, ...] | None, passes: Sequence[Recording]) -> Recording | None:
+    """The one among earlier passes whose final states, as they were handed out, are this initial state."""
+    if state is None:
+        return None
+    same = (one for one in reversed(passes) if len(one.handed_out) == len(state))
+    return next((one for one in same if all(map(operator.is_, one.handed_out, state))), None)
+
+
+def joined(passes: Sequence[Recording]) -> Recording:
+    """All passes of a recurrence in one forward pass of a model, as one pass over the whole sequence.
+
+    Raises:
+        UserError: they are not pieces of one sequence, each begun with the state that the last one left.
+    """
+    first, *rest = passes
+    if not rest:
+        return first
+    times = f"it is called {len(passes)} times in a forward pass"
+    if any(one.before is not before for one, before in zip(passes, (None, *passes[:-1]), strict=True)):
+        raise UserError(
+            f"{times}, and not each time with the very state that the last call returned; "
+            "so the calls are not known to be one sequence"
+        )
+    if any(one.lengths is not None for one in passes) or any(one.backward for one in first.layers[0]):
+        raise UserError(f"{times}, with sequences of different length or in both directions")
+    if first.stack.window or first.stack.recurrent_dropout:
+        raise UserError(f"{times}, with a window or recurrent dropout that begins anew each time")
+    layers = []
+    for depth in zip(*(one.layers for one in passes), strict=True):
+        pieces = [piece for (piece,) in depth]
+        x, states = (torch.cat([getattr(piece, name) for piece in pieces], dim=-3) for name in ("x", "states"))
+        deltas = [delta for piece in pieces for delta in piece.deltas]
+        layers.append([replace(pieces[0], x=x, states=states, deltas=deltas)])
+    masks = [
+        None if depth[0] is None else torch.cat([mask for mask in depth if mask is not None], dim=-3)
+        for depth in zip(*(one.masks for one in passes), strict=True)
+    ]
+    whole = Recording(first.stack, None, layers, masks, passes[-1].roots, dict(passes[-1].gradients))
+    if any(0 in one.gradients for one in passes):
+        outputs = [one.gradients.get(0, torch.zeros_like(one.roots[0])) for one in passes]
+        whole.gradients[0] = torch.cat(outputs, dim=-2)
+    stop = 0
+    for one in passes[:-1]:
+        stop += one.layers[0][0].states.shape[-3]
+        whole.between.append((stop, [one.gradients.get(place) for place in range(1, len(one.roots))]))
+    return whole
 
 
 def _with_cells(direct: Scaled, states: int) -> Scaled:

@@ -36,8 +36,7 @@ _SEGMENT = 8
 _SAFE = 40.0
 """Logarithm of the largest ratio between the gradients within a segment."""
 
-
-_ORDINARY = (math.log(1e-30), math.log(1e30))
+ORDINARY = (math.log(1e-30), math.log(1e30))
 """Logarithms of the norms between which no component that counts is lost in single precision."""
 
 
@@ -80,7 +79,7 @@ def ordinary(direct: Scaled, totals: dict[str, Scaled]) -> bool:
     reached = reads.flip(-2).cummax(dim=-2).values.flip(-2)
     for total in totals.values():
         size = total.log_norm
-        inside = (size > _ORDINARY[0]) & (size < _ORDINARY[1])
+        inside = (size > ORDINARY[0]) & (size < ORDINARY[1])
         if not (inside | ~reached).all():
             return False
     return True

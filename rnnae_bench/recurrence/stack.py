@@ -15,7 +15,7 @@ from rnnae_bench.errors import UserError, require_choice, require_fraction, requ
 from rnnae_bench.recurrence.deltas import Deltas
 from rnnae_bench.recurrence.gru import GRUTape, gru
 from rnnae_bench.recurrence.lstm import LSTMTape, lstm
-from rnnae_bench.recurrence.recording import Passage, Recording, padding_of, turned
+from rnnae_bench.recurrence.recording import Passage, Recording, going_on, padding_of, turned
 from rnnae_bench.recurrence.recovery import Tape
 from rnnae_bench.recurrence.reference import Activation, Weights
 from rnnae_bench.recurrence.vanilla import VanillaTape, rnn
@@ -173,7 +173,8 @@ class Stack(nn.Module, ABC):
             lengths = lengths.to(x.device)
             padding = padding_of(lengths, x.shape[-3])
             x = x.masked_fill(padding, 0.0)
-        initial = self._initial(x, state)
+        before = going_on(state, self._recordings[-1]) if self._recordings else None
+        initial = self._initial(x, state if before is None else before.inner)
         places = initial[0].shape[-3]
         recording = Recording(self, lengths) if self._recordings else None
         finals: list[States] = []
@@ -209,6 +210,8 @@ class Stack(nn.Module, ABC):
         )
         returned = x.transpose(-3, -2)
         if recording is not None:
+            recording.before, recording.inner = before, final_states
+            final_states = recording.handed_out = tuple(one.clone() for one in final_states)
             recording.leave((returned, *final_states))
             for recordings in self._recordings:
                 recordings.append(recording)

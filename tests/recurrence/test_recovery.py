@@ -9,8 +9,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from rnnae_bench.errors import UserError
 from rnnae_bench.recurrence import reference
-from rnnae_bench.recurrence.recording import Recording
+from rnnae_bench.recurrence.recording import Recording, joined
 from rnnae_bench.recurrence.recovery import backpropagate, on_a_logarithmic_scale
 from rnnae_bench.recurrence.reference import Weights
 from rnnae_bench.recurrence.scaled import Scaled, add, normalized
@@ -459,3 +460,79 @@ def test_only_what_leaves_the_ordinary_range_is_repeated(a, last, repeated, monk
     assert bool(calls) == repeated
     expected = [math.log(a) * (7 - t) if last and t <= 7 else -math.inf for t in range(9)]
     assert found[:, 1].tolist() == pytest.approx(expected, abs=1e-12)
+
+
+def in_pieces(stack, x, *sizes):
+    """One pass a piece, each from the state that the last one left: all outputs and final states."""
+    state, outputs, finals = None, [], []
+    for piece in x.split(sizes, dim=1):
+        output, state = stack(piece, state=state)
+        outputs.append(output)
+        finals.append(state)
+    return outputs, finals
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_passes_over_pieces_of_a_sequence_are_joined(kind):
+    """Against autograd with every state kept, where the loss reads outputs and the states between the pieces."""
+    stack, x = build(kind, backend="kernel"), draw(BATCH, STEPS, FEATURES)
+    reads = [torch.randn(1, BATCH, HIDDEN) for _ in range(STEPS)]
+    with stack.recording() as recordings:
+        outputs, finals = in_pieces(stack, x, 2, 4, 1)
+    output, ends = torch.cat(outputs, dim=1), (1, 5, 6)
+    loss = sum((output[:, t] * read).sum() for t, read in enumerate(reads))
+    loss = loss + sum((one * reads[t]).sum() for t, state in zip(ends, finals, strict=True) for one in state)
+    loss.backward()
+    whole = joined(recordings)
+    weights, start = stack.weights_of("l0"), torch.zeros(BATCH, HIDDEN)
+    if kind == "lstm":
+        kept = reference.lstm(x.transpose(0, 1), weights, (start, start))
+    else:
+        options = () if kind == "gru" else (stack.activation,)
+        kept = ((reference.gru if kind == "gru" else reference.rnn)(x.transpose(0, 1), weights, start, *options),)
+    loss = sum((state * read[0]).sum() for state, read in zip(kept[0], reads, strict=True))
+    loss = loss + sum((each[t] * reads[t][0]).sum() for t in ends for each in kept)
+    recovered, left = whole.recover()["l0"], whole.layers[0][0].totals()
+    assert recovered.keys() == left.keys()
+    for name, states in zip(recovered, kept, strict=True):
+        expected = reference.deltas(loss, states)
+        assert_close(recovered[name].value(), expected)
+        assert_close(left[name], expected)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_pieces_of_several_layers_are_joined_too(kind):
+    stack, x, read = (
+        build(kind, num_layers=3, dropout=0.5),
+        draw(BATCH, STEPS, FEATURES),
+        torch.randn(BATCH, STEPS, HIDDEN),
+    )
+    stack.eval()
+    found = []
+    for sizes in ((STEPS,), (3, 1, 3)):
+        with stack.recording() as recordings:
+            outputs, _ = in_pieces(stack, x, *sizes)
+        (torch.cat(outputs, dim=1) * read).sum().backward()
+        found.append(joined(recordings).recover())
+    for name, states in found[0].items():
+        for letter, one in states.items():
+            assert_close(found[1][name][letter].value(), one.value())
+
+
+def test_passes_that_are_not_pieces_of_one_sequence_are_refused():
+    stack, x = build("gru"), draw(BATCH, STEPS, FEATURES)
+    with stack.recording() as recordings:
+        _, state = stack(x)
+        stack(x, state=tuple(one.detach() for one in state))
+    with pytest.raises(UserError, match="2 times in a forward pass, and not each time with the very state"):
+        joined(recordings)
+    with stack.recording() as recordings:
+        _, state = stack(x, torch.tensor(LENGTHS[0]))
+        stack(x, state=state)
+    with pytest.raises(UserError, match="different length"):
+        joined(recordings)
+    stack = build("gru", window=2)
+    with stack.recording() as recordings:
+        in_pieces(stack, x, 3, 4)
+    with pytest.raises(UserError, match="window"):
+        joined(recordings)

@@ -153,6 +153,20 @@ class Task(LightningDataModule, ABC):
         """What is scored at evaluation: the model's answer to the batch, or what the task makes of it."""
         return model(batch.inputs, batch.lengths)
 
+    def held_out(self, rows: int) -> Batch:
+        """Some rows of the validation set, evenly spread since it may be sorted: a batch that is not trained on.
+
+        Its targets must have the form that `loss` knows from training. A task whose evaluation asks for something else
+        overrides this.
+
+        Args:
+            rows: How many; all where there are fewer.
+        """
+        whole = self.evaluation_set("validation")
+        size = len(whole.targets)
+        count = min(rows, size)
+        return whole.rows(torch.arange(count) * size // count)
+
     def generator(self, *key: str | int) -> torch.Generator:
         """A random generator of its own for each key, the same on every machine.
 

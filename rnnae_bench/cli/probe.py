@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from torch import nn
 
     from rnnae_bench.probes.dynamics import LayerDynamics
-    from rnnae_bench.task import Batch
     from rnnae_bench.trial import Trial
 
 _USAGE = "rnnae-bench probe MODEL TASK[:VARIANT] [options]"
@@ -141,20 +140,11 @@ def _examine(trial: "Trial", options: "Namespace") -> "list[LayerDynamics]":
         return examine(
             model,
             trial.task,
-            _rows(trial, options.rows),
+            trial.task.held_out(options.rows),
             options.exponents,
             options.steps or None,
             lambda done, total: progress.update(bar, completed=done, total=total),
         )
-
-
-def _rows(trial: "Trial", count: int) -> "Batch":
-    """Rows of the validation set, evenly spread, since a task may have them sorted."""
-    import torch
-
-    whole = trial.task.evaluation_set("validation")
-    size = len(whole.targets)
-    return whole.rows(torch.arange(min(count, size)) * size // min(count, size))
 
 
 def _untrained(trial: "Trial") -> "nn.Module":

@@ -80,6 +80,10 @@ class VectorizedTask(Task):
         """The one evaluation set of all members, without a model axis."""
         return self.first.evaluation_set(split)
 
+    def held_out(self, rows: int) -> Batch:
+        """The same rows for every member, ``[K batch ...]``."""
+        return _repeated(self.first.held_out(rows), len(self.tasks))
+
     def loss(self, prediction: Tensor, batch: Batch) -> Float[Tensor, " models"]:
         """The loss of each member."""
         return self.each(self.first.loss, prediction, batch)

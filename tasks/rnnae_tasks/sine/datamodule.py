@@ -123,6 +123,11 @@ class SineTask(Task):
         """All windows of the part, and the noise-free series after each: targets ``Float[Tensor, "batch horizon"]``."""
         return self._evaluation[split]
 
+    def held_out(self, rows: int) -> Batch:
+        """Windows of the validation part, and as in training only the next sample after each."""
+        batch = super().held_out(rows)
+        return batch._replace(targets=batch.targets[:, :1])
+
     def predict(self, model: Callable[..., Tensor], batch: Batch) -> Float[Tensor, "batch horizon"]:
         """The model's continuation of each window, fed with its own predictions."""
         window, values = batch.inputs, []

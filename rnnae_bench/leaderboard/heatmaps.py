@@ -43,11 +43,12 @@ def draw(figure: Any, shown: Sequence[Profiles]) -> None:
     """Draw a row for each state into a figure or subfigure of matplotlib: the heatmap, and three profiles as lines.
 
     The heatmap's colour is g relative to lag 0 and its line the effective horizon; the profiles are absolute: the
-    first, the middle and the last, each in a band from its 10 % to its 90 % quantile over the batch.
+    first, the middle and the last, each in a band from its 10 % to its 90 % quantile over the batch. Dotted, where it
+    is not 1 everywhere, is the share of the sequences whose gradient is neither zero nor not finite.
     """
     rows = figure.subplots(len(shown), 2, squeeze=False, width_ratios=(1.25, 1))
     for (left, right), one in zip(rows, shown, strict=True):
-        image = _heatmap(left, one.middle)
+        image = _heatmap(left, one.typical)
         left.set_title(one.title, fontsize="medium")
         left.set_ylabel("optimiser step")
         _lines(right, one)
@@ -103,8 +104,10 @@ def _heatmap(axes: Any, one: Series) -> Any:
     """One row a profile, the first lowest, however many steps lie between two."""
     count, lags = one.values.shape
     axes.patch.set(hatch="////", facecolor="white", edgecolor="0.8")
+    values = relative(one.values)
     image = axes.imshow(
-        relative(one.values),
+        # What is infinite is left out of a picture: zero is drawn as the least that the colours tell apart.
+        np.where(values == -np.inf, -2.0 * DECADES, values),
         cmap="coolwarm",
         vmin=-DECADES,
         vmax=DECADES,
@@ -151,6 +154,12 @@ def _lines(axes: Any, one: Profiles) -> None:
         if one.low is not None and one.high is not None:
             band = one.low.values[place], one.high.values[place]
             axes.fill_between(lags, *band, color=color, alpha=0.2, linewidth=0)
+    if one.alive is not None and (one.alive.values[list(places)] < 1).any():
+        shares = axes.twinx()
+        for place, color in zip(places, ("C0", "C1", "C2"), strict=False):
+            shares.plot(lags, one.alive.values[place], color=color, linewidth=1, linestyle=":")
+        shares.set_ylim(-0.05, 1.05)
+        shares.set_ylabel("share of sequences alive (dotted)", fontsize="small")
     axes.yaxis.set_major_locator(MaxNLocator(6, integer=True))
     axes.yaxis.set_major_formatter(_power)
     low, high = axes.get_ylim()
@@ -176,7 +185,7 @@ def terminal_heatmap(series: Mapping[str, Series], width: int = 60, height: int 
 
 
 def _text(shown: Profiles, width: int, height: int) -> Iterator[str]:
-    one = shown.middle
+    one = shown.typical
     count, lags = one.values.shape
     gutter = max(len("step"), len(f"{one.steps[-1]:,}"))
     room = width - gutter - 2
@@ -195,11 +204,19 @@ def _text(shown: Profiles, width: int, height: int) -> Iterator[str]:
     yield f"{'':>{gutter}} └{'─' * drawn}"
     yield f"{'lag':>{gutter}}  0{lags - 1:>{drawn - 1}}"
     yield " ".join(f"{shade} >1e{power:g}" for power, shade in SHADES.items()) + f" {FAINT} less, of lag 0"
+    alive, dead = shown.alive, shown.dead
+    if alive is not None and dead is not None and (alive.values < 1).any():
+        place, lag = divmod(int(np.nanargmin(alive.values)), lags)
+        living, zero = float(alive.values[place, lag]), float(dead.values[place, lag])
+        yield (
+            f"fewest alive: {living:.0%} of the sequences at step {one.steps[place]:,}, lag {lag}; "
+            f"{zero:.0%} zero, {max(0.0, 1 - living - zero):.0%} not finite"
+        )
 
 
 def _shade(block: Float[np.ndarray, "profiles lags"]) -> str:
-    """The character for the median of what was measured in a block."""
-    known = block[np.isfinite(block)]
+    """The character for the median of what was measured in a block; a gradient of zero is below everything."""
+    known = block[~np.isnan(block)]
     if not len(known):
         return UNKNOWN
     middle = np.median(known)

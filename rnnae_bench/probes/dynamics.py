@@ -11,12 +11,12 @@ from jaxtyping import Float
 from torch import nn
 
 from rnnae_bench.errors import UserError
-from rnnae_bench.probes.gradient_flow import by_lag, over_batch
+from rnnae_bench.probes.gradient_flow import COLUMNS, by_lag, over_batch
 from rnnae_bench.probes.last_step import lag_origin, last_step_loss
 from rnnae_bench.recurrence.conversion import recordings_of
 from rnnae_bench.recurrence.dynamics import Linearization, recurrent_matrices, spectral_norm, spectral_radius
-from rnnae_bench.recurrence.recording import Recording
-from rnnae_bench.results.profile import decay_rate, effective_horizon
+from rnnae_bench.recurrence.recording import Recording, joined
+from rnnae_bench.results.profile import decay_rate, effective_horizon, typical
 from rnnae_bench.spec import TaskSpec
 from rnnae_bench.task import Batch, Task
 
@@ -35,9 +35,9 @@ class LayerDynamics:
     """The largest singular value of the Jacobian J_t = ds_t/ds_(t-1); NaN where there is no such step."""
     exponents: Float[np.ndarray, "batch count"]
     """Lyapunov exponents in nats per step."""
-    gradients: dict[str, Float[np.ndarray, "three lags"]]
+    gradients: dict[str, Float[np.ndarray, "columns lags"]]
     """By state (h, c): log10 ||dL/dh_t|| by lag back from the last scored step, for the loss of that step alone: the
-    mean over the batch, the 10 % and the 90 % quantile."""
+    columns of `rnnae_bench.probes.gradient_flow.over_batch`."""
 
     def summary(self) -> dict[str, Any]:
         """All that is to be said of it, ready for JSON but for numbers that are not finite."""
@@ -71,14 +71,16 @@ _OVER_SEQUENCES: dict[str, Callable[..., np.ndarray]] = {
 }
 
 
-def _profile(found: Float[np.ndarray, "three lags"]) -> dict[str, Any]:
-    mean, low, high = found
+def _profile(found: Float[np.ndarray, "columns lags"]) -> dict[str, Any]:
+    by_name = dict(zip(COLUMNS, found, strict=True))
+    most = typical(by_name[""], by_name["/alive"], by_name["/dead"])
     return {
-        "log10_mean": mean.tolist(),
-        "log10_q10": low.tolist(),
-        "log10_q90": high.tolist(),
-        "decay_rate": decay_rate(mean),
-        "effective_horizon": effective_horizon(mean),
+        "log10_mean": by_name[""].tolist(),
+        "log10_q10": by_name["/q10"].tolist(),
+        "log10_q90": by_name["/q90"].tolist(),
+        "share_alive": by_name["/alive"].tolist(),
+        "decay_rate": decay_rate(most),
+        "effective_horizon": effective_horizon(most),
     }
 
 
@@ -92,8 +94,8 @@ def examine(
 ) -> list[LayerDynamics]:
     """The dynamics of every recurrence in the model, layer by layer, on a batch of its task.
 
-    The model is run once, in evaluation mode and in float64, to which its weights are converted for good. Of a
-    recurrence that is called several times, the last call is looked at.
+    The model is run once, in evaluation mode and in float64, to which its weights are converted for good. A recurrence
+    that is called several times is looked at as one where its calls are pieces of one sequence.
 
     Args:
         model: With stacks of this suite, or recurrences of ``torch.nn``, in it.
@@ -139,7 +141,7 @@ def examine(
 
 
 def _run(model: nn.Module, task: Task, batch: Batch) -> dict[str, Recording]:
-    """Run forwards, and backwards from the loss of the last scored step; the last recording of each recurrence."""
+    """Run forwards, and backwards from the loss of the last scored step; the recording of each recurrence."""
     model.double().eval()
     inputs, targets = (one.double() if one.is_floating_point() else one for one in batch[:2])
     with recordings_of(model) as recordings, _double_precision():
@@ -149,7 +151,13 @@ def _run(model: nn.Module, task: Task, batch: Batch) -> dict[str, Recording]:
         except Exception as error:
             reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
             raise UserError(f"the model can't be run in double precision outside a trial: {reason}") from error
-    found = {name: calls[-1] for name, calls in recordings.items() if calls}
+    found = {}
+    for name, passes in recordings.items():
+        try:
+            if passes:
+                found[name] = joined(passes)
+        except UserError as error:
+            raise UserError(f"the recurrence {name} can't be examined: {error}") from error
     if not found:
         raise UserError(
             "the model runs no recurrence that can be examined; these can: the stacks of rnnae_bench.recurrence, and "

@@ -2,8 +2,7 @@
 
 import copy
 import math
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from itertools import groupby
 from typing import Any
 
@@ -11,17 +10,25 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 from lightning import LightningModule, Trainer
-from torch import Tensor, nn
+from torch import Tensor
 
+from rnnae_bench.errors import UserError
 from rnnae_bench.probes.base import OptimizerSteps, Probe, loss_scale
+from rnnae_bench.probes.evaluating import evaluating
 from rnnae_bench.probes.last_step import Reading, lag_origin, last_step_loss
-from rnnae_bench.probes.watch import Flow, Origins, Watch
+from rnnae_bench.probes.watch import Watch, extent, misplaced
 from rnnae_bench.results.history import Series
 from rnnae_bench.results.profile import measures
+from rnnae_bench.spec import TaskSpec
 from rnnae_bench.task import Batch, Task
 
 QUANTILES = (0.1, 0.9)
 """Over the batch."""
+
+COLUMNS = ("", "/q10", "/q90", "/rows", "/alive", "/dead", "/nonfinite")
+"""What is kept of a profile, as endings of the column's name: the middle of log10 g over the batch and its quantiles;
+how many sequences have the lag; the shares of these whose gradient there is alive (finite, not zero), zero, not finite.
+"""
 
 
 def sampled_steps(max_steps: int, profiles: int) -> set[int]:
@@ -40,17 +47,42 @@ def sampled_steps(max_steps: int, profiles: int) -> set[int]:
 def by_lag(
     log_norm: Float[Tensor, "*flows time batch"], origin: Int[Tensor, "*flows batch"], lags: int
 ) -> Float[Tensor, "*flows batch lags"]:
-    """Re-index from steps to lags back from each sequence's origin; NaN before the first step."""
+    """Re-index from steps to lags back from each sequence's origin.
+
+    NaN before the first step; where there is a step, -inf for a gradient of zero, and inf for one that is not finite.
+    """
     place = origin.unsqueeze(-1) - torch.arange(lags, device=log_norm.device)
     found = log_norm.mT.gather(-1, place.clamp(0, log_norm.shape[-2] - 1))
-    return found.masked_fill(place < 0, torch.nan)
+    return found.masked_fill(found.isnan(), torch.inf).masked_fill(place < 0, torch.nan)
 
 
-def over_batch(log_norm: Float[Tensor, "*flows batch lags"]) -> Float[Tensor, "three *flows lags"]:
-    """Mean and quantiles over the batch of log10 g, where g is neither missing nor exactly zero; NaN where none is."""
-    decades = (log_norm / math.log(10)).masked_fill(~log_norm.isfinite(), torch.nan)
+def over_batch(log_norm: Float[Tensor, "*flows batch lags"]) -> Float[Tensor, "columns *flows lags"]:
+    """What `COLUMNS` keep of a batch of profiles, in their order.
+
+    A sequence is compared with itself: the middle is the mean over the batch of log10 g at lag 0, plus at each lag the
+    mean of log10 (g / g at lag 0) over the sequences that are alive at both. So sequences that end before a lag, or
+    whose gradient is zero there, don't bend it, and where every profile is flat the middle is flat. The quantiles are
+    of the same sequences, moved by what their mean at lag 0 differs from that of all. (Where no sequence is alive at
+    lag 0, the first lag where one is stands for it.)
+
+    Args:
+        log_norm: As `by_lag` gives it, natural logarithms.
+    """
+    decades = log_norm / math.log(10)
+    has, alive = ~log_norm.isnan(), log_norm.isfinite()
+    rows = has.sum(dim=-2)
+    shares = [(those.sum(dim=-2) / rows) for those in (alive, log_norm == -torch.inf, log_norm == torch.inf)]
+    decades = decades.masked_fill(~alive, torch.nan)
+    start = alive.any(dim=-2).int().argmax(dim=-1)
+    first = decades.gather(-1, start.unsqueeze(-1).unsqueeze(-1).expand(*decades.shape[:-1], 1))
+    level = first.nanmean(dim=-2)
+    grown = decades - first
+    mine = first.expand(grown.shape).masked_fill(grown.isnan(), torch.nan)
     quantiles = torch.tensor(QUANTILES, dtype=decades.dtype, device=decades.device)
-    return torch.cat((decades.nanmean(dim=-2).unsqueeze(0), decades.nanquantile(quantiles, dim=-2)))
+    spread = decades.masked_fill(grown.isnan(), torch.nan).nanquantile(quantiles, dim=-2)
+    middle = level + grown.nanmean(dim=-2)
+    columns = (middle, *(spread + (level - mine.nanmean(dim=-2))), rows.to(middle.dtype), *shares)
+    return torch.stack([column.to(middle.dtype) for column in columns])
 
 
 class GradientFlow(OptimizerSteps, Probe):
@@ -58,19 +90,23 @@ class GradientFlow(OptimizerSteps, Probe):
 
     h_t is the state of a recurrence (this suite's or ``torch.nn``'s), layer by layer and direction by direction, and
     for an LSTM the cell c_t too; the gradient is the total one, by all ways from h_t to the loss. Over the batch the
-    norms are averaged as logarithms (geometric mean, 10 % and 90 % quantiles): an arithmetic mean would hide
-    vanishing. Steps of padding don't count, nor sequences whose gradient is exactly zero. A lag counts steps in the
-    order in which the direction reads. There are two readings:
+    norms are averaged as logarithms (geometric mean, 10 % and 90 % quantiles; see `over_batch`): an arithmetic mean
+    would hide vanishing. Steps of padding don't count. Sequences whose gradient is zero or not finite have no
+    logarithm, and are counted instead. A lag counts steps in the order in which the direction reads. There are two
+    readings:
 
     - ``training_loss``: of the loss that the optimiser step minimises, on its own batch, as backpropagated there;
-    - ``last_step``: of the loss of the last scored step alone (`last_step_loss`), on a fixed batch that training does
-      not reach, without dropout.
+    - ``last_step``: of the loss of the last scored step alone (`last_step_loss`), on the fixed rows of `Task.held_out`,
+      without dropout.
 
-    Columns ``gradient_flow/READING/LAYER/STATE`` hold log10 g by lag, ``.../q10`` and ``.../q90`` the quantiles. A
-    model without a known recurrence has ``input_saliency/READING/inputs/x`` instead, the norms of dL/dx_t, where its
-    inputs are real numbers. Measures: those of `rnnae_bench.results.profile.measures`.
+    Columns ``gradient_flow/READING/LAYER/STATE`` hold log10 g by lag, and those with the endings of `COLUMNS` what
+    belongs to it. A model without a known recurrence has ``input_saliency/READING/inputs/x`` instead, the norms of
+    dL/dx_t, where its inputs are real numbers. A recurrence that is called several times in a forward pass is read as
+    one, where each call begins with the state that the last one left. Where its rows or steps are not known to be the
+    task's it is `absent`, with the reason. Measures: those of `rnnae_bench.results.profile.measures`.
 
-    Nothing underflows: where single precision could, the backward pass is repeated on a logarithmic scale.
+    Nothing under- or overflows in a recurrence: where single precision could, its backward pass is repeated on a
+    logarithmic scale.
 
     Args:
         task: The task trained on.
@@ -86,15 +122,18 @@ class GradientFlow(OptimizerSteps, Probe):
         self.steps = sampled_steps(steps, min(profiles, max(12, steps // 80)))
         self._rows = rows
         self._fixed: Batch | None = None
+        self._misplaced: dict[str, str] | None = None
         self._watch: Watch | None = None
         self._log_scale = 0.0
         self._found: dict[str, tuple[list[int], list[Tensor]]] = {}
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Take the fixed batch: the first rows of the one after the last that is trained on."""
-        fixed = self._first_rows(self.task.train_batch(self.task.protocol.max_steps), self._rows)
-        converted = trainer.precision_plugin.convert_input(fixed)
-        self._fixed = trainer.strategy.batch_to_device(converted, pl_module.device)
+        """Take the fixed batch."""
+        with self.measuring("gradient_flow/last_step"):
+            fixed = self.task.held_out(self._rows)
+            _require_alike(fixed, self.task.train_batch(0), self.task.spec)
+            converted = trainer.precision_plugin.convert_input(fixed)
+            self._fixed = trainer.strategy.batch_to_device(converted, pl_module.device)
 
     def on_optimizer_step_start(self, trainer: Trainer, pl_module: LightningModule, step: int, batch: Any) -> None:
         """Read the last step's loss, and watch the training's own forward and backward pass."""
@@ -108,13 +147,13 @@ class GradientFlow(OptimizerSteps, Probe):
     def _read_last_step(self, trainer: Trainer, module: LightningModule, step: int) -> None:
         assert self._fixed is not None
         batch = self._fixed
+        if self._misplaced is None:
+            with trainer.precision_plugin.train_step_context():
+                self._misplaced = misplaced(module, batch, self.task.spec)
         watch = Watch(module)
-        with closing(watch), _evaluating(module), trainer.precision_plugin.train_step_context():
+        with closing(watch), evaluating(module), trainer.precision_plugin.train_step_context():
             watch.differentiate(self._last_step_loss(module(batch.inputs, batch.lengths), batch))
-        self._keep(step, "last_step", watch.flows(batch.lengths, self._origins("last_step")))
-
-    def _first_rows(self, batch: Batch, rows: int) -> Batch:
-        return batch.rows(slice(0, rows))
+        self._keep(step, "last_step", watch, batch)
 
     def _last_step_loss(self, prediction: Tensor, batch: Batch) -> Float[Tensor, ""]:
         return last_step_loss(self.task, prediction, batch)
@@ -125,14 +164,16 @@ class GradientFlow(OptimizerSteps, Probe):
         """Read what the backward pass left."""
         watch, self._watch = self._watch, None
         if watch is not None:
-            lengths = getattr(batch, "lengths", None)
-            flows = watch.flows(lengths, self._origins("training_loss"))
-            self._keep(step, "training_loss", flows, self._log_scale)
+            self._keep(step, "training_loss", watch, batch, self._log_scale)
 
-    def _origins(self, reading: Reading) -> Origins:
-        return lambda lengths, backward: lag_origin(self.task.spec, lengths, backward, reading)
+    def _keep(self, step: int, reading: Reading, watch: Watch, batch: Batch, log_scale: float = 0.0) -> None:
+        def origins(lengths: Tensor, backward: bool) -> Tensor:
+            return lag_origin(self.task.spec, lengths, backward, reading)
 
-    def _keep(self, step: int, reading: str, flows: list[Flow], log_scale: float = 0.0) -> None:
+        flows, absent = watch.flows(self.task.spec, batch, origins, self._misplaced or {})
+        for name, reason in absent.items():
+            probe = "input_saliency" if name == "inputs" else "gradient_flow"
+            self.absent.setdefault(f"{probe}/{reading}/{name}", reason)
         # Layers and states of the same shape at once.
         for _, same in groupby(flows, key=lambda flow: flow.log_norm.shape):
             alike = list(same)
@@ -150,14 +191,13 @@ class GradientFlow(OptimizerSteps, Probe):
         columns = {}
         for name, (steps, profiles) in self._found.items():
             rows = torch.stack(profiles).to("cpu", torch.float32).numpy()
-            known = np.flatnonzero(np.isfinite(rows).any(axis=(0, 1)))
-            width = int(known[-1]) + 1 if len(known) else 1
-            for place, quantile in enumerate(("", "/q10", "/q90")):
-                columns[name + quantile] = Series(np.array(steps, dtype=np.int64), rows[:, place, :width].copy())
+            width = int(np.flatnonzero((rows[:, COLUMNS.index("/rows")] > 0).any(axis=0))[-1]) + 1
+            for place, ending in enumerate(COLUMNS):
+                columns[name + ending] = Series(np.array(steps, dtype=np.int64), rows[:, place, :width].copy())
         return columns
 
     def of_member(self, member: int) -> "GradientFlow":
-        """What was measured of one of K models trained as one: profiles are then ``[three K lags]``."""
+        """What was measured of one of K models trained as one: profiles are then ``[columns K lags]``."""
         mine = copy.copy(self)
         mine._found = {
             name: (list(steps), [profile[:, member] for profile in profiles])
@@ -170,16 +210,14 @@ class GradientFlow(OptimizerSteps, Probe):
         return dict(measures(self.series()))
 
 
-@contextmanager
-def _evaluating(module: nn.Module) -> Iterator[None]:
-    """Without dropout, and without a trace in the random numbers."""
-    training = [one for one in module.modules() if one.training]
-    devices = {weight.device for weight in module.parameters() if weight.is_cuda}
-    with torch.random.fork_rng(devices=sorted(devices, key=str)):
-        for one in training:
-            one.training = False
-        try:
-            yield
-        finally:
-            for one in training:
-                one.training = True
+def _require_alike(held_out: Batch, trained: Batch, spec: TaskSpec) -> None:
+    """Raise `UserError` where the targets of one batch have another form than those of another."""
+    after = len(extent(spec, trained)[0])
+    if trained.lengths is not None and spec.predicts != "last step":
+        after += 1  # padded to whatever length
+    one, other = held_out.targets.shape, trained.targets.shape
+    if len(one) != len(other) or one[after:] != other[after:]:
+        raise UserError(
+            f"the held-out targets have the shape {tuple(one)} and those of training {tuple(other)}; "
+            "give the task a held_out(rows) whose targets have the form of training's"
+        )

@@ -22,9 +22,6 @@ from rnnae_bench.vectorized.task import VectorizedTask
 class VectorizedGradientFlow(GradientFlow):
     """`GradientFlow` on the last scored step's loss of every member."""
 
-    def _first_rows(self, batch: Batch, rows: int) -> Batch:
-        return Batch(*(None if one is None else one[:, :rows] for one in batch))  # type: ignore[arg-type]
-
     def _last_step_loss(self, prediction: Tensor, batch: Batch) -> Float[Tensor, ""]:
         task = self.task
         assert isinstance(task, VectorizedTask)

@@ -82,7 +82,8 @@ class VectorizedTask(Task):
 
     def held_out(self, rows: int) -> Batch:
         """The same rows for every member, ``[K batch ...]``."""
-        return _repeated(self.first.held_out(rows), len(self.tasks))
+        members, batch = len(self.tasks), self.first.held_out(rows)
+        return Batch(*(None if one is None else one.expand(members, *one.shape) for one in batch))  # type: ignore[arg-type]
 
     def loss(self, prediction: Tensor, batch: Batch) -> Float[Tensor, " models"]:
         """The loss of each member."""

@@ -68,6 +68,32 @@ def test_the_lines_show_the_first_the_middle_and_the_last_measured_profile_with_
     assert "partial h_t" in lines.get_title()
 
 
+def with_dead(series: Series, alive: list[float]) -> dict[str, Series]:
+    """The same with these shares of the sequences alive at each lag, and the others dead."""
+    shares = np.tile(np.array(alive, dtype=np.float32), (len(series.steps), 1))
+    return {
+        NAME: series,
+        f"{NAME}/alive": Series(series.steps, shares),
+        f"{NAME}/dead": Series(series.steps, 1 - shares),
+    }
+
+
+def test_where_most_are_dead_a_flat_profile_is_drawn_as_lost():
+    series = with_dead(sloping(0.0, 0.0, lags=4), [1, 1, 0.03125, 0.03125])
+    heatmap, lines, *others = drawn(series)
+    (image,) = heatmap.images
+    assert not np.ma.getmaskarray(image.get_array()).any()
+    np.testing.assert_array_equal(image.get_array()[:, :2], 0)
+    assert (image.get_array()[:, 2:] < -DECADES).all()
+    assert heatmap.patches[0].get_data().values.tolist() == [1.5, 1.5]
+    (shares,) = [axes for axes in others if "alive" in axes.get_ylabel()]
+    assert [line.get_ydata().tolist() for line in shares.lines] == [[1, 1, 0.03125, 0.03125]] * 2
+    lines = terminal_heatmap(series, width=10).splitlines()
+    assert lines[2] == "   4 │██··"
+    assert lines[-1] == "fewest alive: 3% of the sequences at step 1, lag 2; 97% zero, 0% not finite"
+    assert len(drawn(with_dead(sloping(0.0, lags=4), [1, 1, 1, 1]))) == 3
+
+
 def test_at_most_four_states_are_drawn():
     series = {f"gradient_flow/last_step/recurrence.l{layer}/h": sloping(-0.1) for layer in range(6)}
     axes = drawn(series)

@@ -13,9 +13,10 @@ from rnnae_bench.configuration import Pair
 from rnnae_bench.models.autoencoders import DenseAutoencoder
 from rnnae_bench.models.recurrent import GRU, LSTM, RNN, ThroughTime
 from rnnae_bench.module import Optimization, SequenceModel
-from rnnae_bench.probes.gradient_flow import GradientFlow, by_lag, over_batch, sampled_steps
+from rnnae_bench.probes.gradient_flow import COLUMNS, GradientFlow, by_lag, over_batch, sampled_steps
 from rnnae_bench.probes.last_step import scored_steps
 from rnnae_bench.registry import tasks
+from rnnae_bench.results.profile import decay_rate
 from rnnae_bench.spec import Images, TaskSpec, Tokens
 from rnnae_bench.task import Batch
 
@@ -171,7 +172,7 @@ def test_both_readings_agree_with_autograd_step_by_step(kind, backend):
 
 def last_step_norms(model, kind, task):
     """By hand: the cross-entropy of the last prediction, as its share in the task's mean."""
-    fixed = task.train_batch(task.protocol.max_steps)
+    fixed = task.held_out(32)
     length = task.spec.sequence.length
 
     def loss(prediction):
@@ -202,29 +203,187 @@ def test_sequences_of_different_length_end_where_they_end():
     for passage in ("l0", "l0_reverse", "l1", "l1_reverse"):
         log_norm = recovered[passage]["h"].log_norm / math.log(10)
         profile = found[f"gradient_flow/training_loss/recurrence.{passage}/h"][0]
+        level = torch.stack([log_norm[length - 1, row] for row, length in enumerate(lengths)]).mean()
         for lag in range(max(lengths)):
-            rows = [log_norm[length - 1 - lag, row] for row, length in enumerate(lengths) if lag < length]
-            assert profile[lag] == pytest.approx(float(torch.stack(rows).mean()), rel=1e-5)
+            there = [
+                (log_norm[length - 1], length - 1 - lag, row) for row, length in enumerate(lengths) if lag < length
+            ]
+            grown = torch.stack([log_norm[place, row] - last[row] for last, place, row in there]).mean()
+            assert profile[lag] == pytest.approx(float(level + grown), rel=1e-5)
+            assert found[f"gradient_flow/training_loss/recurrence.{passage}/h/rows"][0][lag] == len(there)
 
 
 def test_foreign_recurrences_are_read_too():
-    class Foreign(SequenceModel):
-        def __init__(self, spec):
-            super().__init__(spec, 5, STILL)
-            self.memory = nn.GRU(self.embedding.features, 5, batch_first=True)
-
-        def states(self, inputs, lengths=None):
-            return self.memory(inputs)[0]
-
     task = copy_task(delay=4)
     torch.manual_seed(0)
     foreign, own = Foreign(task.spec).double(), GRU(task.spec, hidden_size=5, optimization=STILL).double()
     own.recurrence.load_state_dict(foreign.memory.state_dict())
     own.head.load_state_dict(foreign.head.state_dict())
     theirs, mine = profiles(foreign, task), profiles(own, task)
-    assert len(theirs) == len(mine) == 6
+    assert len(theirs) == len(mine) == 2 * len(COLUMNS)
     for name, values in mine.items():
         np.testing.assert_allclose(theirs[name.replace("recurrence.l0", "memory.l0")], values, rtol=1e-6)
+
+
+class Foreign(SequenceModel):
+    """A recurrence of torch.nn, called in one of several ways."""
+
+    def __init__(self, spec, kind="gru", way="whole", layers=1):
+        super().__init__(spec, 5, STILL)
+        options = {"num_layers": layers, "batch_first": way != "along the batch"}
+        self.memory = KINDS[kind][1](self.embedding.features, 5, **options)
+        self.way = way
+
+    def states(self, inputs, lengths=None):
+        steps = inputs.shape[1]
+        if self.way in ("whole", "along the batch"):
+            return self.memory(inputs)[0]
+        if self.way == "reversed":
+            return self.memory(inputs.flip(1))[0]
+        if self.way == "strided":
+            return self.memory(inputs[:, ::2])[0].repeat_interleave(2, dim=1)
+        if self.way == "chunks as rows":
+            return self.memory(inputs.reshape(2 * len(inputs), steps // 2, -1))[0].reshape(len(inputs), steps, -1)
+        pieces = {"halves": (3, steps - 3), "anew": (3, steps - 3)}.get(self.way, (1,) * steps)
+        state, every = None, []
+        for piece in inputs.split(pieces, dim=1):
+            output, state = self.memory(piece, state)
+            # The last state is read too, beside the outputs.
+            hidden = state[0] if isinstance(state, tuple) else state
+            every.append(torch.cat((output[:, :-1], 0.5 * output[:, -1:] + 0.5 * hidden[-1:].transpose(0, 1)), dim=1))
+            state = None if self.way == "anew" else state
+        return torch.cat(every, dim=1)
+
+
+@pytest.mark.parametrize("layers", [1, 2])
+@pytest.mark.parametrize("way", ["steps", "halves"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_foreign_recurrence_called_in_pieces_is_read_as_one(kind, way, layers):
+    """The profile is that of the same recurrence in one call, which is checked against autograd above."""
+    task = copy_task(delay=4)
+    torch.manual_seed(0)
+    pieces, whole = (Foreign(task.spec, kind, each, layers).double() for each in (way, "whole"))
+    whole.load_state_dict(pieces.state_dict())
+    theirs, mine = profiles(pieces, task), profiles(whole, task)
+    assert len(mine) == 2 * len(COLUMNS) * layers * (2 if kind == "lstm" else 1)
+    assert theirs.keys() == mine.keys()
+    for name, values in mine.items():
+        np.testing.assert_allclose(theirs[name], values, rtol=1e-6)
+
+
+def test_what_vanishes_between_the_calls_of_a_foreign_recurrence_is_measured():
+    task = copy_task(delay=296)
+    torch.manual_seed(0)
+    double = Foreign(task.spec, "rnn", "halves").double()
+    single = Foreign(task.spec, "rnn", "halves")
+    for model in (double, single):
+        with torch.no_grad():
+            for weight in model.memory.parameters():
+                weight.copy_(torch.linspace(-0.2, 0.2, weight.numel()).view(weight.shape))
+    single.head.load_state_dict(double.head.state_dict())
+    name = "gradient_flow/last_step/memory.l0/h"
+    found, expected = profiles(single, task, precision="32-true")[name][0], profiles(double, task)[name][0]
+    assert found[-1] < -60
+    np.testing.assert_allclose(found, expected, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("way", "reason"),
+    [
+        ("anew", "not each time with the very state that the last call returned"),
+        ("strided", "it runs over 4 steps of 8 sequences, and the batch has 8 steps of 8"),
+        ("chunks as rows", "it runs over 4 steps of 16 sequences, and the batch has 8 steps of 8"),
+        ("along the batch", "its sequences are not the rows of the batch"),
+        ("reversed", "its first step does not read the first step of the inputs"),
+    ],
+)
+def test_a_foreign_recurrence_whose_steps_are_not_the_tasks_is_absent(way, reason):
+    task = copy_task(delay=4, batch_size=8)
+    task.evaluation_size = 8
+    assert task.spec.sequence.length == 8  # as many as rows, so that their numbers don't tell
+    torch.manual_seed(0)
+    probe = GradientFlow(task)
+    fit(Foreign(task.spec, "gru", way).double(), task, probe)
+    assert probe.series() == {}
+    assert probe.absent.keys() == {f"gradient_flow/{reading}/memory" for reading in ("last_step", "training_loss")}
+    assert all(reason in told for told in probe.absent.values())
+
+
+def test_a_foreign_recurrence_that_reads_the_padding_too_has_its_lags_counted_from_each_end():
+    protocol = type(task_of("names").protocol)(**{**vars(task_of("names").protocol), "batch_size": 3, "max_steps": 1})
+    task = task_of("names", protocol=protocol)
+    torch.manual_seed(2)
+    foreign, own = Foreign(task.spec).double(), GRU(task.spec, hidden_size=5, optimization=STILL).double()
+    own.recurrence.load_state_dict(foreign.memory.state_dict())
+    own.head.load_state_dict(foreign.head.state_dict())
+    theirs, mine = profiles(foreign, task), profiles(own, task)
+    for name, values in mine.items():
+        np.testing.assert_allclose(theirs[name.replace("recurrence.l0", "memory.l0")], values, rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["copy:smoke", "sine:smoke", "names:smoke", "denoise:smoke"])
+def test_the_last_steps_loss_is_read_on_rows_of_the_validation_set(name):
+    task = task_of(name)
+    task.prepare_data()
+    task.setup("fit")
+    held, whole, trained = task.held_out(8), task.evaluation_set("validation"), task.train_batch(0)
+    rows = [(whole.inputs == one).flatten(1).all(dim=1).nonzero()[0, 0].item() for one in held.inputs]
+    assert len(set(rows)) == 8
+    assert max(rows) - min(rows) > len(whole.targets) // 2
+    assert held.targets.dim() == trained.targets.dim()
+    assert task.loss(torch.zeros(8, *task_answer(task, held)), held).isfinite()
+
+
+def task_answer(task, batch):
+    model = GRU(task.spec, hidden_size=2)
+    return model(batch.inputs, batch.lengths).shape[1:]
+
+
+def test_targets_of_another_form_are_absent_with_the_reason():
+    task = task_of("sine:smoke")
+    task.held_out = lambda rows: task.evaluation_set("validation").rows(slice(0, rows))
+    probe = GradientFlow(task)
+    fit(GRU(task.spec, hidden_size=2, optimization=STILL), task, probe, precision="32-true", steps=1)
+    assert {name.split("/")[1] for name in probe.series()} == {"training_loss"}
+    assert probe.absent.keys() == {"gradient_flow/last_step"}
+    assert "held_out" in probe.absent["gradient_flow/last_step"]
+
+
+class Stateful(SequenceModel):
+    """Keeps whatever can be kept: running statistics, a buffer written in every mode, one replaced, a carried state."""
+
+    def __init__(self, spec):
+        super().__init__(spec, 4, STILL)
+        self.norm = nn.BatchNorm1d(self.embedding.features)
+        self.memory = nn.GRU(self.embedding.features, 4, batch_first=True)
+        self.register_buffer("calls", torch.zeros(1))
+        self.register_buffer("mean", torch.zeros(4))
+        self.carried = torch.zeros(4)
+        self.total = torch.zeros(1)
+
+    def states(self, inputs, lengths=None):
+        states = self.memory(self.norm(inputs.transpose(1, 2)).transpose(1, 2))[0]
+        self.calls += 1
+        self.total += states.detach().sum()
+        self.mean = states.detach().mean(dim=(0, 1))
+        self.carried = states[-1, -1].detach() + torch.rand(1) + np.random.rand()
+        self.seen = True
+        return states
+
+
+def test_the_probes_own_passes_leave_no_trace():
+    task, ends = copy_task(delay=4), []
+    for probed in (False, True):
+        torch.manual_seed(0)
+        np.random.seed(0)
+        model = Stateful(task.spec)
+        fit(model, task, *([GradientFlow(task)] if probed else []), precision="32-true")
+        assert all(module.training for module in model.modules())
+        assert model.calls == task.protocol.max_steps
+        ends.append({**model.state_dict(), "carried": model.carried, "total": model.total})
+        ends[-1] |= {"drawn": torch.rand(1), "numpy": torch.tensor(np.random.rand())}
+    for name, value in ends[0].items():
+        assert torch.equal(value, ends[1][name]), name
 
 
 def test_a_model_without_recurrence_reports_its_inputs():
@@ -241,7 +400,7 @@ def test_a_model_without_recurrence_reports_its_inputs():
     gradient = torch.autograd.grad(task.loss(model(inputs), double), inputs)[0]
     rows = gradient.transpose(1, 2).flatten(2).norm(dim=-1).log10().mean(dim=0).flip(0)
     np.testing.assert_allclose(found["input_saliency/training_loss/inputs/x"][0], rows, rtol=1e-5)
-    fixed = task.train_batch(protocol.max_steps)
+    fixed = task.held_out(32)
     inputs = fixed.inputs.double().requires_grad_()
     share = (model(inputs)[:, :, -1] - fixed.targets.double()[:, :, -1]).square().sum() / fixed.targets.numel()
     gradient = torch.autograd.grad(share, inputs)[0]
@@ -320,14 +479,62 @@ def test_lags_count_back_from_each_anchor():
     np.testing.assert_array_equal(found, [[6, 4, 2, 0], [3, 1, nan, nan]])
 
 
-def test_zeros_and_gaps_do_not_count():
-    decade = math.log(10)
-    rows = torch.tensor([[0.0, -decade, -math.inf], [-2 * decade, math.nan, -math.inf]])
-    mean, low, high = over_batch(rows)
-    np.testing.assert_allclose(mean[:2], [-1, -1], rtol=1e-6)
-    np.testing.assert_allclose(low[:2], [-1.8, -1], rtol=1e-6)
-    np.testing.assert_allclose(high[:2], [-0.2, -1], rtol=1e-6)
-    assert mean[2].isnan()
+def columns_of(rows):
+    return dict(zip(COLUMNS, over_batch(torch.tensor(rows, dtype=torch.float64) * math.log(10)).numpy(), strict=True))
+
+
+def test_zeros_and_gaps_do_not_count_and_are_counted():
+    """The second sequence ends at lag 1; at lag 2 one is dead, one not finite, one alive."""
+    inf, nan = math.inf, math.nan
+    found = columns_of([[0.0, -1.0, -inf], [-2.0, nan, nan], [-4.0, -4.5, -5.0], [-2.0, -2.0, inf]])
+    np.testing.assert_array_equal(found["/rows"], [4, 3, 3])
+    np.testing.assert_allclose(found["/alive"], [1, 1, 1 / 3])
+    np.testing.assert_allclose(found["/dead"], [0, 0, 1 / 3])
+    np.testing.assert_allclose(found["/nonfinite"], [0, 0, 1 / 3])
+    # The mean at lag 0 is -2; from there the others have fallen by 1, .5 and 0, and then the third by 1.
+    np.testing.assert_allclose(found[""], [-2, -2.5, -3])
+    np.testing.assert_allclose(found["/q10"][0], np.quantile([0, -2, -4, -2], 0.1))
+    np.testing.assert_allclose(found["/q90"][1:], [np.quantile([-1, -4.5, -2], 0.9), -3])
+
+
+def test_sequences_of_different_length_that_are_flat_have_a_flat_mean():
+    """The gradient of the longer ones is larger, as a mean over steps makes it; it bends nothing."""
+    rows = [[-0.1 * length] * length + [math.nan] * (30 - length) for length in (3, 8, 20, 30)]
+    found = columns_of(rows)
+    np.testing.assert_allclose(found[""], np.full(30, -0.1 * np.mean([3, 8, 20, 30])), rtol=1e-12)
+    assert abs(decay_rate(found[""])) < 1e-14
+    assert (found["/q10"] <= found[""] + 1e-12).all()
+    assert (found["/q90"] >= found[""] - 1e-12).all()
+    np.testing.assert_array_equal(found["/rows"][[0, 5, 10, 25]], [4, 3, 2, 1])
+
+
+def test_without_any_sequence_alive_at_lag_0_the_next_lag_stands_for_it():
+    found = columns_of([[-math.inf, -1.0, -3.0], [-math.inf, -2.0, -4.0]])
+    np.testing.assert_allclose(found[""], [math.nan, -1.5, -3.5])
+    np.testing.assert_array_equal(found["/dead"], [1, 0, 0])
+    assert np.isnan(columns_of([[-math.inf, math.nan]])[""]).all()
+
+
+def test_an_overflowing_gradient_is_measured():
+    """W_hh = 3I and states near zero, where tanh is linear: 3^119 on the way back, from a large gradient."""
+    task = copy_task(delay=116)
+    found = {}
+    for precision, dtype in (("32-true", torch.float32), ("64-true", torch.float64)):
+        torch.manual_seed(0)
+        model = RNN(task.spec, hidden_size=8, activation="tanh", optimization=STILL).to(dtype)
+        with torch.no_grad():
+            for weight in (*model.recurrence.parameters(), model.head.affine.bias):
+                weight.zero_()
+            model.recurrence.weight_hh_l0.copy_(3 * torch.eye(8))
+            model.head.affine.weight.mul_(1e12)
+        found[precision] = profiles(model, task, precision=precision)
+    for reading in ("training_loss", "last_step"):
+        name = f"gradient_flow/{reading}/recurrence.l0/h"
+        single, double = found["32-true"][name][0], found["64-true"][name][0]
+        assert len(single) == 120
+        np.testing.assert_allclose(single, double, rtol=1e-5)
+        assert single[-1] > 60
+    np.testing.assert_allclose(single - single[0], np.arange(120) * math.log10(3), rtol=1e-5, atol=1e-5)
 
 
 def test_last_scored_step():

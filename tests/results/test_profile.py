@@ -19,6 +19,7 @@ from rnnae_bench.results.profile import (
 )
 
 NOTHING = np.full(5, np.nan)
+NAME = "gradient_flow/last_step/recurrence.l0/h"
 
 
 def scalar_recurrence(a: float, steps: int = 100) -> np.ndarray:
@@ -139,6 +140,48 @@ def test_profiles_of_a_loss_that_was_not_finite_are_passed_over():
     numbers = measures({"gradient_flow/last_step/l0/h": one})
     assert numbers["gradient_flow/last_step/l0/h/initial/decay_rate"] == pytest.approx(2 * math.log(0.5), rel=1e-5)
     assert numbers["gradient_flow/last_step/l0/h/final/decay_rate"] == pytest.approx(math.log(0.5), rel=1e-5)
+
+
+def shares(alive, dead):
+    return {
+        f"{NAME}/alive": Series(np.array([1]), np.array([alive], dtype=np.float32)),
+        f"{NAME}/dead": Series(np.array([1]), np.array([dead], dtype=np.float32)),
+    }
+
+
+def test_where_most_sequences_are_dead_the_gradient_is_lost_however_alive_the_others_are():
+    """One sequence of 32 whose gradient passes on undiminished; that of all others is zero beyond lag 2."""
+    flat = Series(np.array([1]), np.full((1, 6), -1.0, dtype=np.float32))
+    alive, dead = [1, 1, 0.5, 1 / 32, 1 / 32, 1 / 32], [0, 0, 0.5, 31 / 32, 31 / 32, 30 / 32]
+    (one,) = profiles_of({NAME: flat, **shares(alive, dead)})
+    np.testing.assert_array_equal(one.typical.values, [[-1, -1, -1, -np.inf, -np.inf, -np.inf]])
+    assert measures({NAME: flat, **shares(alive, dead)}) == {
+        **{f"{NAME}/{when}/effective_horizon": 2 for when in ("initial", "final")},
+        **{f"{NAME}/{when}/decay_rate": 0.0 for when in ("initial", "final")},
+        **{f"{NAME}/{when}/time_constant": None for when in ("initial", "final")},
+        **{f"{NAME}/{when}/log10_vanish_ratio": None for when in ("initial", "final")},
+        **{f"{NAME}/{when}/least_alive": 1 / 32 for when in ("initial", "final")},
+        f"{NAME}/explosion_count": 0,
+    }
+
+
+def test_where_most_sequences_are_not_finite_nothing_is_known():
+    flat = Series(np.array([1]), np.full((1, 3), -1.0, dtype=np.float32))
+    (one,) = profiles_of({NAME: flat, **shares([1, 0.25, 0.25], [0, 0.25, 0.5])})
+    np.testing.assert_array_equal(one.typical.values, [[-1, np.nan, -np.inf]])
+    nothing = {NAME: flat, **shares([0, 0, 0], [0, 0, 0])}
+    assert measures(nothing) == {}
+
+
+def test_a_gradient_that_is_zero_from_lag_1_on_spans_time_all_the_same():
+    """A cut one, say: the reading of the last step is what is looked at, since the sequences have more lags."""
+    cut = Series(np.array([1]), np.array([[-1.0, np.nan, np.nan]], dtype=np.float32))
+    rows = Series(np.array([1]), np.array([[4.0, 4.0, 2.0]], dtype=np.float32))
+    series = {NAME: cut, f"{NAME}/rows": rows, **shares([1, 0, 0], [0, 1, 1])}
+    series[NAME.replace("last_step", "training_loss")] = series_of(0.5)
+    (one,) = profiles_of(series)
+    assert one.name == NAME
+    assert measures(series)[f"{NAME}/final/effective_horizon"] == 0
 
 
 def test_the_record_keeps_the_lowest_layers_and_one_reading():

@@ -19,11 +19,13 @@ from rnnae_bench.leaderboard.plots import thin
 from rnnae_bench.results.history import Series
 from rnnae_bench.results.profile import (
     FADED,
+    Profiles,
     decay_rate,
     effective_horizon,
     log10_vanish_ratio,
     relative,
     time_constant,
+    typical,
 )
 
 POINTS = 120
@@ -117,8 +119,29 @@ def mean_profiles(trials: Sequence[Series]) -> Series:
         return Series(steps, total / count)
 
 
-def heatmap(profiles: Series) -> dict[str, Any] | None:
+def over_trials(trials: Sequence[Profiles]) -> tuple[Series, Series | None]:
+    """What holds for most sequences of all trials (`rnnae_bench.results.profile.typical`), and the share that is alive.
+
+    The share is None where no trial tells it; a trial that doesn't then counts as alive wherever it was measured.
+    """
+    middle = mean_profiles([one.middle for one in trials])
+    if all(one.alive is None for one in trials):
+        return middle, None
+    alive = mean_profiles([one.alive or _measured(one.middle) for one in trials])
+    dead = mean_profiles([one.dead or Series(one.middle.steps, np.zeros_like(one.middle.values)) for one in trials])
+    return Series(middle.steps, typical(middle.values, alive.values, dead.values)), alive
+
+
+def _measured(middle: Series) -> Series:
+    return Series(middle.steps, np.where(np.isfinite(middle.values), 1.0, np.nan))
+
+
+def heatmap(profiles: Series, alive: Series | None = None) -> dict[str, Any] | None:
     """What a page draws of a state's profiles over training; None where nothing was measured.
+
+    Args:
+        profiles: log10 g, -inf where it is zero.
+        alive: The share of the sequences whose g is neither zero nor not finite.
 
     Returns:
         - ``steps``: optimiser step of each column;
@@ -126,16 +149,17 @@ def heatmap(profiles: Series) -> dict[str, Any] | None:
         - ``bytes``: base64 of columns times rows bytes, column by column: 0 is not measured, 1 to 255 lie evenly from
           ``low`` to ``high``, in log10 g;
         - ``horizon``: the effective horizon at each column;
-        - ``initial``, ``final``: decay rate, time constant, effective horizon and vanishing ratio of the first and the
-          last profile in which anything was measured.
+        - ``initial``, ``final``: decay rate, time constant, effective horizon, vanishing ratio and smallest share alive
+          of the first and the last profile in which anything was measured.
     """
     values = profiles.values.astype(np.float64)
-    measured = np.flatnonzero(np.isfinite(values).any(axis=1))
+    measured = np.flatnonzero(~np.isnan(values).all(axis=1))
     if not len(measured):
         return None
     columns = np.array_split(measured, min(PROFILES, len(measured)))
     rows = np.array_split(np.arange(values.shape[1]), min(LAGS, values.shape[1]))
-    highest = float(values[np.isfinite(values)].max())
+    highest = float(values.max(initial=-np.inf, where=np.isfinite(values)))
+    highest = highest if math.isfinite(highest) else 0.0
     floor = highest - DEPTH
     clipped = np.where(np.isnan(values), np.nan, np.clip(values, floor, highest))
     with warnings.catch_warnings():
@@ -158,8 +182,8 @@ def heatmap(profiles: Series) -> dict[str, Any] | None:
         "low": short(low),
         "high": short(high),
         "horizon": _horizons(values[[part[-1] for part in columns]]),
-        "initial": summary(values[measured[0]]),
-        "final": summary(values[measured[-1]]),
+        "initial": summary(values[measured[0]], None if alive is None else alive.values[measured[0]]),
+        "final": summary(values[measured[-1]], None if alive is None else alive.values[measured[-1]]),
     }
 
 
@@ -170,11 +194,14 @@ def _horizons(profiles: Float[np.ndarray, "profiles lags"]) -> list[int | None]:
     return [int(lags[-1]) if len(lags) else None for lags in found]
 
 
-def summary(profile: Float[np.ndarray, " lags"]) -> dict[str, float | int | None]:
+def summary(
+    profile: Float[np.ndarray, " lags"], alive: Float[np.ndarray, " lags"] | None = None
+) -> dict[str, float | int | None]:
     """The numbers that sum a profile up, as `rnnae_bench.results.profile` has them."""
     return {
         "decay_rate": short(decay_rate(profile)),
         "time_constant": short(time_constant(profile)),
         "effective_horizon": effective_horizon(profile),
         "log10_vanish_ratio": short(log10_vanish_ratio(profile)),
+        "least_alive": None if alive is None else short(float(np.nanmin(alive))),
     }

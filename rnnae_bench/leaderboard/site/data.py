@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from rnnae_bench.leaderboard.heatmaps import PANELS, panels
-from rnnae_bench.leaderboard.site.curves import heatmap, mean_profiles, of_trial, over_seeds, packed, short
+from rnnae_bench.leaderboard.site.curves import heatmap, of_trial, over_seeds, over_trials, packed, short
 from rnnae_bench.results.history import Series
 from rnnae_bench.results.profile import Profiles
 from rnnae_bench.results.standing import Comparison, Entry, Estimate, Overview, Standing
@@ -17,8 +17,11 @@ Histories = Mapping[str, Series]
 
 
 def drawn(column: str) -> bool:
-    """Whether the pages draw a column of the histories: not the quantiles of profiles, nor what was asked for."""
-    return not column.endswith(("/q10", "/q90")) and column not in ("gradient_norm_clipped", "learning_rate")
+    """Whether the pages draw from a column: not from quantiles and counts of profiles, nor from what was asked for."""
+    return not column.endswith(("/q10", "/q90", "/nonfinite")) and column not in (
+        "gradient_norm_clipped",
+        "learning_rate",
+    )
 
 
 def for_overview(whole: Overview) -> dict[str, Any]:
@@ -129,7 +132,7 @@ def _states(trials: Sequence[Sequence[Profiles]]) -> list[dict[str, Any]]:
     return [
         {"title": found[0].title, "state": found[0].state, "trials": len(found), **picture}
         for found in list(by_name.values())[:PANELS]
-        if (picture := heatmap(mean_profiles([one.middle for one in found]))) is not None
+        if (picture := heatmap(*over_trials(found))) is not None
     ]
 
 

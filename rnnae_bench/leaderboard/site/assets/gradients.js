@@ -56,10 +56,12 @@
   function sentence(state) {
     const { decay_rate: rate, time_constant: constant } = state.final;
     const way = rate === null ? "" : rate < -0.005 ? `, falling to 1/e every ${number(constant, 3)} steps back` : rate > 0.005 ? ", growing on the way back" : ", neither growing nor falling";
-    return `At the end of training ${reach(state)}${way}.`;
+    const alive = state.final.least_alive;
+    const gone = alive === null || alive === 1 ? "" : ` At some lag only ${number(100 * alive, 2)} % of the sequences have a gradient; that of the others is zero or not finite.`;
+    return `At the end of training ${reach(state)}${way}.${gone}`;
   }
 
-  const QUANTITIES = [["decay_rate", "decay rate (ln g per step back)"], ["time_constant", "time constant (steps)"], ["effective_horizon", "effective horizon (lag)"], ["log10_vanish_ratio", "log10 of g at the first step over lag 0"]];
+  const QUANTITIES = [["decay_rate", "decay rate (ln g per step back)"], ["time_constant", "time constant (steps)"], ["effective_horizon", "effective horizon (lag)"], ["log10_vanish_ratio", "log10 of g at the first step over lag 0"], ["least_alive", "share of sequences with a gradient, at the lag with fewest"]];
 
   function numbers(state, label) {
     const rows = QUANTITIES.map(([key, name]) => element("tr", {}, element("th", { scope: "row" }, name), element("td", {}, number(state.initial[key], 3)), element("td", {}, number(state.final[key], 3))));

@@ -1,12 +1,13 @@
 """The command line: ``rnnae-bench COMMAND``. A command's module is imported only when that command runs."""
 
-import os
 import sys
 
 from rnnae_bench import __version__
 from rnnae_bench.cli.dispatch import dispatch
+from rnnae_bench.cli.output import Lost, discard, prepare
 from rnnae_bench.errors import UserError
 from rnnae_bench.interruption import Interruptions
+from rnnae_bench.results.record import printable
 
 COMMANDS = {
     "run": "train a model on a task and keep a record of it",
@@ -42,20 +43,29 @@ exit codes: 0 done, 1 a trial failed, 2 a mistake in what was asked (one line sa
 
 def main(arguments: list[str] | None = None) -> int:
     """Run a command; returns the exit code: 0 done, 1 a trial failed or was stopped, 2 the user's mistake."""
-    arguments = sys.argv[1:] if arguments is None else arguments
+    if arguments is None:
+        arguments = sys.argv[1:]
+        prepare()
     try:
         if arguments[:1] == ["--version"]:
             print(f"rnnae-bench {__version__}")
             return 0
-        with Interruptions() as interruptions, interruptions.raised():
-            return dispatch(arguments, COMMANDS, _HELP, "command")
+        try:
+            with Interruptions() as interruptions, interruptions.raised():
+                return dispatch(arguments, COMMANDS, _HELP, "command")
+        finally:
+            sys.stdout.flush()
     except UserError as error:
-        print(f"rnnae-bench: error: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"rnnae-bench: error: {printable(' '.join(str(error).split()))}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("rnnae-bench: stopped", file=sys.stderr)
         return 1
     except BrokenPipeError:
-        # The reader (head, less) left: not our user's mistake. Keep Python from complaining at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # The reader (head, less) left: not our user's mistake.
+        discard()
         return 0
+    except Lost as error:
+        discard()
+        print(f"rnnae-bench: error: cannot write to standard output: {error}", file=sys.stderr)
+        return 1

@@ -86,10 +86,9 @@ def _records(folder: Path, tasks: list[str]) -> list[dict[str, Any]]:
 
 
 def _print(one: "Contrast", console: "Console") -> None:
-    from rich.text import Text
-
     from rnnae_bench.leaderboard.standings import interval
     from rnnae_bench.leaderboard.tables import empty, number
+    from rnnae_bench.leaderboard.text import Text
     from rnnae_bench.results.comparison import probability
 
     first, second, found = one.first.entry, one.second.entry, one.comparison

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 from rnnae_bench.cli.places import COMMITTED
+from rnnae_bench.results.record import printable
 
 
 def parser() -> argparse.ArgumentParser:
@@ -39,7 +40,7 @@ def main(arguments: list[str]) -> int:
 
     built = build(Store(Path(options.records)), Path(options.out))
     for path, reason in built.unreadable.items():
-        print(f"rnnae-bench: {path} is no record, left out: {reason}", file=sys.stderr)
+        print(printable(f"rnnae-bench: {path} is no record, left out: {reason}"), file=sys.stderr)
     for identity in built.without_histories:
         print(f"rnnae-bench: the histories of record {identity} can't be read: no pictures of it", file=sys.stderr)
     index = built.out / "index.html"

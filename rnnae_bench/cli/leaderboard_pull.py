@@ -8,6 +8,7 @@ from pathlib import Path
 
 from rnnae_bench.cli.places import RUNS
 from rnnae_bench.leaderboard.wandb_client import connect, parse_project
+from rnnae_bench.results.record import printable
 from rnnae_bench.results.store import Store
 
 
@@ -39,7 +40,7 @@ def main(arguments: list[str]) -> int:
     else:
         print(f"{len(pulled.written)} records written to {store.folder}, {len(pulled.present)} were there already")
         for run in pulled.without:
-            print(f"run {run}: no record, left out", file=sys.stderr)
+            print(printable(f"run {run}: no record, left out"), file=sys.stderr)
     for run, reason in {**pulled.refused, **pulled.differing}.items():
-        print(f"rnnae-bench: run {run} is left out: {reason}", file=sys.stderr)
+        print(printable(f"rnnae-bench: run {run} is left out: {reason}"), file=sys.stderr)
     return 0 if pulled.good else 1

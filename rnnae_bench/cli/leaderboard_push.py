@@ -12,6 +12,7 @@ from rnnae_bench.cli.places import RUNS
 from rnnae_bench.cli.results import read_records
 from rnnae_bench.errors import UserError
 from rnnae_bench.leaderboard.wandb_client import connect, parse_project
+from rnnae_bench.results.record import printable
 from rnnae_bench.results.store import Store
 
 
@@ -52,7 +53,9 @@ def main(arguments: list[str]) -> int:
         require_reports()
     target = Target(entity, project, store.folder / "logs" / "push" / entity / project, mode)
     api = connect() if mode == "online" else None
-    pushed = push(api, target, store, records, not options.no_report, lambda said: print(said, file=sys.stderr))
+    pushed = push(
+        api, target, store, records, not options.no_report, lambda said: print(printable(said), file=sys.stderr)
+    )
     if options.json:
         print(json.dumps(asdict(pushed), indent=1))
     else:
@@ -62,8 +65,12 @@ def main(arguments: list[str]) -> int:
         elif pushed.report:
             print(f"report {pushed.report}")
     for run, reason in pushed.failed.items():
-        print(f"rnnae-bench: {run}: {reason}", file=sys.stderr)
+        print(printable(f"rnnae-bench: {run}: {reason}"), file=sys.stderr)
     return 1 if pushed.failed else 0
+
+
+def _say(said: str) -> None:
+    print(printable(said), file=sys.stderr)
 
 
 def _mode(asked: str) -> Literal["online", "offline"]:

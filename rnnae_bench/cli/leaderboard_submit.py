@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rnnae_bench.cli.libraries import load_libraries
+from rnnae_bench.cli.output import plugins_aside
 from rnnae_bench.cli.places import COMMITTED
 from rnnae_bench.cli.table import print_table
 from rnnae_bench.errors import UserError
@@ -44,7 +45,8 @@ def main(arguments: list[str]) -> int:
         raise UserError(f"{runs} is the leaderboard's own folder; 'leaderboard validate' checks that")
     from rnnae_bench.leaderboard import readme, submission
 
-    found = submission.examine(runs, records, objections())
+    with plugins_aside():
+        found = submission.examine(runs, records, objections())
     written = []
     if found.taken and not options.dry_run:
         Store(records).require_writable()
@@ -68,7 +70,7 @@ def main(arguments: list[str]) -> int:
         if written:
             # A folder, since a row's files by name would fill the screen.
             print(f"for a pull request:\n  git add {records} {written[-1]}")
-            print(f"  git commit -m 'Records: {', '.join(_rows(found.taken))}'")
+            print(printable(f"  git commit -m 'Records: {', '.join(_rows(found.taken))}'"))
         if index:
             print(f"to look at: {index}")
     return 0 if found.findings and not found.refused else 1
@@ -103,7 +105,7 @@ def print_findings(findings: "Sequence[Finding]") -> None:
         status = one.record["status"] if one.record else "-"
         verdict = "taken" if one.taken else "refused"
         why = "; ".join(one.reasons or one.remarks)
-        rows.append((printable(one.path.stem), what, seed, status, verdict, why))
+        rows.append((one.path.stem, what, seed, status, verdict, why))
     print_table(("record", "trial", "seed", "status", "", "why"), rows)
 
 

@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 
 from rnnae_bench.cli.leaderboard_submit import objections, print_findings
+from rnnae_bench.cli.output import plugins_aside
 from rnnae_bench.cli.places import COMMITTED
 from rnnae_bench.errors import UserError
 from rnnae_bench.results.store import Store
@@ -36,7 +37,8 @@ def main(arguments: list[str]) -> int:
     from rnnae_bench.leaderboard import readme, submission
 
     records = Path(options.records)
-    found = submission.inspect(records, objections())
+    with plugins_aside():
+        found = submission.inspect(records, objections())
     content = Store(records).read().records
     if options.write:
         try:

@@ -10,6 +10,7 @@ from rnnae_bench.card import load_card
 from rnnae_bench.cli.table import print_table
 from rnnae_bench.errors import UserError, in_a_line
 from rnnae_bench.registry import Handle, Kind, Registry, models, tasks
+from rnnae_bench.results.record import printable
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,7 @@ def main(argv: list[str]) -> int:
         print_table([what, *_COLUMNS[what]], [[each.name, *_cells(each)] for each in listed])
         for each in listed:
             if each.reason:
-                print(f"{each.status}: {each.kind} '{each.name}' of {each.distribution}: {each.reason}")
+                print(printable(f"{each.status}: {each.kind} '{each.name}' of {each.distribution}: {each.reason}"))
     return 0
 
 

@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from rnnae_bench.cli.libraries import load_libraries
+from rnnae_bench.cli.output import plugins_aside
 from rnnae_bench.registry import models, parse_task, tasks
 
 if TYPE_CHECKING:
@@ -20,4 +21,5 @@ def load_pair(task: str, model: str) -> "Pair":
     load_libraries()
     from rnnae_bench.configuration import Pair
 
-    return Pair(task, model)
+    with plugins_aside():
+        return Pair(task, model)

@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from rnnae_bench.cli.output import plugins_aside
 from rnnae_bench.cli.pair import load_pair
 from rnnae_bench.cli.table import print_table
 from rnnae_bench.errors import UserError, require_not_negative, require_positive
 from rnnae_bench.leaderboard.tables import number
 from rnnae_bench.registry import parse_task
 from rnnae_bench.results.files import require_writable_file
-from rnnae_bench.results.record import finite
+from rnnae_bench.results.record import finite, printable
 
 if TYPE_CHECKING:
     import torch
@@ -87,11 +88,12 @@ def main(arguments: list[str]) -> int:
     from rnnae_bench.trial import Trial
 
     torch.set_num_threads(options.threads)
-    trial = Trial(pair, pair.options(options), options.seed)
     try:
-        found = _examine(trial, options)
+        with plugins_aside():
+            trial = Trial(pair, pair.options(options), options.seed)
+            found = _examine(trial, options)
     except _TrainingFailed as failure:
-        Console(stderr=True).print(f"rnnae-bench: {failure}", markup=False, highlight=False, soft_wrap=True)
+        Console(stderr=True).print(printable(f"rnnae-bench: {failure}"), markup=False, highlight=False, soft_wrap=True)
         return 1
     layers = [one.summary() for one in found]
     report = {
@@ -109,7 +111,7 @@ def main(arguments: list[str]) -> int:
         from rnnae_bench.leaderboard import dynamics
 
         picture.write_bytes(dynamics.picture(_title(report), layers))
-        Console(stderr=True).print(f"picture {picture}", markup=False, highlight=False, soft_wrap=True)
+        Console(stderr=True).print(printable(f"picture {picture}"), markup=False, highlight=False, soft_wrap=True)
     return 0
 
 
@@ -200,7 +202,8 @@ def _show(report: Mapping[str, Any], as_json: bool) -> None:
 
     layers = report["layers"]
     overrides = "".join(f" --{name} {value}" for name, value in report["overrides"].items())
-    print(f"{_title(report)}; {report['rows']} validation sequences, float64{overrides and ';'}{overrides}\n")
+    sequences = f"{report['rows']} validation sequences, float64{overrides and ';'}{overrides}"
+    print(printable(f"{_title(report)}; {sequences}") + "\n")
     print_table(["", *(layer["layer"] for layer in layers)], _table(layers))
     drawn = dynamics.terminal_picture(layers[0])
     if drawn:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from rnnae_bench.leaderboard.tables import number
 from rnnae_bench.probes import Evaluation, OptimizerSteps
+from rnnae_bench.results.record import printable
 
 _REFRESH_SECONDS = 0.2
 _BAR = 24
@@ -120,8 +121,11 @@ class LiveProgress(OptimizerSteps):
         elif trainer.is_global_zero:
             seconds = time.perf_counter() - self._started
             self._console.print(
-                f"{self._label}: step {trainer.global_step}/{trainer.max_steps}, {seconds:.0f} s, "
-                f"validation {self._metric} {value}",
+                printable(
+                    f"{self._label}: step {trainer.global_step}/{trainer.max_steps}, {seconds:.0f} s, "
+                    f"validation {self._metric} {value}"
+                ),
+                markup=False,
                 highlight=False,
                 soft_wrap=True,
             )

@@ -56,9 +56,11 @@ def main(arguments: list[str]) -> int:
     if options.json:
         print(json.dumps(_rows(answer), indent=1, allow_nan=False))
     elif options.csv:
+        from rnnae_bench.leaderboard.tables import spreadsheet_cell
+
         writer = csv.writer(sys.stdout, lineterminator="\n")
-        writer.writerow(answer.columns)
-        writer.writerows(answer.rows)
+        writer.writerow(map(spreadsheet_cell, answer.columns))
+        writer.writerows(map(spreadsheet_cell, row) for row in answer.rows)
     else:
         _print(answer)
     return 0
@@ -100,17 +102,17 @@ def _plain(value: Any, type: str) -> Any:
 
 def _print(answer: "Answer") -> None:
     from rich.console import Console
-    from rich.text import Text
 
     from rnnae_bench.leaderboard.tables import empty, number
+    from rnnae_bench.leaderboard.text import Text
 
     table = empty()
     is_number = [kind in _NUMBERS or kind.startswith("DECIMAL") for kind in answer.types]
     for name, right in zip(answer.columns, is_number, strict=True):
-        table.add_column(Text(printable(name)), justify="right" if right else "left", overflow="fold")
+        table.add_column(Text(name), justify="right" if right else "left", overflow="fold")
     for row in answer.rows:
         cells = (number(value) if isinstance(value, float) else "-" if value is None else str(value) for value in row)
-        table.add_row(*(Text(printable(cell)) for cell in cells))
+        table.add_row(*map(Text, cells))
     # As wide as it needs where nobody's terminal folds it.
     Console(width=None if sys.stdout.isatty() else 10_000).print(table)
     print(f"{len(answer.rows)} row{'' if len(answer.rows) == 1 else 's'}")

@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rnnae_bench.cli.libraries import load_libraries
+from rnnae_bench.cli.output import plugins_aside
 from rnnae_bench.cli.places import COMMITTED, RUNS
 from rnnae_bench.cli.table import print_table
 from rnnae_bench.errors import UserError, require_positive
 from rnnae_bench.launchers import rank
+from rnnae_bench.results.record import printable
 from rnnae_bench.results.store import Store, load
 
 if TYPE_CHECKING:
@@ -62,7 +64,8 @@ def main(arguments: list[str]) -> int:
     from rnnae_bench.rebuilding import rebuild
 
     torch.set_num_threads(options.threads or reproduction.here_threads(record))
-    trial = rebuild(record)
+    with plugins_aside():
+        trial = rebuild(record)
     differing = reproduction.differences(record, trial)
     others = any(one.is_of_data for one in differing)
     is_helper = trial.layout["devices"] > 1 and rank() > 0
@@ -82,7 +85,7 @@ def main(arguments: list[str]) -> int:
         print(json.dumps({"id": record["id"], "differences": [asdict(one) for one in differing], **outcome}, indent=1))
     else:
         for line in sentences(record, differing, found):
-            print(line)
+            print(printable(line))
     return 0 if found.reproduced else 1
 
 
@@ -118,7 +121,7 @@ def _load(path: Path) -> dict[str, Any]:
 
 def _print_differences(record: dict[str, Any], differing: "list[Difference]") -> None:
     pair = f"{record['model']} on {record['task']}:{record['variant']}, seed {record['seed']}"
-    print(f"record {record['id']}: {pair}, {record['status']}")
+    print(printable(f"record {record['id']}: {pair}, {record['status']}"))
     if differing:
         print_table(("differs", "record", "here"), [(one.what, one.recorded, one.here) for one in differing])
     else:
@@ -137,7 +140,8 @@ def _run(record: dict[str, Any], store: Store, trial: "Trial", out: str | None) 
     with tempfile.TemporaryDirectory(prefix="rnnae-bench-") as folder:
         kept = Store(Path(out or folder))
         kept.require_writable()
-        outcome = run_again(record, trial, kept, ["rnnae-bench", "reproduce", record["id"]], [progress])
+        with plugins_aside():
+            outcome = run_again(record, trial, kept, ["rnnae-bench", "reproduce", record["id"]], [progress])
         if outcome is None:
             return None
         if outcome.rescue:

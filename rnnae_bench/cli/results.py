@@ -10,7 +10,7 @@ from rnnae_bench.cli.places import RUNS
 from rnnae_bench.errors import UserError
 from rnnae_bench.registry import parse_task
 from rnnae_bench.results.files import require_writable_file
-from rnnae_bench.results.record import Status
+from rnnae_bench.results.record import Status, printable
 from rnnae_bench.results.store import Store
 from rnnae_bench.results.summary import summarize
 
@@ -69,7 +69,7 @@ def main(arguments: list[str]) -> int:
     elif options.html:
         _write_page(Path(options.html), records, found, store)
     elif not records:
-        print(f"no record in {options.folder} matches ({len(found)} in all)")
+        print(f"no record in {printable(options.folder)} matches ({len(found)} in all)")
     else:
         from rich.console import Console
 
@@ -112,7 +112,7 @@ def read_records(store: Store) -> list[dict[str, Any]]:
     """All records of a folder; says on standard error which files are none."""
     found = store.read()
     for path, reason in found.unreadable.items():
-        print(f"rnnae-bench: {path} is no record, left out: {reason}", file=sys.stderr)
+        print(printable(f"rnnae-bench: {path} is no record, left out: {reason}"), file=sys.stderr)
     return found.records
 
 
@@ -150,7 +150,7 @@ def _write_page(path: Path, records: list[dict[str, Any]], among: list[dict[str,
         path.write_text(content, encoding="utf-8")
     except OSError as error:
         raise UserError(f"cannot write the page {path}: {error.strerror}") from error
-    print(f"page {path}")
+    print(printable(f"page {path}"))
 
 
 def _filter(records: list[dict[str, Any]], options: argparse.Namespace) -> list[dict[str, Any]]:

@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from rnnae_bench.cli.logger_names import LOGGERS, logger_names
+from rnnae_bench.cli.output import plugins_aside
 from rnnae_bench.cli.pair import load_pair
 from rnnae_bench.errors import UserError, require_positive
 from rnnae_bench.launchers import rank
 from rnnae_bench.leaderboard import heatmaps, plots, tables
 from rnnae_bench.registry import models, tasks
+from rnnae_bench.results.record import printable
 from rnnae_bench.results.store import Store
 
 if TYPE_CHECKING:
@@ -104,14 +106,16 @@ def _run(pair: "Pair", options: "Namespace", store: Store, command: list[str]) -
         torch.set_num_threads(options.threads)
     resolved = pair.options(options)
     seeds = range(options.seed, options.seed + options.seeds)
-    trials = [Trial(pair, resolved, seed, options.data_seed) for seed in seeds]
+    with plugins_aside():
+        trials = [Trial(pair, resolved, seed, options.data_seed) for seed in seeds]
     pending = _pending(trials, store, options.overwrite)
     helper = trials[0].layout["devices"] > 1 and rank() > 0
     console = Console(stderr=True, quiet=helper)
     records: list[dict[str, Any]] = []
     for trial in trials:
         if trial.identity in pending:
-            outcome = _run_one(trial, store, command, loggers, console)
+            with plugins_aside():
+                outcome = _run_one(trial, store, command, loggers, console)
             if outcome is None:
                 continue
             records.append(outcome.record)
@@ -120,7 +124,8 @@ def _run(pair: "Pair", options: "Namespace", store: Store, command: list[str]) -
         elif not helper and (record := store.find(trial.identity)):
             known = _shown(store.path(trial.identity))
             console.print(
-                f"{_label(trial)}: measured before, see {known} (--overwrite runs it again)",
+                printable(f"{_label(trial)}: measured before, see {known} (--overwrite runs it again)"),
+                markup=False,
                 highlight=False,
                 soft_wrap=True,
             )
@@ -170,9 +175,10 @@ def _report(trial: "Trial", outcome: "Outcome", console: Console) -> None:
     record = outcome.record
     if record["status"] != "ok":
         console.print(f"[red]{_label(trial)}: {record['status']}[/red]: ", end="")
-        console.print(record["failure"]["message"], markup=False, highlight=False, soft_wrap=True)
+        console.print(printable(record["failure"]["message"]), markup=False, highlight=False, soft_wrap=True)
     if outcome.rescue:
-        console.print(f"[red]{outcome.rescue}; the record was saved elsewhere[/red]", highlight=False, soft_wrap=True)
+        told = printable(f"{outcome.rescue}; the record was saved elsewhere")
+        console.print(told, style="red", markup=False, highlight=False, soft_wrap=True)
     drawn = plots.terminal_picture(outcome.series)
     if drawn:
         console.print(f"gradient norm over training ({_label(trial)}), logarithmic", highlight=False)
@@ -188,7 +194,7 @@ def _report(trial: "Trial", outcome: "Outcome", console: Console) -> None:
     except OSError as error:
         lines.append(f"picture could not be written: {error.strerror}")
     for line in lines:
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
+        console.print(printable(line), markup=False, highlight=False, soft_wrap=True)
 
 
 def _show(records: list[dict[str, Any]], as_json: bool) -> None:

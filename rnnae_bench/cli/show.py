@@ -13,6 +13,7 @@ from rnnae_bench.card import Card, Variant, load_card
 from rnnae_bench.cli.table import print_table
 from rnnae_bench.errors import UserError
 from rnnae_bench.registry import Handle, models, parse_task, tasks
+from rnnae_bench.results.record import printable
 from rnnae_bench.source import ClassSource, Parameter
 
 
@@ -177,7 +178,7 @@ def _print_task(shown: dict[str, Any]) -> None:
     _section("Sources")
     for source in shown["sources"]:
         _paragraph(f"- {source}")
-    print(f"licence: {shown['licence']}")
+    _print(f"licence: {shown['licence']}")
     variants = shown["variants"]
     _section("Variants")
     for name, each in variants.items():
@@ -255,13 +256,13 @@ def _text(value: Any) -> str:
 
 
 def _print_heading(title: str, shown: dict[str, Any]) -> None:
-    print(title)
-    print(f"{shown['class']}, {shown['distribution']} {shown['version']}")
-    print(f"{shown['path']}:{shown['line']}")
+    _print(title)
+    _print(f"{shown['class']}, {shown['distribution']} {shown['version']}")
+    _print(f"{shown['path']}:{shown['line']}")
     if shown.get("readme"):
-        print(shown["readme"])
+        _print(shown["readme"])
     print()
-    print(shown["description"])
+    _print(shown["description"])
 
 
 def _section(title: str) -> None:
@@ -270,4 +271,9 @@ def _section(title: str) -> None:
 
 def _paragraph(text: str) -> None:
     width = min(100, shutil.get_terminal_size().columns)
-    print(textwrap.fill(text, width, break_on_hyphens=False))
+    _print(textwrap.fill(text, width, break_on_hyphens=False))
+
+
+def _print(text: str) -> None:
+    """Print lines of a plugin's, in which the terminal obeys nothing."""
+    print("\n".join(map(printable, text.split("\n"))))

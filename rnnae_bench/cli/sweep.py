@@ -18,6 +18,7 @@ from rnnae_bench.executors.job import Plan, Refusal
 from rnnae_bench.leaderboard import precision, tables
 from rnnae_bench.ranges import dimension_from
 from rnnae_bench.results.precision import compare
+from rnnae_bench.results.record import printable
 from rnnae_bench.results.store import Store
 from rnnae_bench.sweep import capacity
 from rnnae_bench.sweep.config import SweepOptions, parse
@@ -156,7 +157,7 @@ def _executor(options: SweepOptions, trials: int) -> Any:
 
 def _say(console: Console, line: str) -> None:
     """Print a line as it is: rich would take options in brackets for its own markup."""
-    console.print(line, highlight=False, markup=False, soft_wrap=True)
+    console.print(printable(line), highlight=False, markup=False, soft_wrap=True)
 
 
 def _plan(executor: Any, wanted: Sequence[Any], options: SweepOptions, console: Console) -> list[Plan | Refusal]:
@@ -279,7 +280,9 @@ def _collect(options: SweepOptions, store: Store) -> int:
         for record in running:
             steps = record["measures"]["steps"]
             what = f"{record['model']} on {record['task']}:{record['variant']}, seed {record['seed']}"
-            print(f"begun: {what}, step {steps} of {record['configuration']['task']['protocol']['max_steps']}")
+            print(
+                f"begun: {printable(what)}, step {steps} of {record['configuration']['task']['protocol']['max_steps']}"
+            )
     return 0
 
 

@@ -9,11 +9,11 @@ from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
-from rich.text import Text
 
 from rnnae_bench.executors.base import Advanced
 from rnnae_bench.executors.job import Job
 from rnnae_bench.leaderboard.tables import number
+from rnnae_bench.leaderboard.text import Text
 from rnnae_bench.results.summary import summarize
 from rnnae_bench.sweep.grid import label
 

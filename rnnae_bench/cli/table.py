@@ -17,14 +17,15 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     from rich.console import Console
     from rich.measure import Measurement
     from rich.table import Table
-    from rich.text import Text
+
+    from rnnae_bench.leaderboard.text import Text
 
     console = Console(width=None if sys.stdout.isatty() else _UNLIMITED)
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
     for column, *cells in zip(columns, *rows, strict=True):
         longest_word = max((len(word) for cell in cells for word in cell.split()), default=0)
         longest_cell = max(map(len, cells), default=0)
-        table.add_column(column, min_width=max(longest_word, min(longest_cell, _READABLE)))
+        table.add_column(Text(column), min_width=max(longest_word, min(longest_cell, _READABLE)))
     for row in rows:
         table.add_row(*map(Text, row))
     with console.capture() as capture:

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from rich.console import Group
-from rich.text import Text
 
 from rnnae_bench.leaderboard.tables import empty, framed
+from rnnae_bench.leaderboard.text import Text
 from rnnae_bench.results.precision import Comparison
 
 

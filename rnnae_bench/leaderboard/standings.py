@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 from rich.console import Console, Group
 from rich.table import Table
-from rich.text import Text
 
 from rnnae_bench.leaderboard.tables import FAILURE_COUNTS, empty, fits, framed, markdown_text, number, without
+from rnnae_bench.leaderboard.text import Text
 from rnnae_bench.results.standing import Entry, Estimate, Overview, Standing
 
 
@@ -149,7 +149,7 @@ def terminal_overview(overview: Overview) -> Group:
     table = empty()
     table.add_column("model", overflow="fold")
     for head in ("overall", *overview.settings):
-        table.add_column(head, justify="right", overflow="fold")
+        table.add_column(Text(head), justify="right", overflow="fold")
     for model, *cells in _overview_rows(overview):
         table.add_row(Text(model), *map(Text, cells))
     return framed("overview: scores, 0 = floor, 1 = ceiling", table, _overview_note(overview))

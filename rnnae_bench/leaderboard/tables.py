@@ -10,8 +10,9 @@ from typing import Any
 from rich.box import SIMPLE_HEAD
 from rich.console import Console, Group
 from rich.table import Table
-from rich.text import Text
 
+from rnnae_bench.leaderboard.text import Text
+from rnnae_bench.results.record import printable
 from rnnae_bench.results.summary import Row, baselines, summarize
 
 
@@ -184,7 +185,7 @@ def markdown(records: Iterable[Mapping[str, Any]], among: Iterable[Mapping[str, 
     """The same tables in Markdown."""
     lines: list[str] = []
     for section in sections(records, among):
-        lines += [f"### {section.title}", ""]
+        lines += [f"### {markdown_text(section.title)}", ""]
         lines.append("| " + " | ".join(in_line(column.head) for column in COLUMNS) + " |")
         lines.append("| " + " | ".join("---" for _ in COLUMNS) + " |")
         lines += [
@@ -199,9 +200,21 @@ def markdown(records: Iterable[Mapping[str, Any]], among: Iterable[Mapping[str, 
 
 def markdown_text(text: str) -> str:
     """Text that Markdown shows as it is, in one line."""
-    for character in ("\\", "|", "<", "*", "_", "`", "["):
+    text = printable(" ".join(text.split()))
+    for character in ("\\", "|", "<", "&", "*", "_", "~", "`", "[", "$"):
         text = text.replace(character, f"\\{character}")
-    return " ".join(text.split())
+    return text
+
+
+def spreadsheet_cell(value: Any) -> Any:
+    """A value as a cell of CSV: text that a spreadsheet would take for a formula is marked as text.
+
+    >>> spreadsheet_cell("=1+1"), spreadsheet_cell(-1.5)
+    ("'=1+1", -1.5)
+    """
+    if not isinstance(value, str):
+        return value
+    return f"'{printable(value)}" if value.startswith(("=", "+", "-", "@", "\t", "\r")) else printable(value)
 
 
 def comma_separated(records: Iterable[Mapping[str, Any]]) -> str:
@@ -209,9 +222,9 @@ def comma_separated(records: Iterable[Mapping[str, Any]]) -> str:
     rows = [_flat(record) for record in records]
     columns = list(dict.fromkeys(column for row in rows for column in row))
     buffer = io.StringIO()
-    writer = csv.DictWriter(buffer, columns, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(map(spreadsheet_cell, columns))
+    writer.writerows([spreadsheet_cell(row.get(column, "")) for column in columns] for row in rows)
     return buffer.getvalue()
 
 

@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Group
-from rich.text import Text
 
 from rnnae_bench.errors import UserError, in_a_line, missing_extra, require_positive
 from rnnae_bench.executors.job import Setting
 from rnnae_bench.leaderboard.tables import empty, framed
+from rnnae_bench.leaderboard.text import Text
 from rnnae_bench.nested import flatten, nest
 from rnnae_bench.ranges import Dimension, Range, dimension_from, is_range, plain
 from rnnae_bench.results.expected_best import expected_best

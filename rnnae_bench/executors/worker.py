@@ -204,7 +204,10 @@ def main() -> None:
         _outcomes(job_from({**request["run"]["job"], "loggers": []}), tell=lambda event: None, **_place(request))
     else:
         die_with_parent(options.lifeline)
-        serve(Connection(options.channel))
+        channel = Connection(options.channel)
+        # What a plugin forks has nothing to tell the parent.
+        os.register_at_fork(after_in_child=channel.close)
+        serve(channel)
 
 
 if __name__ == "__main__":

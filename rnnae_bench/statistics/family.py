@@ -15,9 +15,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from jaxtyping import Float
+from numpy import ndarray
 from scipy import special
 
-from rnnae_bench.statistics.paired import holm, least, p_value
+from rnnae_bench.statistics.paired import holm, least, two_sided
 
 _SHARPNESS = 4
 """Power of the ratio of expected to found spread of the variances: of models of unequal variances, little is pooled."""
@@ -63,29 +65,34 @@ class Family:
 
     def corrected(self, differences: Sequence[Sequence[float]]) -> list[float]:
         """The p value of each of the family's pairs, corrected for their number; never below that of the pair alone."""
-        together = holm([self._p(one) for one in differences])
-        return [max(p, p_value(one)) for p, one in zip(together, differences, strict=True)]
-
-    def _p(self, differences: Sequence[float]) -> float:
-        center, spread = abs(float(np.mean(differences))), self.spread(differences)
-        if center == 0 or spread == 0:
-            return float(center == 0)
-        t = center / spread * len(differences) ** 0.5
-        return float(2 * special.stdtr(self.degrees(len(differences)), -t))
+        counts, means, variances = _moments(differences)
+        spreads = np.sqrt((1 - self.alike) * variances + self.alike * self.variance)
+        together = holm(two_sided(means, spreads, counts, self.degrees(2) * (counts - 1)).tolist())
+        alone = np.maximum(two_sided(means, np.sqrt(variances), counts, counts - 1), 2 * 4.0**-counts)
+        return np.maximum(together, np.where(means == 0, 1.0, alone)).tolist()
 
 
 def family(differences: Sequence[Sequence[float]], models: int) -> Family:
     """The family of pairs of so many models.
 
     Args:
-        differences: Of each pair, by shared seed: two or more.
+        differences: Of each pair, one at least, by shared seed: two or more.
         models: How many models the pairs are of.
     """
-    variances = np.array([np.var(one, ddof=1) for one in differences])
-    if not len(variances):
-        return Family(pairs=1, variance=0.0, alike=1.0, pooled=1)
+    counts, _, variances = _moments(differences)
     mean, spread = float(variances.mean()), float(variances.var())
     # Of estimates of one variance with f degrees of freedom, the squared coefficient of variation is 2 / f.
-    expected = float(np.mean([2 / (len(one) - 1) for one in differences])) * mean**2
+    expected = float(np.mean(2 / (counts - 1))) * mean**2
     alike = 1.0 if spread <= expected else (expected / spread) ** _SHARPNESS
     return Family(pairs=len(variances), variance=mean, alike=alike, pooled=min(models - 1, len(variances)))
+
+
+def _moments(
+    differences: Sequence[Sequence[float]],
+) -> tuple[Float[ndarray, "pair"], Float[ndarray, "pair"], Float[ndarray, "pair"]]:
+    """How many differences each pair has, their mean, and their sample variance."""
+    counts = np.array([len(one) for one in differences], dtype=float)
+    values, first = np.concatenate([np.asarray(one, dtype=float) for one in differences]), counts.cumsum() - counts
+    means = np.add.reduceat(values, first.astype(int)) / counts
+    squares = (values - np.repeat(means, counts.astype(int))) ** 2
+    return counts, means, np.add.reduceat(squares, first.astype(int)) / (counts - 1)

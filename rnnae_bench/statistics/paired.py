@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
+from jaxtyping import Float
+from numpy import ndarray
 from scipy import special
 
 from rnnae_bench.statistics.estimates import LEVEL, Estimate, t_quantile
@@ -45,10 +47,29 @@ def p_value(differences: Sequence[float]) -> float:
     data = np.asarray(differences, dtype=float)
     if len(data) < 2:
         raise ValueError("a paired test needs two differences")
-    center, spread = abs(float(data.mean())), float(data.std(ddof=1))
-    if center == 0 or spread == 0:
-        return 1.0 if center == 0 else least(len(data))
-    return max(least(len(data)), float(2 * special.stdtr(len(data) - 1, -center / spread * len(data) ** 0.5)))
+    center, spread = np.array([data.mean()]), np.array([data.std(ddof=1)])
+    if center == 0:
+        return 1.0
+    return max(least(len(data)), float(two_sided(center, spread, len(data), len(data) - 1)[0]))
+
+
+def two_sided(
+    center: Float[ndarray, "test"],
+    spread: Float[ndarray, "test"],
+    count: Float[ndarray, "test"] | int,
+    degrees: Float[ndarray, "test"] | int,
+) -> Float[ndarray, "test"]:
+    """Two-sided p of t tests of means against zero: 1 where the mean is zero, otherwise 0 where there is no spread.
+
+    Args:
+        center: The means.
+        spread: The standard deviations of single values.
+        count: How many values.
+        degrees: Degrees of freedom of the standard deviations.
+    """
+    with np.errstate(divide="ignore", invalid="ignore"):
+        p = 2 * special.stdtr(degrees, -abs(center) / spread * np.sqrt(count))
+    return np.where(center == 0, 1.0, p)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

@@ -39,7 +39,9 @@ def _spread(row: Row) -> str:
     return number(row.mean) if row.sd is None else f"{number(row.mean)} ± {row.sd:.2g}"
 
 
-FAILURE_COUNTS = "a failed trial counts as the worst that finished here, or the floor if that is worse"
+FAILURE_COUNTS = (
+    "a failed trial counts as the worst of its task variant that finished, or as the floor if that is worse"
+)
 """What a table with failed trials says below."""
 
 _ON = Column("on", lambda row: row.layout, "devices, their kind, and the precision")

@@ -52,6 +52,7 @@ def test_ranks_failures_and_reasons_are_shown(folder, capsys, monkeypatch):
     assert "2 of 5 seeds" in said
     assert "1 oom" in said
     assert "memoryless 0.125 (floor)" in said
+    assert "smallest difference that five seeds tell apart here: 0.0" in " ".join(said.split())
     assert "overview" not in said
     assert "sine" not in said
 

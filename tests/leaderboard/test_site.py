@@ -18,6 +18,7 @@ from rnnae_bench.leaderboard.site.folder import MARK, replaced
 from rnnae_bench.leaderboard.site.pages import slug
 from rnnae_bench.results.history import Series
 from rnnae_bench.results.profile import decay_rate, effective_horizon
+from rnnae_bench.results.standing import standings
 from rnnae_bench.results.store import Store
 
 STEPS = np.arange(1, 301)
@@ -75,6 +76,32 @@ def test_a_site_has_a_page_for_everything(store, tmp_path):
     record = (built.out / "records" / f"{9:016x}.html").read_text()
     assert f"rnnae-bench reproduce {9:016x}" in record
     assert "the loss is nan (step 7)" in record
+
+
+def test_skipped_trials_are_not_among_the_failed_and_a_score_of_zero_has_no_sign(tmp_path, make_record):
+    store = Store(tmp_path / "records")
+    failure = {"message": "x", "step": None, "traceback": None}
+    for seed, status in enumerate(("ok", "skipped", "diverged", "interrupted")):
+        record = make_record(0.3 if status == "ok" else None, seed=seed, id=f"{seed:016x}", status=status)
+        record["failure"] = None if status == "ok" else failure
+        record["primary"] |= {"direction": "minimize", "floor": 0.5, "ceiling": 0.0, "score": None}
+        store.write(record, histories())
+        if status == "diverged":
+            store.write({**record, "model": "lstm", "id": f"{9:016x}"}, histories())
+    out = build(store, tmp_path / "site").out
+    (row,) = [line for line in (out / "index.html").read_text().splitlines() if 'data-sort="copy:standard"' in line]
+    assert [cell.partition("<")[0] for cell in row.split('">')[4:7]] == ["2", "5", "2"]
+    assert data_of(out / "tasks" / "copy.standard.html")["entries"][1]["score"][0] == 0
+    for page in ("index.html", "tasks/copy.standard.html", "models/lstm.html"):
+        assert ">-0" not in (out / page).read_text()
+    assert "smallest difference" not in (out / "tasks" / "copy.standard.html").read_text()
+
+
+def test_a_tasks_page_says_what_its_seeds_tell_apart(store, tmp_path):
+    out = build(store, tmp_path / "site").out
+    (standing,) = standings(store.read().records)
+    said = f"Smallest difference that five seeds tell apart here: {standing.smallest:.2g} recall_accuracy"
+    assert said in (out / "tasks" / "copy.standard.html").read_text()
 
 
 def test_every_link_leads_somewhere(store, tmp_path):

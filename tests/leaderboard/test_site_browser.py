@@ -107,6 +107,7 @@ def order(page) -> list[str]:
         Estimate(0.99897, 0.99511, 1.0),
         Estimate(0.5, None, None),
         Estimate(-0.000096, -0.000153, -0.00004),
+        Estimate(-0.00004, -0.02, 0.02),
         Estimate(1234.25, 1000.0, 1500.0),
         Estimate(0.5, 0.5, 0.5),
     ],
@@ -114,6 +115,25 @@ def order(page) -> list[str]:
 def test_scripts_write_estimates_as_tables_do(site, opened, one):
     page = opened((site / "tasks" / "copy.standard.html").as_uri())
     assert page.evaluate("one => window.rnnae.interval(one)", [one.value, one.low, one.high]) == one.text()
+
+
+def test_a_band_on_a_logarithmic_axis_reaches_its_smallest_seed(tmp_path, make_record, opened):
+    """Three seeds with gradient norms of 1, 0.1 and 1e-6: the axis has all of them, and the band ends at its foot."""
+    store = Store(tmp_path / "records")
+    for seed, norm in enumerate((1.0, 0.1, 1e-6)):
+        series = {"gradient_norm": Series(STEPS, np.full(300, norm)), "loss": Series(STEPS, np.ones(300))}
+        store.write(make_record(0.5, seed=seed, id=f"{seed:016x}"), series)
+    page = opened((build(store, tmp_path / "site").out / "tasks" / "copy.standard.html").as_uri())
+    ticks = page.locator('#norm [aria-label="y-axis tick label"] text').all_text_contents()
+    assert {"1e-6", "1e-1", "1e+0"} <= set(ticks)
+    foot, height = page.evaluate(
+        """() => {
+            const band = document.querySelector('#norm [aria-label="area"] path').getBBox();
+            const frame = document.querySelector('#norm [aria-label="y-axis tick"]').getBBox();
+            return [band.y + band.height, frame.y + frame.height];
+        }"""
+    )
+    assert foot == pytest.approx(height, abs=1)
 
 
 def test_every_kind_of_page_draws_its_charts(site, opened):

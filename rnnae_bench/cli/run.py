@@ -11,6 +11,7 @@ from rich.console import Console
 from rnnae_bench.cli.logger_names import LOGGERS, logger_names
 from rnnae_bench.cli.output import plugins_aside
 from rnnae_bench.cli.pair import load_pair
+from rnnae_bench.cli.threads import Load, threads_beside
 from rnnae_bench.errors import UserError, require_positive
 from rnnae_bench.launchers import rank
 from rnnae_bench.leaderboard import heatmaps, plots, tables
@@ -46,7 +47,7 @@ def opening() -> argparse.ArgumentParser:
 def main(arguments: list[str]) -> int:
     """Run the trials that the arguments ask for."""
     # As of now: a plugin may change the working folder as soon as it is imported.
-    here = Path.cwd()
+    here, load = Path.cwd(), Load()
     try:
         named, others = opening().parse_known_args([one for one in arguments if one not in ("-h", "--help")])
     except argparse.ArgumentError as error:
@@ -66,7 +67,7 @@ def main(arguments: list[str]) -> int:
     pair = load_pair(named.task, named.model)
     rest = [f"--config={named.config}"] if named.config else []
     options = _parse(pair, [*rest, *others, *(["--help"] if wants_help else [])])
-    return _run(pair, options, Store(here / options.out), ["rnnae-bench", "run", *arguments])
+    return _run(pair, options, Store(here / options.out), ["rnnae-bench", "run", *arguments], load)
 
 
 def _name(content: dict[str, Any], part: str) -> str | None:
@@ -87,12 +88,12 @@ def _parse(pair: "Pair", arguments: list[str]) -> "Namespace":
     add("--out", type=str, default="runs", help="Folder for the records.")
     add("--overwrite", action="store_true", help="Run again what has a good record already; the old one is kept.")
     add("--logger", type=str, default="", help=f"Log elsewhere too, comma-separated: {', '.join(LOGGERS)}.")
-    add("--threads", type=int | None, help="CPU threads for torch; by default one a core.")
+    add("--threads", type=int | None, help="CPU threads for torch; by default one a core that others leave.")
     add("--json", action="store_true", help="Print the records as JSON, and nothing else, on standard output.")
     return pair.parse(arguments)
 
 
-def _run(pair: "Pair", options: "Namespace", store: Store, command: list[str]) -> int:
+def _run(pair: "Pair", options: "Namespace", store: Store, command: list[str], load: Load) -> int:
     import torch
 
     from rnnae_bench.trial import Trial
@@ -111,6 +112,8 @@ def _run(pair: "Pair", options: "Namespace", store: Store, command: list[str]) -
     pending = _pending(trials, store, options.overwrite)
     helper = trials[0].layout["devices"] > 1 and rank() > 0
     console = Console(stderr=True, quiet=helper)
+    if options.threads is None and trials[0].layout["devices"] == 1 and "OMP_NUM_THREADS" not in os.environ:
+        _leave_busy_cores(load.of_others(), console)
     records: list[dict[str, Any]] = []
     for trial in trials:
         if trial.identity in pending:
@@ -133,6 +136,18 @@ def _run(pair: "Pair", options: "Namespace", store: Store, command: list[str]) -
     if not helper:
         _show(records, as_json=options.json)
     return 0 if all(record["status"] == "ok" for record in records) else 1
+
+
+def _leave_busy_cores(others: float, console: Console) -> None:
+    """Compute with as many threads fewer as others keep cores busy: one that has to wait its turn keeps all waiting."""
+    import torch
+
+    most = torch.get_num_threads()
+    threads = threads_beside(others, most)
+    if threads < most:
+        torch.set_num_threads(threads)
+        busy = f"others keep {others:.1f} of the cores busy"
+        console.print(f"{busy}: {threads} of {most} threads (--threads N decides otherwise)", highlight=False)
 
 
 def _pending(trials: "list[Trial]", store: Store, overwrite: bool) -> set[str]:

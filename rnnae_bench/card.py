@@ -4,6 +4,7 @@ Reading a card checks it against ``task.schema.json``; a bad one is refused with
 Importing this module imports no torch, so that ``list`` and ``show`` stay quick.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any, Literal
 import yaml
 
 from rnnae_bench.errors import UserError, require_positive
+from rnnae_bench.options import yaml12
 from rnnae_bench.schema import Schema
 
 Direction = Literal["maximize", "minimize"]
@@ -108,9 +110,13 @@ class Card:
     """How the hyper-parameters below were found."""
     tuned: dict[str, dict[str, Any]] = field(default_factory=dict)
     """Default hyper-parameters on this task, by model name."""
+    broken: dict[str, str] = field(default_factory=dict)
+    """Variants that can't be used, with the reason in one line; they are not among the others."""
 
     def variant(self, name: str) -> Variant:
-        """The variant of that name; `UserError` with the known names where there is none."""
+        """The variant of that name; `UserError` where there is none, or it is broken."""
+        if name in self.broken:
+            raise UserError(f"the variant '{name}' of task '{self.path.parent.name}' is broken: {self.broken[name]}")
         if name not in self.variants:
             raise UserError(
                 f"task '{self.path.parent.name}' has no variant '{name}'; it has {', '.join(self.variants)}"
@@ -120,49 +126,46 @@ class Card:
 
 @lru_cache(maxsize=64)
 def load_card(path: Path) -> Card:
-    """Read and check a ``task.yaml``.
+    """Read and check a ``task.yaml``. A variant that is wrong leaves the others usable.
 
     Raises:
-        UserError: the file can't be read, is not YAML, or does not fit the schema; names file, line and key.
+        UserError: the file can't be read, is not YAML, or does not fit the schema, or no variant does; names file, line
+            and key.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise UserError(f"cannot read the task card {path}: {error.strerror}") from error
-    try:
-        tree, content = _compose(text)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f":{mark.line + 1}" if mark else ""
-        raise UserError(f"{path}{line}: not YAML: {getattr(error, 'problem', None) or error}") from error
-    _check(path, content, tree)
-    return _card(path, content)
+    tree, content = yaml12.read(path, "the task card")
+    broken: dict[str, str] = {}
+    while refusal := _problem(path, tree, content, broken):
+        keys, error = refusal
+        if keys[:1] != ["variants"] or len(keys) < 2 or len(broken) + 1 == len(content["variants"]):
+            raise error
+        broken[keys[1]] = str(error)
+    return _card(path, content, broken)
 
 
-def _compose(text: str) -> tuple[yaml.Node | None, Any]:
-    """The document as nodes, which know their lines, and as plain data."""
-    # The C parser, where PyYAML was built with it, is many times faster.
-    loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)(text)
-    try:
-        tree = loader.get_single_node()
-        return tree, None if tree is None else loader.construct_document(tree)
-    finally:
-        loader.dispose()
+def _problem(
+    path: Path, tree: yaml.Node | None, content: Any, broken: Mapping[str, str]
+) -> tuple[list[Any], UserError] | None:
+    """The first thing that is wrong with a card beside its broken variants: the keys to it, and what is to be said."""
+    if broken:
+        sound = {name: variant for name, variant in content["variants"].items() if name not in broken}
+        # Names that a card must have are there, if broken.
+        content = {**content, "variants": {**dict.fromkeys(broken, next(iter(sound.values()))), **sound}}
+    problem = _SCHEMA.problem(content) or _problem_of_scores(content)
+    return problem and (problem[0], _refusal(path, tree, *problem))
 
 
-def _check(path: Path, content: Any, tree: yaml.Node | None) -> None:
-    problem = _SCHEMA.problem(content)
-    if problem:
-        raise _refusal(path, tree, *problem)
+def _problem_of_scores(content: dict[str, Any]) -> tuple[list[Any], str] | None:
+    """Why a variant's scores can't be formed, with the keys to it."""
     for name, variant in content["variants"].items():
         floor, metric = variant["primary"]["floor"], variant["primary"]["metric"]
         where = ["variants", name, "primary", "floor"]
         if floor not in variant["baselines"]:
-            raise _refusal(path, tree, where, f"'{floor}' is not one of this variant's baselines")
+            return where, f"'{floor}' is not one of this variant's baselines"
         if metric not in variant["baselines"][floor]["values"]:
-            raise _refusal(path, tree, where, f"the baseline '{floor}' gives no value for '{metric}'")
+            return where, f"the baseline '{floor}' gives no value for '{metric}'"
         if variant["baselines"][floor]["values"][metric] == variant["primary"]["ceiling"]:
-            raise _refusal(path, tree, where, "floor and ceiling are equal, so no score can be formed")
+            return where, "floor and ceiling are equal, so no score can be formed"
+    return None
 
 
 def _refusal(path: Path, tree: yaml.Node | None, keys: list[Any], message: str) -> UserError:
@@ -176,7 +179,7 @@ def _refusal(path: Path, tree: yaml.Node | None, keys: list[Any], message: str) 
     return UserError(f"{path}:{line}: {'.'.join(map(str, keys)) or 'the file'}: {message}")
 
 
-def _card(path: Path, content: dict[str, Any]) -> Card:
+def _card(path: Path, content: dict[str, Any], broken: dict[str, str]) -> Card:
     variants = {
         name: Variant(
             name=name,
@@ -187,5 +190,6 @@ def _card(path: Path, content: dict[str, Any]) -> Card:
             baselines={key: Baseline(**value) for key, value in entry["baselines"].items()},
         )
         for name, entry in content["variants"].items()
+        if name not in broken
     }
-    return Card(**{**content, "path": path, "variants": variants})
+    return Card(**{**content, "path": path, "variants": variants, "broken": broken})

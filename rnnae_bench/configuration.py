@@ -5,23 +5,29 @@ command line, configuration files, and the rebuilding of a trial from its record
 """
 
 import argparse
+import copy
 import difflib
 import inspect
 import json
 import os
 import re
-from collections.abc import Mapping
+import typing
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-from jsonargparse import ArgumentParser, Namespace, set_loader
+import torch
+from jsonargparse import ArgumentParser, Namespace
+from jsonargparse.typing import register_type
 from lightning import LightningModule, Trainer, seed_everything
 
 from rnnae_bench.card import Card, Variant
 from rnnae_bench.errors import UserError, in_a_line
 from rnnae_bench.forks import one_process
-from rnnae_bench.nested import flatten
+from rnnae_bench.nested import flatten, merge, nest
+from rnnae_bench.options import yaml12
+from rnnae_bench.options.parsing import MODE, allow_dataclasses, types_in
+from rnnae_bench.options.plain import alike, named, plain
 from rnnae_bench.registry import Handle, models, parse_task, tasks
 from rnnae_bench.task import Task
 
@@ -42,6 +48,8 @@ TRAINER_OPTIONS = (
     "plugins",
 )
 """What is passed through to Lightning's Trainer; everything else of it belongs to the protocol or the runner."""
+
+CONFIG_HELP = "Read options from a YAML file; of several the later ones win, and flags win over all."
 
 _TRAINER_DEFAULTS = {"trainer.devices": 1, "trainer.precision": "32-true"}
 
@@ -69,8 +77,16 @@ class Pair:
         self.card: Card = self.task_class.card()
         self.variant: Variant = self.card.variant(variant)
         self.parser = self._parser()
+        self.hints: dict[str, Any] = {}
+        """The type of each option, by its dotted name."""
+        for action in self.parser._actions:
+            self.hints.setdefault(action.dest, getattr(action, "_typehint", None) or action.type)
+        allow_dataclasses(self.hints.values())
         self._parsed: dict[str, Namespace] = {}
-        self.defaults = self.options(self.parser.get_defaults())
+        self._objects = dict(self._leaves(self.parser.get_defaults().as_dict()))
+        self._defaults = {option: _written_or_named(value) for option, value in self._objects.items()}
+        self.defaults = _in_parts(self._defaults)
+        """All options as they are by default, plain and nested in ``task``, ``model`` and ``trainer``."""
 
     @property
     def label(self) -> str:
@@ -83,10 +99,11 @@ class Pair:
         parser = ArgumentParser(
             prog="rnnae-bench run",
             exit_on_error=False,
-            parser_mode=_LOADER,
+            allow_abbrev=False,
+            parser_mode=MODE,
             description=f"Run {self.model_handle.name} on {self.label}: {self.variant.summary}",
         )
-        parser.add_argument("--config", action="config", help="Read options from a YAML file; flags win over it.")
+        parser.add_argument("--config", action="config", help=CONFIG_HELP)
         parser.add_argument("--task.name", type=str, help="The same as --task, in a configuration file.")
         parser.add_argument("--model.name", type=str, help="The same as --model, in a configuration file.")
         parser.add_class_arguments(self.task_class, "task", skip={"data_seed"}, instantiate=False)
@@ -116,27 +133,80 @@ class Pair:
         action.metavar, action.help = metavar, text
 
     def parse(self, arguments: list[str]) -> Namespace:
-        """Parse a command line of this pair; `UserError` in one line where it is wrong."""
+        """Parse a command line of this pair; `UserError` in one line where it or a file of its is wrong."""
+        files = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+        files.add_argument("--config", action="append", type=Path, default=[])
         try:
-            return self.parser.parse_args(arguments)
+            found, others = files.parse_known_args(arguments)
+            # jsonargparse takes a configuration itself in place of its path; it would read a file in the locale's
+            # encoding, and have the flags that stand before it lose.
+            configuration = read_configs(found.config)
+            before = [f"--config={yaml12.dump(configuration)}"] if configuration else []
+            return self.parser.parse_args([*before, *others])
         except argparse.ArgumentError as error:
             raise UserError(self._explain(str(error))) from error
 
     def resolve(self, overrides: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
         """All options of the pair, given some, nested in ``task``, ``model`` and ``trainer``."""
+        return self.options(self._parse_object(overrides))
+
+    def options(self, parsed: Namespace) -> dict[str, dict[str, Any]]:
+        """The options of task, model and trainer as nested dictionaries of plain data, as a record has them.
+
+        Equal values are written alike: one that equals the default as that is.
+
+        Raises:
+            UserError: a value can't be written, or would not come back from a record as it is.
+        """
+        given = dict(self._leaves(parsed.as_dict()))
+        written = {option: self._written(option, value) for option, value in given.items()}
+        foreign = [
+            option
+            for option, value in written.items()
+            if not alike(value, given[option]) and not alike(value, self._defaults.get(option, ...))
+        ]
+        if foreign:
+            again = dict(self._leaves(self._parse_object(_in_parts(written)).as_dict()))
+            for option in foreign:
+                if not alike(again[option], given[option]):
+                    raise UserError(
+                        f"--{option}: {given[option]!r} would come back from a record as {again[option]!r}; give the "
+                        "option the type hint of its value"
+                    )
+        return _in_parts(written)
+
+    def _leaves(self, nested: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+        """Each option of task, model and trainer with its value, by dotted name."""
+        for key, value in nested.items():
+            option = f"{prefix}{key}"
+            if isinstance(value, dict) and self.hints.get(option) is None:
+                yield from self._leaves(value, f"{option}.")
+            elif "." in option and option not in ("task.name", "model.name"):
+                yield option, value
+
+    def _written(self, option: str, value: Any) -> Any:
+        """The plain form of an option's value."""
+        hint = self.hints.get(option)
         try:
-            return self.options(self.parser.parse_object(dict(overrides)))
+            if isinstance(value, str) and callable(self._objects.get(option)) and str not in types_in(hint):
+                value = named(value)
+            base = typing.get_args(hint)[0] if typing.get_origin(hint) is type else object
+            if isinstance(value, type) and isinstance(base, type) and not issubclass(value, base):
+                raise ValueError(f"{value.__qualname__} is no subclass of {base.__qualname__}")
+            written = plain(value)
+        except ValueError as error:
+            raise UserError(f"--{option}: {error}") from error
+        default = self._defaults.get(option, ...)
+        # Where a type has both, 1 and 1.0 may mean different things.
+        equal = alike(written, default, exactly={int, float} <= types_in(hint))
+        return default if equal else written
+
+    def _parse_object(self, options: Mapping[str, Any]) -> Namespace:
+        try:
+            # A copy: jsonargparse changes lists in place.
+            return self.parser.parse_object(copy.deepcopy(dict(options)))
         except argparse.ArgumentError as error:
             raise UserError(self._explain(str(error))) from error
-
-    @staticmethod
-    def options(parsed: Namespace) -> dict[str, dict[str, Any]]:
-        """The options of task, model and trainer as plain nested dictionaries."""
-        plain = parsed.as_dict()
-        return {
-            part: {key: value for key, value in plain[part].items() if key != "name"}
-            for part in ("task", "model", "trainer")
-        }
 
     def build_task(self, options: Mapping[str, Any], data_seed: int) -> Task:
         """The task with the given options."""
@@ -158,7 +228,9 @@ class Pair:
         supports = getattr(self.model_class, "supports", None)
         try:
             with one_process():
-                reason = supports(task.spec, **options) if supports else None
+                reason = supports(task.spec, **self._instantiate("model", options)) if supports else None
+        except UserError:
+            raise
         except (Exception, SystemExit) as error:
             what = f"model '{self.model_handle.name}' can't say whether it supports task '{self.label}'"
             raise UserError(f"{what}: {type(error).__name__}: {in_a_line(error)}") from error
@@ -166,15 +238,23 @@ class Pair:
 
     def _instantiate(self, part: str, options: Mapping[str, Any]) -> dict[str, Any]:
         # Checking takes 15 ms, and a sweep builds the same options over and over under other seeds.
-        key = json.dumps([part, options], sort_keys=True, default=repr)
+        key = json.dumps([part, options], sort_keys=True)
         if key not in self._parsed:
-            self._parsed[key] = self.parser.parse_object({part: dict(options)})
-        built = self.parser.instantiate(self._parsed[key])
-        return {key: value for key, value in vars(built[part]).items() if key != "name"}
+            parsed = self._parse_object({part: dict(options)})
+            for option, value in self._leaves({part: options}):
+                # What a default is need not be seen from its plain form, where it has no type hint.
+                if option in self._defaults and alike(value, self._defaults[option]):
+                    parsed[option] = self._objects[option]
+            self._parsed[key] = parsed
+        built: dict[str, Any] = self.parser.instantiate(self._parsed[key])[part].as_dict()
+        return {key: value for key, value in built.items() if key != "name"}
 
     def _explain(self, message: str) -> str:
         message = re.sub(r"Parser key \"?([\w.]+)\"?:", r"--\1:", " ".join(message.split()))
         message = re.sub(r"<class '(?:\w+\.)*(\w+)'>", r"\1", message)
+        denied = re.search(r"(--[\w.]+):.*Importing '([^']+)' is not allowed", message)
+        if denied:
+            return f"{denied[1]}: '{denied[2]}' would have to be imported; an option takes plain values only"
         union = re.search(r"(--[\w.]+): Does not validate against any of the Union.*Given value: (.*)", message)
         if union:
             choices = ", ".join(dict.fromkeys(re.findall(r"'([^']+)'", message)))
@@ -195,6 +275,30 @@ class Pair:
         return message
 
 
+def _in_parts(options: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Options by dotted name nested, with all three parts even if they have none."""
+    return {"task": {}, "model": {}, "trainer": {}, **nest(options)}
+
+
+def _written_or_named(default: Any) -> Any:
+    """The plain form of a default; where it has none, what stands for it as long as another value is given."""
+    try:
+        return plain(default)
+    except ValueError as error:
+        return f"<{error}>"
+
+
+def _dtype(name: str) -> torch.dtype:
+    found = getattr(torch, name.removeprefix("torch."), None)
+    if not isinstance(found, torch.dtype):
+        raise ValueError(f"{name!r} is no dtype of torch; write torch.float32, say")
+    return found
+
+
+register_type(torch.dtype, str, _dtype)
+register_type(torch.device, str)
+
+
 def changed(options: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
     """The options that differ from the defaults, flat with dotted names.
 
@@ -202,38 +306,27 @@ def changed(options: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str
     {'task.delay': 3}
     """
     flat, before = flatten(options), flatten(defaults)
-    return {key: value for key, value in flat.items() if key not in before or before[key] != value}
+    return {key: value for key, value in flat.items() if key not in before or not alike(before[key], value)}
 
 
-def read_config(path: Path) -> dict[str, Any]:
-    """A configuration file as a mapping, with ``task`` and ``model`` always as sections that have a ``name``."""
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise UserError(f"cannot read the configuration file {path}: {reason}") from error
-    try:
-        content = _load(text)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f":{mark.line + 1}" if mark else ""
-        raise UserError(f"{path}{line}: not YAML: {getattr(error, 'problem', None) or error}") from error
-    if not isinstance(content, dict):
-        raise UserError(f"{path}: a configuration is a mapping of options, this is a {type(content).__name__}")
-    return content
+def read_configs(paths: Sequence[Path]) -> dict[str, Any]:
+    """Configuration files as one mapping, the later ones winning option by option.
 
+    ``task`` and ``model`` are always sections; where a file has only their names, ``name`` in there.
 
-def _load(text: str) -> Any:
-    content = yaml.safe_load(text)
-    if isinstance(content, dict):
+    Raises:
+        UserError: a file can't be read, is not YAML, or is no mapping.
+    """
+    merged: dict[str, Any] = {}
+    for path in paths:
+        _, content = yaml12.read(path, "the configuration file")
+        if not isinstance(content, dict):
+            raise UserError(f"{path}: a configuration is a mapping of options, this is a {type(content).__name__}")
         for part in ("task", "model"):
             if isinstance(content.get(part), str):
                 content[part] = {"name": content[part]}
-    return content
-
-
-_LOADER = "rnnae_bench"
-set_loader(_LOADER, _load, exceptions=(yaml.YAMLError,))
+        merged = merge(merged, content)
+    return merged
 
 
 def _parameters(function: Any) -> set[str]:

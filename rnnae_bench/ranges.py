@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rnnae_bench.errors import UserError
+from rnnae_bench.options import plain as values
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,7 @@ def plain(dimension: Dimension) -> dict[str, Any] | list[Any]:
     >>> plain(Range(1, 8)), plain(Choices(("relu", "tanh")))
     ({'low': 1, 'high': 8, 'log': False}, ['relu', 'tanh'])
     """
-    return dataclasses.asdict(dimension) if isinstance(dimension, Range) else list(dimension.values)
+    return dataclasses.asdict(dimension) if isinstance(dimension, Range) else values.plain(list(dimension.values))
 
 
 def dimension_from(data: Any, option: str) -> Dimension:

@@ -4,11 +4,16 @@ A record may be a stranger's. Nothing in it is executed: its configuration may o
 the registered task and model have, and the few of the trainer's that say where and how precisely to compute.
 """
 
+import dataclasses
+import datetime
+import decimal
 import enum
+import fractions
 import re
 import types
 import typing
-from collections.abc import Iterator, Mapping, Sequence
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
@@ -19,6 +24,8 @@ import torch
 from rnnae_bench.configuration import Pair
 from rnnae_bench.errors import UserError
 from rnnae_bench.nested import flatten
+from rnnae_bench.options.parsing import fields_of
+from rnnae_bench.options.plain import name_of, named
 from rnnae_bench.results.privacy import with_home
 from rnnae_bench.trial import Trial
 
@@ -73,7 +80,7 @@ def _told_of(record: Mapping[str, Any]) -> Iterator[None]:
 
 def require_plain(pair: Pair, configuration: Mapping[str, Any]) -> None:
     """Raise `UserError` for an option that there is not, or whose value could name code."""
-    hints = {action.dest: _hint(action) for action in pair.parser._actions}
+    hints = pair.hints
     defaults = flatten(pair.defaults)
     for option, value in flatten(configuration).items():
         section = next((one for one in _sections(option) if hints.get(one) is not None), None)
@@ -87,7 +94,9 @@ def require_plain(pair: Pair, configuration: Mapping[str, Any]) -> None:
         if option.startswith("trainer."):
             plain = section.split(".")[1] not in ("profiler", "plugins") and _is_word(value)
         else:
-            plain = _is_plain(hints[section])
+            plain = _is_plain(hints[section]) or (
+                _is_plain(hints[section], or_code=True) and all(_is_own(pair, text) for text in _texts(value))
+            )
         if not plain:
             raise UserError(f"its option {option} may name code to run ({str(value)[:60]!r}), and records may not")
 
@@ -96,10 +105,6 @@ def _sections(option: str) -> list[str]:
     """An option's dotted name, then the options that it may lie within, the innermost first."""
     parts = option.split(".")
     return [".".join(parts[:length]) for length in range(len(parts), 1, -1)]
-
-
-def _hint(action: Any) -> Any:
-    return getattr(action, "_typehint", None) or action.type
 
 
 def _is_word(value: Any) -> bool:
@@ -112,15 +117,54 @@ def _is_word(value: Any) -> bool:
     )
 
 
-def _is_plain(hint: Any) -> bool:
-    """Whether values of a type are data: numbers, texts, truths, choices, and lists or mappings of them."""
+_DATA = (
+    *(str, int, float, bool, complex, bytes, bytearray, enum.Enum, Path, range, types.NoneType, uuid.UUID),
+    *(decimal.Decimal, fractions.Fraction, datetime.date, datetime.time, datetime.timedelta, torch.dtype, torch.device),
+    *(Sequence, Mapping, Set),
+)
+
+
+def _is_plain(hint: Any, or_code: bool = False) -> bool:
+    """Whether values of a type are data: numbers, texts, truths, choices, and containers of them.
+
+    Args:
+        hint: The type hint. Where it says nothing, data stay data.
+        or_code: Whether functions and classes will do too.
+    """
     origin = typing.get_origin(hint)
-    if origin is Literal:
+    inner = [one for one in typing.get_args(hint) if one is not Ellipsis]
+    if origin is Literal or hint in (Any, object):
         return True
     if origin is typing.Annotated:
-        return _is_plain(typing.get_args(hint)[0])
-    if origin is not None:
-        containers = (list, tuple, dict, set, Sequence, Mapping, typing.Union, types.UnionType)
-        inner = [one for one in typing.get_args(hint) if one is not Ellipsis]
-        return any(origin is one for one in containers) and all(map(_is_plain, inner))
-    return isinstance(hint, type) and issubclass(hint, str | int | float | bool | enum.Enum | Path | types.NoneType)
+        return _is_plain(inner[0], or_code)
+    if hint in (type, Callable) or origin in (type, Callable):
+        return or_code
+    if origin in (typing.Union, types.UnionType) or (isinstance(origin, type) and issubclass(origin, _DATA)):
+        return all(_is_plain(one, or_code) for one in inner)
+    if not isinstance(hint, type):
+        return origin is None
+    if dataclasses.is_dataclass(hint) or hasattr(hint, "_fields"):
+        return all(_is_plain(one, or_code) for one in fields_of(hint))
+    return issubclass(hint, _DATA)
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """All texts within plain data."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        yield from _texts(list(value.values()))
+    elif isinstance(value, list):
+        yield from (text for one in value for text in _texts(one))
+
+
+def _is_own(pair: Pair, text: str) -> bool:
+    """Whether a text names no code, or classes and functions of ``torch.nn``, torch's operations, or the pair's own."""
+    try:
+        found = named(text)
+        name = name_of(found)
+    except ValueError:
+        return True
+    packages = {one.__module__.partition(".")[0] for one in (pair.task_class, pair.model_class)}
+    own = name.startswith(("torch.nn.", *(f"{package}." for package in packages)))
+    return own or (isinstance(found, types.BuiltinFunctionType) and name == f"torch.{found.__name__}")

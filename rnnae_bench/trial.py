@@ -350,7 +350,7 @@ class Trial:
                 f"--trainer.strategy {strategy} runs the training where its measures can't be fetched from; use ddp"
             )
         # A Trainer takes 20 ms to make, and a sweep asks for the same one under every seed.
-        key = json.dumps(self.options["trainer"], sort_keys=True, default=repr)
+        key = json.dumps(self.options["trainer"], sort_keys=True)
         if key not in _LAYOUTS:
             _LAYOUTS[key] = self._layout_here(alone=True)
             if _LAYOUTS[key]["devices"] > 1:

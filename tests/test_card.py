@@ -68,6 +68,7 @@ def test_a_card_is_read_as_it_stands(tmp_path):
         ("metric: accuracy", "metric: loss", r":11: .*'chance' gives no value for 'loss'"),
         ("ceiling: 1.0", "ceiling: 0.5", r":11: .*floor and ceiling are equal"),
         ("title: A task", "title: [", r":\d+: not YAML"),
+        ("licence: none", "title: again", r":3: not YAML: 'title' is given twice"),
     ],
 )
 def test_a_bad_card_is_refused_with_line_and_key(tmp_path, old, new, refusal):
@@ -75,6 +76,23 @@ def test_a_bad_card_is_refused_with_line_and_key(tmp_path, old, new, refusal):
     path.write_text(CARD.replace(old, new))
     with pytest.raises(UserError, match=rf"^{path}{refusal}"):
         load_card(path)
+
+
+@pytest.mark.parametrize("bad", ["smoke", "standard", "long"])
+def test_a_bad_variant_leaves_the_others_usable(tmp_path, bad):
+    card, variant = CARD.split("  smoke: &variant\n")
+    variant = variant.partition("  standard")[0]
+    texts = dict.fromkeys(("smoke", "standard", "long"), variant)
+    texts[bad] = variant.replace("max_steps: 10", "max_steps: 0")
+    path = tmp_path / "task.yaml"
+    path.write_text(card + "".join(f"  {name}:\n{text}" for name, text in texts.items()))
+    found = load_card(path)
+    assert found.variants.keys() == texts.keys() - {bad}
+    line = path.read_text().splitlines().index("    protocol: {max_steps: 0, batch_size: 4, evaluate_every: 5}") + 1
+    reason = f"{path}:{line}: variants.{bad}.protocol.max_steps: must be bigger than or equal to 1"
+    assert found.broken == {bad: reason}
+    with pytest.raises(UserError, match=f"^the variant '{bad}' of task '{tmp_path.name}' is broken: {reason}$"):
+        found.variant(bad)
 
 
 def test_a_missing_card_is_refused(tmp_path):

@@ -18,6 +18,7 @@ import torch
 import yaml
 
 from rnnae_bench.configuration import Pair
+from rnnae_bench.options.yaml12 import load
 from rnnae_bench.results.store import Store
 from rnnae_bench.trial import Trial
 
@@ -58,7 +59,7 @@ def main() -> None:
     fixed: dict = {"optimization": {}}
     for key, _, value in (one.partition("=") for one in arguments.set):
         section, dot, name = key.partition(".")
-        (fixed[section] if dot else fixed)[name or section] = yaml.safe_load(value)
+        (fixed[section] if dot else fixed)[name or section] = load(value)
     tuned = {}
     for model in arguments.models:
         pair = Pair(arguments.task, model)

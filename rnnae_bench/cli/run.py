@@ -38,9 +38,17 @@ def opening() -> argparse.ArgumentParser:
         allow_abbrev=False,
         exit_on_error=False,
     )
-    parser.add_argument("--task", "--task.name", metavar="NAME[:VARIANT]", help="a task; a bare name means :standard")
-    parser.add_argument("--model", "--model.name", metavar="NAME", help="a model")
-    parser.add_argument("--config", metavar="FILE", help="read options from a YAML file; flags win over it")
+    about = "a task; a bare name means :standard"
+    parser.add_argument("--task", "--task.name", action="append", metavar="NAME[:VARIANT]", help=about)
+    parser.add_argument("--model", "--model.name", action="append", metavar="NAME", help="a model")
+    parser.add_argument(
+        "--config",
+        action="append",
+        type=Path,
+        default=[],
+        metavar="FILE",
+        help="read options from a YAML file; of several the later ones win, and flags win over all",
+    )
     return parser
 
 
@@ -52,32 +60,38 @@ def main(arguments: list[str]) -> int:
         named, others = opening().parse_known_args([one for one in arguments if one not in ("-h", "--help")])
     except argparse.ArgumentError as error:
         raise UserError(str(error)) from error
+    configuration: dict[str, Any] = {}
     if named.config:
-        from rnnae_bench.configuration import read_config
+        from rnnae_bench.configuration import read_configs
 
-        content = read_config(Path(named.config))
-        named.task = named.task or _name(content, "task")
-        named.model = named.model or _name(content, "model")
+        configuration = read_configs(named.config)
+    task, model = (_name(part, getattr(named, part), configuration) for part in ("task", "model"))
     wants_help = "-h" in arguments or "--help" in arguments
-    if wants_help and not (named.task and named.model):
+    if wants_help and not (task and model):
         opening().print_help()
         return 0
-    _require("task", named.task, tasks().names())
-    _require("model", named.model, models().names())
-    pair = load_pair(named.task, named.model)
-    rest = [f"--config={named.config}"] if named.config else []
+    pair = load_pair(_require("task", task, tasks().names()), _require("model", model, models().names()))
+    rest = [*(f"--config={path}" for path in named.config), f"--task.name={pair.label}", f"--model.name={model}"]
     options = _parse(pair, [*rest, *others, *(["--help"] if wants_help else [])])
     return _run(pair, options, Store(here / options.out), ["rnnae-bench", "run", *arguments], load)
 
 
-def _name(content: dict[str, Any], part: str) -> str | None:
-    section = content.get(part)
-    return section.get("name") if isinstance(section, dict) else None
+def _name(part: str, given: list[str] | None, configuration: dict[str, Any]) -> str | None:
+    """The name of the task or model: of the command line, or else in the configuration's section."""
+    section = configuration.get(part)
+    configured = section.get("name") if isinstance(section, dict) else None
+    names = list(dict.fromkeys(given or []))
+    if len(names) > 1:
+        raise UserError(f"run takes one --{part}, and {' and '.join(names)} are given; rnnae-bench sweep takes several")
+    return names[0] if names else configured
 
 
-def _require(part: str, name: str | None, known: list[str]) -> None:
+def _require(part: str, name: str | None, known: list[str]) -> str:
     if not name:
         raise UserError(f"run needs --{part} NAME; installed: {', '.join(known)}")
+    if not isinstance(name, str):
+        raise UserError(f"the name of a {part} is a text, and the configuration has {name!r}")
+    return name
 
 
 def _parse(pair: "Pair", arguments: list[str]) -> "Namespace":

@@ -85,7 +85,7 @@ def identity(
         "seed": seeds,
         "plugins": plugins,
     }
-    return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()[:16]
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def checksum(record: Mapping[str, Any]) -> str:

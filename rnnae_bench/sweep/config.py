@@ -21,8 +21,9 @@ from docstring_parser import parse as parse_docstring
 from jsonargparse import ArgumentParser
 
 from rnnae_bench.errors import UserError, require_not_negative, require_positive
+from rnnae_bench.options import yaml12
+from rnnae_bench.options.parsing import MODE
 from rnnae_bench.registry import models, tasks
-from rnnae_bench.sweep.core_yaml import compose
 from rnnae_bench.sweep.grid import Axes
 
 SEARCH_SEED = 1000
@@ -149,9 +150,17 @@ def parser() -> ArgumentParser:
     """The command's options, one for each field of `SweepOptions`."""
     described = parse_docstring(inspect.getdoc(SweepOptions) or "")
     options = ArgumentParser(
-        prog="rnnae-bench sweep", description=described.description, exit_on_error=False, allow_abbrev=False
+        prog="rnnae-bench sweep",
+        description=described.description,
+        parser_mode=MODE,
+        exit_on_error=False,
+        allow_abbrev=False,
     )
-    options.add_argument("--config", action="config", help="Read options from a YAML file; flags win over it.")
+    options.add_argument(
+        "--config",
+        action="config",
+        help="Read options from a YAML file; of several the later ones win, and flags win over all.",
+    )
     helps = {each.arg_name: " ".join((each.description or "").split()) for each in described.params}
     for name, hint in _hints().items():
         default = _default(name)
@@ -164,7 +173,7 @@ def parser() -> ArgumentParser:
 
 
 def parse(arguments: Sequence[str]) -> SweepOptions:
-    """The options that a command line asks for, those of its ``--config`` file included.
+    """The options that a command line asks for, those of its ``--config`` files included, the later ones winning.
 
     ``--help`` and ``--print_config`` print, and end the program with code 0.
 
@@ -173,10 +182,9 @@ def parse(arguments: Sequence[str]) -> SweepOptions:
     """
     repeated, others = _gather(arguments)
     options = parser()
-    path = repeated.pop("config", None)
-    if path:
-        options.set_defaults(read(Path(path[-1])))
-    words = [f"--{name}={json.dumps(values)}" for name, values in repeated.items()]
+    for path in repeated.pop("config", []):
+        options.set_defaults(read(Path(path)))
+    words = [f"--{name}={json.dumps(values, ensure_ascii=False)}" for name, values in repeated.items()]
     try:
         parsed = options.parse_args(words + [_dashed(word) for word in others])
     except argparse.ArgumentError as error:
@@ -199,14 +207,7 @@ def read(path: Path) -> dict[str, Any]:
     Raises:
         UserError: the file can't be read, is not YAML, or has an option that a sweep doesn't, or of the wrong type.
     """
-    try:
-        tree, content = compose(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from error
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f"{path}:{mark.line + 1}" if mark else str(path)
-        raise UserError(f"{where}: not YAML: {getattr(error, 'problem', None) or error}") from error
+    tree, content = yaml12.read(path, "the sweep file")
     if content is None:
         return {}
     if not isinstance(tree, yaml.MappingNode):

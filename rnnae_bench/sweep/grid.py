@@ -24,8 +24,9 @@ import yaml
 from rnnae_bench.errors import UserError, require_positive
 from rnnae_bench.executors.job import Setting
 from rnnae_bench.nested import flatten, nest
+from rnnae_bench.options.plain import plain
+from rnnae_bench.options.yaml12 import load, reason
 from rnnae_bench.registry import Kind, models, parse_task, tasks
-from rnnae_bench.sweep.core_yaml import load
 
 PRECISIONS = {
     "64": "64-true",
@@ -115,7 +116,9 @@ def run_command(setting: Setting) -> str:
     """
     words = ["rnnae-bench", "run", "--task", setting.task, "--model", setting.model]
     for option, value in flatten(setting.overrides).items():
-        words += [f"--{option}", _yaml(value)]
+        text = _yaml(value)
+        # Apart, argparse would take -.inf for an option.
+        words += [f"--{option}={text}"] if text.startswith("-") else [f"--{option}", text]
     return shlex.join(words)
 
 
@@ -130,7 +133,7 @@ def _yaml(value: Any) -> str:
             return value if load(value) == value else json.dumps(value)
         except yaml.YAMLError:
             return json.dumps(value)
-    return json.dumps(value)
+    return str(plain(value)) if isinstance(value, float) else json.dumps(plain(value))
 
 
 def _task(name: str) -> str:
@@ -209,8 +212,7 @@ def _parse_text(text: str) -> tuple[str, dict[str, Any]]:
         try:
             value = load(written)
         except yaml.YAMLError as error:
-            reason = getattr(error, "problem", None) or "malformed"
-            raise UserError(f"'{text}': the value of '{option}', {written}, is not YAML: {reason}") from error
+            raise UserError(f"'{text}': the value of '{option}', {written}, is not YAML: {reason(error)}") from error
         for full, one in flatten({option: value}).items():
             if full in values:
                 raise UserError(f"'{text}': '{full}' is given twice; for several values write {full}=[A,B]")

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from rnnae_bench.cli import main
+from rnnae_bench.options.yaml12 import load
 from rnnae_bench.results.record import problem_of
 from rnnae_bench.results.store import Store
 
@@ -80,7 +81,7 @@ def test_seeds_make_a_record_each_and_a_row_with_spread(tmp_path, capsys):
 def test_a_configuration_file_is_read_and_flags_win(tmp_path):
     config = tmp_path / "run.yaml"
     config.write_text(
-        "task: copy:smoke\nmodel:\n  name: gru\n  hidden_size: 4\nseed: 5\n"
+        "model:\n  name: gru\n  hidden_size: 4\nseed: 5\n"
         "task: {name: 'copy:smoke', protocol: {max_steps: 5, evaluate_every: 5}}\n"
     )
     assert main(["run", "--config", str(config), "--model.hidden_size", "6", "--out", str(tmp_path / "runs")]) == 0
@@ -88,6 +89,38 @@ def test_a_configuration_file_is_read_and_flags_win(tmp_path):
     assert record["configuration"]["model"]["hidden_size"] == 6
     assert record["seed"] == 5
     assert record["measures"]["steps"] == 5
+
+
+def printed(capsys, *arguments) -> dict:
+    """What ``--print_config`` prints, by our reader."""
+    with pytest.raises(SystemExit):
+        main(["run", *arguments, "--print_config"])
+    return load(capsys.readouterr().out)
+
+
+def test_of_several_files_the_later_ones_win_option_by_option(tmp_path, capsys):
+    texts = (
+        "task: copy:smoke\nmodel: {name: gru, hidden_size: 13, layers: 3}\nseed: 1\n",
+        "task: {delay: 4}\nmodel: {name: gru, layers: 2, optimization: {clip: 2}}\n",
+    )
+    files = [tmp_path / "base.yaml", tmp_path / "more.yaml"]
+    for file, text in zip(files, texts, strict=True):
+        file.write_text(text)
+    words = [f"--config={file}" for file in files]
+    found = printed(capsys, *words, "--model.optimization.clip", "0.5", "--task", "copy:standard")
+    assert found["task"]["name"] == "copy:standard"
+    assert found["task"]["delay"] == 4
+    assert [found["model"][name] for name in ("hidden_size", "layers")] == [13, 2]
+    assert found["model"]["optimization"]["clip"] == 0.5
+    assert found["seed"] == 1
+
+
+@pytest.mark.parametrize(("written", "value"), [("010", 10), ("0o10", 8), ("0x10", 16), ("+010", 10)])
+def test_a_value_means_the_same_on_the_command_line_and_in_a_file(written, value, tmp_path, capsys):
+    file = tmp_path / "run.yaml"
+    file.write_text(f"task: copy:smoke\nmodel: {{name: gru, hidden_size: {written}}}\n")
+    for words in (["--config", str(file)], ["--task=copy:smoke", "--model=gru", "--model.hidden_size", written]):
+        assert printed(capsys, *words)["model"]["hidden_size"] == value
 
 
 def test_print_config_gives_a_file_that_runs_the_same(tmp_path, capsys):
@@ -107,6 +140,10 @@ def test_print_config_gives_a_file_that_runs_the_same(tmp_path, capsys):
         (["--task", "cpoy"], "did you mean 'copy'"),
         (["--task", "copy:smok"], "it has smoke"),
         (["--model", "gruu"], "did you mean 'gru'"),
+        (["--model", "gru", "--model", "lstm"], "one --model, and gru and lstm are given; rnnae-bench sweep takes"),
+        (["--task", "copy", "--task=names"], "one --task, and copy and names are given; rnnae-bench sweep takes"),
+        (["--model.hidden_size", "1:30"], "--model.hidden_size"),
+        (["--model.bidirectional", "yes"], "--model.bidirectional"),
         (["--model.hidden_size", "0"], "hidden_size is 0"),
         (["--model.hidden_size", "many"], "--model.hidden_size"),
         (["--model.hiden_size", "3"], "did you mean --model.hidden_size?"),
@@ -154,6 +191,10 @@ def test_a_mistake_is_one_line_and_writes_nothing(arguments, said, tmp_path, mon
     ("content", "said"),
     [
         ("task: copy:smoke\nmodel: [", "run.yaml:2: not YAML"),
+        (
+            "task: copy:smoke\nmodel:\n  name: gru\n  layers: 1\n  layers: 2\n",
+            "run.yaml:5: not YAML: 'layers' is given",
+        ),
         ("- task\n", "a configuration is a mapping"),
         ("task: {name: 'copy:smoke', delya: 3}\nmodel: gru\n", "did you mean --task.delay?"),
         ("task: copy:smoke\nmodel: gru\nsseed: 3\n", "sseed"),

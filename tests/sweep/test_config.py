@@ -91,6 +91,14 @@ def test_flags_win_over_the_file_wherever_they_stand(file, order):
     assert options.model == [{"name": "gru", "hidden_size": [64, 128]}, "lstm"]
 
 
+def test_of_several_files_the_later_ones_win(file, tmp_path):
+    more = tmp_path / "more.yaml"
+    more.write_text("seeds: 4\nmodel: rnn\n")
+    options = parse(["--config", str(file), "--config", str(more), "--threads", "2"])
+    assert (options.seeds, options.threads, options.time_limit) == (4, 2, 600.0)
+    assert options.model == ["rnn"]
+
+
 def test_the_printed_configuration_is_read_back_to_the_same(file, capsys, tmp_path):
     words = ["--config", str(file), "--seeds", "7", "--task", "sine", "--json"]
     with pytest.raises(SystemExit) as ended:
@@ -115,7 +123,7 @@ def test_the_printed_configuration_is_read_back_to_the_same(file, capsys, tmp_pa
         ("dry_run: maybe", "14: 'dry_run' is \"maybe\"; it must be true or false"),
         ("out: [a]", "14: 'out' is [\"a\"]; it must be a text"),
         ("seeds: 4", "14: not YAML: 'seeds' is given twice"),
-        ("  a: b: c", "14: not YAML: mapping values are not allowed here"),
+        ("  a: b: c", "14: not YAML: mapping values are not allowed in this context"),
     ],
 )
 def test_a_mistake_in_the_file_has_its_line_and_key(file, line, message):

@@ -1,0 +1,1 @@
+"""Options as text and as plain data: how they are read, written and checked."""

@@ -41,6 +41,7 @@ def check_task(task_class: type[Task], variant: str = "smoke") -> None:
         UserError: the card can't be read, or there is no such variant.
     """
     card = task_class.card()
+    _require(not card.broken, "; ".join(card.broken.values()))
     for each in card.variants.values():
         try:
             task_class.from_variant(each.name)

@@ -92,6 +92,26 @@ def make_record():
 
 
 @pytest.fixture
+def install(tmp_path, monkeypatch):
+    """Put a distribution on sys.path: its modules' texts, and its entry points by group."""
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def install(distribution, files, **groups):
+        for name, text in files.items():
+            (tmp_path / name).write_text(text)
+        information = tmp_path / f"{distribution}-1.0.dist-info"
+        information.mkdir()
+        (information / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {distribution}\nVersion: 1.0\n")
+        sections = (
+            f"[rnnae_bench.{group}]\n" + "".join(f"{name} = {value}\n" for name, value in points.items())
+            for group, points in groups.items()
+        )
+        (information / "entry_points.txt").write_text("\n".join(sections))
+
+    return install
+
+
+@pytest.fixture
 def full_disk(tmp_path):
     """A folder on a disk of its own with room for 4 KiB more."""
     folder = tmp_path / "full"

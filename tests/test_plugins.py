@@ -32,26 +32,6 @@ def example(tmp_path_factory):
         yield site
 
 
-@pytest.fixture
-def install(tmp_path, monkeypatch):
-    """Put a distribution on sys.path: its modules' texts, and its entry points by group."""
-    monkeypatch.syspath_prepend(tmp_path)
-
-    def install(distribution, files, **groups):
-        for name, text in files.items():
-            (tmp_path / name).write_text(text)
-        information = tmp_path / f"{distribution}-1.0.dist-info"
-        information.mkdir()
-        (information / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {distribution}\nVersion: 1.0\n")
-        sections = (
-            f"[rnnae_bench.{group}]\n" + "".join(f"{name} = {value}\n" for name, value in points.items())
-            for group, points in groups.items()
-        )
-        (information / "entry_points.txt").write_text("\n".join(sections))
-
-    return install
-
-
 def listed(capsys, *arguments):
     """What ``list --json`` says, by name."""
     assert list_main([*arguments, "--json"]) == 0
@@ -195,6 +175,24 @@ def test_a_task_without_a_card_is_broken(install, capsys):
     entry = listed(capsys, "tasks")["cardless"]
     assert entry["status"] == "broken"
     assert "cannot read the task card" in entry["reason"]
+
+
+def test_a_bad_variant_is_named_with_its_reason_and_the_others_are_usable(install, capsys, tmp_path):
+    install("half-plugin", {"half.py": '"""A task."""\nclass Task: ...'}, tasks={"half": "half:Task"})
+    text = (EXAMPLE / "rnnae_bench_example" / "parity" / "task.yaml").read_text()
+    assert text.count("max_steps: ") > 1
+    (tmp_path / "task.yaml").write_text(text.replace("max_steps: ", "max_steps: -", 1))
+    entry = listed(capsys, "tasks")["half"]
+    assert (entry["status"], entry["variants"], [*entry["broken_variants"]]) == ("ok", ["standard"], ["smoke"])
+    assert "variants.smoke.protocol.max_steps: must be" in entry["broken_variants"]["smoke"]
+    assert shown(capsys, "task", "half")["variants"].keys() == {"standard"}
+    list_main(["tasks"])
+    show_main(["task", "half"])
+    said = capsys.readouterr().out
+    assert "broken: variant 'half:smoke' of half-plugin: " in said
+    assert "smoke is broken:" in said
+    with pytest.raises(UserError, match=r"the variant .smoke. of task .* is broken: .*max_steps"):
+        show_main(["task", "half:smoke"])
 
 
 def test_two_distributions_that_claim_one_name_are_shown_and_neither_is_taken(install, capsys):

@@ -27,11 +27,15 @@ class Entry:
     status: Literal["ok", "broken", "conflict"]
     reason: str | None
     """Why it is broken, or who else claims the name."""
+    broken_variants: dict[str, str]
+    """A task's variants that can't be used, each with the reason; the others can."""
 
 
 def entry(handle: Handle, registry: Registry) -> Entry:
     """Describe a registered object without importing it."""
-    summary, variants = "", []
+    summary = ""
+    variants: list[str] = []
+    broken: dict[str, str] = {}
     reason = handle.broken()
     source = None if reason else handle.source()
     if source:
@@ -39,7 +43,7 @@ def entry(handle: Handle, registry: Registry) -> Entry:
         if handle.kind == "task":
             try:
                 card = load_card(source.path.with_name("task.yaml"))
-                summary, variants = card.title, [*card.variants]
+                summary, variants, broken = card.title, [*card.variants], card.broken
             except UserError as error:
                 reason = str(error)
             except Exception as error:
@@ -54,6 +58,7 @@ def entry(handle: Handle, registry: Registry) -> Entry:
         handle.version,
         "conflict" if conflict else "broken" if reason else "ok",
         conflict or reason,
+        broken,
     )
 
 
@@ -83,6 +88,8 @@ def main(argv: list[str]) -> int:
         for each in listed:
             if each.reason:
                 print(printable(f"{each.status}: {each.kind} '{each.name}' of {each.distribution}: {each.reason}"))
+            for variant, reason in each.broken_variants.items():
+                print(printable(f"broken: variant '{each.name}:{variant}' of {each.distribution}: {reason}"))
     return 0
 
 

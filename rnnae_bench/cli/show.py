@@ -56,6 +56,7 @@ def describe_task(text: str) -> dict[str, Any]:
         "readme": str(readme) if readme.is_file() else None,
         "options": _parameters(source),
         "variants": {variant.name: _variant(variant) for variant in shown},
+        "broken_variants": card.broken,
         "tuning": card.tuning,
         "tuned": card.tuned,
     }
@@ -183,6 +184,8 @@ def _print_task(shown: dict[str, Any]) -> None:
     _section("Variants")
     for name, each in variants.items():
         _paragraph(f"{name}: {each['summary']}")
+    for name, reason in shown["broken_variants"].items():
+        _paragraph(f"{name} is broken: {reason}")
     print()
     print_table(
         ["variant", "steps", "batch", "primary metric", "direction", "floor", "ceiling", "solved"],

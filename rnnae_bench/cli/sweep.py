@@ -49,7 +49,9 @@ def main(arguments: list[str]) -> int:
         found = _plan(executor, wanted, options, console)
         plans = [one for one in found if isinstance(one, Plan)]
         refusals = [one for one in found if isinstance(one, Refusal)]
-        _require_devices(plans, executor.slots)
+        mistakes = [one for one in refusals if one.skipped is None]
+        for one in mistakes:
+            _say(console, f"not run: {label(one.setting)}: {one.reason}")
         if options.dry_run:
             _tell_vectorized(plans, options, console)
             _print_plan(candidates(plans, options.vectorize), refusals, store, options)
@@ -58,7 +60,10 @@ def main(arguments: list[str]) -> int:
         terms = Terms(command, options.threads, options.time_limit, loggers, options.retries, executor.slots)
         sweep = _Sweep(executor, store, terms, options, console)
         try:
-            return 0 if (_search if options.search else _grid)(sweep, plans, records) else 1
+            went_well = (_search if options.search else _grid)(sweep, plans, records)
+            if mistakes and not options.json:
+                print_table(["not run", "why"], [[label(one.setting), one.reason] for one in mistakes])
+            return 0 if went_well and not mistakes else 1
         except KeyboardInterrupt:
             _say(console, "stopped; the same command goes on with what is left")
             return 1
@@ -164,27 +169,32 @@ def _plan(executor: Any, wanted: Sequence[Any], options: SweepOptions, console: 
     """Check every setting before any trial starts.
 
     Raises:
-        UserError: one of them is a mistake.
+        UserError: none of them can be run, now or elsewhere.
     """
     first = options.first_seed
     seeds = range(first, first + options.seeds)
     found: list[Plan | Refusal] = []
     with console.status(f"checking {len(wanted)} settings"):
         for setting in wanted:
-            one = executor.plan(setting, seeds, options.data_seed)
-            if isinstance(one, Refusal) and one.skipped is None:
-                raise UserError(f"{label(setting)}: {one.reason}" if len(wanted) > 1 else one.reason)
-            found.append(one)
+            found.append(_fitting(executor.plan(setting, seeds, options.data_seed), executor.slots))
+    mistakes = [one for one in found if isinstance(one, Refusal) and one.skipped is None]
+    if len(mistakes) == len(found):
+        one, *others = mistakes
+        more = f" (and {len(others)} settings more can't run)" if others else ""
+        raise UserError(f"{label(one.setting)}: {one.reason}{more}" if len(wanted) > 1 else one.reason)
     return found
 
 
-def _require_devices(plans: Sequence[Plan], slots: int) -> None:
-    for plan in plans:
-        if plan.devices > slots:
-            raise UserError(
-                f"{label(plan.setting)} wants {plan.devices} devices, and there are {slots} "
-                f"{'cores or ' if plan.accelerator == 'cpu' else ''}devices for it; choose fewer --devices"
-            )
+def _fitting(planned: Plan | Refusal, slots: int) -> Plan | Refusal:
+    """What was planned, refused where it wants more devices than there are."""
+    if isinstance(planned, Refusal) or planned.devices <= slots:
+        return planned
+    kinds = "cores or devices" if planned.accelerator == "cpu" else "devices"
+    reason = (
+        f"{planned.setting.model} on {planned.setting.task} wants {planned.devices} devices, and there are {slots} "
+        f"{kinds} for it; choose fewer --devices"
+    )
+    return Refusal(planned.setting, reason)
 
 
 def _record_skipped(refusals: Sequence[Refusal], store: Store, command: Sequence[str]) -> list[dict[str, Any]]:
@@ -225,8 +235,8 @@ def _tell_known(plan: Plan, queue: Queue, console: Console) -> None:
         _say(console, f"{label(plan.setting)}: {known} of {len(plan.trials)} measured before")
 
 
-def _print_plan(waiting: Sequence[Candidate], skipped: Sequence[Refusal], store: Store, options: SweepOptions) -> None:
-    """The trials, their ids, and what they are likely to cost."""
+def _print_plan(waiting: Sequence[Candidate], refusals: Sequence[Refusal], store: Store, options: SweepOptions) -> None:
+    """The trials, their ids, and what they are likely to cost; a setting that is a mistake has no ids."""
     past = store.read().records if store.folder.is_dir() else []
     pending = Queue(waiting, store, options.overwrite).waiting
     rows: list[dict[str, Any]] = []
@@ -243,13 +253,13 @@ def _print_plan(waiting: Sequence[Candidate], skipped: Sequence[Refusal], store:
                 "basis": cost.basis,
             }
         )
-    for refusal in skipped:
+    for refusal in refusals:
+        rest = {"as one": 1, "apart": None, "seconds": 0.0, "basis": refusal.reason}
+        if refusal.skipped is None:
+            rows.append({"id": None, "trial": label(refusal.setting), "state": "refused", **rest})
         for member in refusal.trials:
             trial = f"{label(refusal.setting)}, seed {member.seed}"
-            rows.append(
-                {"id": member.identity, "trial": trial, "state": "skipped", "as one": 1, "apart": None}
-                | {"seconds": 0.0, "basis": refusal.reason}
-            )
+            rows.append({"id": member.identity, "trial": trial, "state": "skipped", **rest})
     if options.json:
         print(json.dumps(rows, indent=1))
         return

@@ -35,7 +35,7 @@ def terminal(monkeypatch):
 
 def test_list_as_json_has_every_name_and_stable_keys(capsys):
     entries = json.loads(output(capsys, "list", "--json"))
-    keys = ["kind", "name", "summary", "variants", "distribution", "version", "status", "reason"]
+    keys = ["kind", "name", "summary", "variants", "distribution", "version", "status", "reason", "broken_variants"]
     assert all(list(entry) == keys for entry in entries)
     assert [entry["name"] for entry in entries] == models().names() + tasks().names()
     copy = next(entry for entry in entries if entry["name"] == "copy")

@@ -188,6 +188,23 @@ def test_a_mistake_is_one_line_and_starts_nothing(tmp_path, capsys, arguments, m
     assert list(tmp_path.rglob("*.json")) == []
 
 
+def test_a_setting_that_cannot_be_planned_is_a_row_and_the_others_are_run(tmp_path, capsys):
+    arguments = ["--task", SHORT, "--model", "rnn[hidden_size=[0,4]]", "--workers", "1", "--out", str(tmp_path)]
+    assert sweep(*arguments, "--dry-run", "--json") == 0
+    rows = {row["trial"].partition("rnn")[2]: row for row in json.loads(capsys.readouterr().out)}
+    assert {name: row["state"] for name, row in rows.items()} == {
+        "[hidden_size=0]": "refused",
+        "[hidden_size=4], seed 0": "to run",
+    }
+    assert "hidden_size is 0" in rows["[hidden_size=0]"]["basis"]
+    assert sweep(*arguments) == 1
+    said = capsys.readouterr()
+    assert "hidden_size is 0; it must be above 0" in said.err
+    assert "not run" in said.out
+    (record,) = records(tmp_path).values()
+    assert (record["status"], record["overrides"]["model.hidden_size"]) == ("ok", 4)
+
+
 def test_a_wrong_key_in_a_file_is_named_with_its_line(tmp_path, capsys):
     file = tmp_path / "sweep.yaml"
     file.write_text("task: copy\nmodel: gru\nseedz: 3\n")

@@ -263,3 +263,13 @@ def test_a_folder_that_cannot_be_is_refused_and_nothing_is_left(name, reason, tm
     assert sorted(tmp_path.iterdir()) == before
     Store(tmp_path / "a" / "b").require_writable()
     assert sorted(tmp_path.iterdir()) == before
+
+
+def test_copies_of_a_record_are_read_once_and_its_own_file_counts(tmp_path, make_record):
+    store = Store(tmp_path)
+    path = store.write(make_record(), SERIES)
+    for name in ("0-copy.json", "z-copy.json"):
+        (tmp_path / name).write_bytes(path.read_bytes())
+    found = store.read()
+    assert [record["id"] for record in found.records] == [ID]
+    assert not found.unreadable

@@ -57,15 +57,38 @@ class Baseline:
 
 
 @dataclass(frozen=True)
+class Scale:
+    """Two values of a metric that turn others into scores."""
+
+    floor: float
+    """Scores 0."""
+    ceiling: float
+    """Scores 1."""
+
+    def score(self, value: float) -> float:
+        """``(value - floor) / (ceiling - floor)``: 0 at the floor, 1 at the ceiling.
+
+        >>> Scale(floor=0.5, ceiling=1.0).score(0.75)
+        0.5
+        """
+        # The floor's own score is 0, not -0.
+        return (value - self.floor) / (self.ceiling - self.floor) + 0.0
+
+
+@dataclass(frozen=True)
 class Primary:
-    """The metric that ranks, and the points that turn it into a score in [0, 1]."""
+    """The metric that ranks, and the points that turn it into a score."""
 
     metric: str
     direction: Direction
-    floor: str
-    """Name of the baseline that scores 0."""
-    ceiling: float
-    """The metric's value that scores 1."""
+    floor: str | float
+    """What scores 0: the name of a baseline, or the metric's value."""
+    ceiling: str | float
+    """What scores 1: the metric's value, or the name of a baseline that is the proven optimum.
+
+    With an optimum for its ceiling a score is a regret: 1 minus the score is the share of the way from the optimum back
+    to the floor, and the mean of no model is expected above 1.
+    """
     solved: float
     """The value from which on the task counts as solved."""
 
@@ -73,14 +96,17 @@ class Primary:
         """Whether the value reaches the solved threshold."""
         return value >= self.solved if self.direction == "maximize" else value <= self.solved
 
-    def score(self, value: float, floor: float) -> float:
-        """``(value - floor) / (ceiling - floor)``: 0 at the floor, 1 at the ceiling.
+    def scale(self, baselines: Mapping[str, Mapping[str, float]]) -> Scale:
+        """Floor and ceiling as numbers.
 
-        >>> Primary("accuracy", "maximize", "chance", ceiling=1.0, solved=0.99).score(0.75, floor=0.5)
-        0.5
+        Args:
+            baselines: The metrics of each baseline, by its name.
         """
-        # The floor's own score is 0, not -0.
-        return (value - floor) / (self.ceiling - floor) + 0.0
+
+        def value(point: str | float) -> float:
+            return baselines[point][self.metric] if isinstance(point, str) else point
+
+        return Scale(value(self.floor), value(self.ceiling))
 
 
 @dataclass(frozen=True)
@@ -94,6 +120,13 @@ class Variant:
     protocol: Protocol
     primary: Primary
     baselines: dict[str, Baseline]
+    superseded_by: str | None = None
+    """The variant that asks the same and scores it better; None where there is none."""
+
+    @property
+    def scale(self) -> Scale:
+        """Floor and ceiling of the frozen data."""
+        return self.primary.scale({name: baseline.values for name, baseline in self.baselines.items()})
 
 
 @dataclass(frozen=True)
@@ -112,6 +145,8 @@ class Card:
     """Default hyper-parameters on this task, by model name."""
     broken: dict[str, str] = field(default_factory=dict)
     """Variants that can't be used, with the reason in one line; they are not among the others."""
+    retired: dict[str, str] = field(default_factory=dict)
+    """Metrics that frozen variants and records have and that are not measured any more, each with the reason."""
 
     def variant(self, name: str) -> Variant:
         """The variant of that name; `UserError` where there is none, or it is broken."""
@@ -149,7 +184,8 @@ def _problem(
     if broken:
         sound = {name: variant for name, variant in content["variants"].items() if name not in broken}
         # Names that a card must have are there, if broken.
-        content = {**content, "variants": {**dict.fromkeys(broken, next(iter(sound.values()))), **sound}}
+        stand_in = {key: value for key, value in next(iter(sound.values())).items() if key != "superseded_by"}
+        content = {**content, "variants": {**dict.fromkeys(broken, stand_in), **sound}}
     problem = _SCHEMA.problem(content) or _problem_of_scores(content)
     return problem and (problem[0], _refusal(path, tree, *problem))
 
@@ -157,14 +193,24 @@ def _problem(
 def _problem_of_scores(content: dict[str, Any]) -> tuple[list[Any], str] | None:
     """Why a variant's scores can't be formed, with the keys to it."""
     for name, variant in content["variants"].items():
-        floor, metric = variant["primary"]["floor"], variant["primary"]["metric"]
-        where = ["variants", name, "primary", "floor"]
-        if floor not in variant["baselines"]:
-            return where, f"'{floor}' is not one of this variant's baselines"
-        if metric not in variant["baselines"][floor]["values"]:
-            return where, f"the baseline '{floor}' gives no value for '{metric}'"
-        if variant["baselines"][floor]["values"][metric] == variant["primary"]["ceiling"]:
-            return where, "floor and ceiling are equal, so no score can be formed"
+        primary, baselines, where = variant["primary"], variant["baselines"], ["variants", name, "primary"]
+        values = {}
+        for point in ("floor", "ceiling"):
+            values[point] = primary[point]
+            if isinstance(primary[point], str):
+                if primary[point] not in baselines:
+                    return [*where, point], f"'{primary[point]}' is not one of this variant's baselines"
+                values[point] = baselines[primary[point]]["values"].get(primary["metric"])
+                if values[point] is None:
+                    reason = f"the baseline '{primary[point]}' gives no value for '{primary['metric']}'"
+                    return [*where, point], reason
+        if values["floor"] == values["ceiling"]:
+            return [*where, "floor"], "floor and ceiling are equal, so no score can be formed"
+        successor = variant.get("superseded_by", "")
+        if successor == name or successor not in {"", *content["variants"]}:
+            others = ", ".join(one for one in content["variants"] if one != name)
+            reason = f"'{successor}' is not another variant of this task; there are {others}"
+            return ["variants", name, "superseded_by"], reason
     return None
 
 
@@ -188,6 +234,7 @@ def _card(path: Path, content: dict[str, Any], broken: dict[str, str]) -> Card:
             protocol=Protocol(**entry["protocol"]),
             primary=Primary(**entry["primary"]),
             baselines={key: Baseline(**value) for key, value in entry["baselines"].items()},
+            superseded_by=entry.get("superseded_by"),
         )
         for name, entry in content["variants"].items()
         if name not in broken

@@ -82,16 +82,20 @@ def _other_data(record: Mapping[str, Any], trial: Trial) -> list[str]:
         if record["fingerprints"].get(name) != here
     ]
     primary, stated = trial.pair.variant.primary, record["primary"]
+    scale = primary.scale(trial.baselines)
     card = {
         "metric": primary.metric,
         "direction": primary.direction,
-        "floor_baseline": primary.floor,
-        "floor": trial.baselines[primary.floor][primary.metric],
-        "ceiling": primary.ceiling,
+        "floor_baseline": primary.floor if isinstance(primary.floor, str) else None,
+        "floor": scale.floor,
+        "ceiling_baseline": primary.ceiling if isinstance(primary.ceiling, str) else None,
+        "ceiling": scale.ceiling,
         "solved_at": primary.solved,
     }
     found += [
-        f"its {name} is {stated[name]}, and the task's is {here}" for name, here in card.items() if stated[name] != here
+        f"its {name} is {stated.get(name)}, and the task's is {here}"
+        for name, here in card.items()
+        if stated.get(name) != here
     ]
     if record["baselines"] != trial.baselines:
         found.append("its baselines are not the task's")

@@ -112,13 +112,12 @@ def _same(one: Batch, two: Batch) -> bool:
 
 def _check_scale(variant: Variant) -> None:
     """Floor, solved threshold and ceiling must lie in this order along the metric's direction."""
-    primary = variant.primary
-    floor = variant.baselines[primary.floor].values[primary.metric]
+    primary, scale = variant.primary, variant.scale
     sign = 1 if primary.direction == "maximize" else -1
     _require(
-        sign * floor < sign * primary.solved <= sign * primary.ceiling,
+        sign * scale.floor < sign * primary.solved <= sign * scale.ceiling,
         f"the variant '{variant.name}' is to {primary.direction} {primary.metric}, so its solved threshold "
-        f"{primary.solved} must lie between floor {floor} and ceiling {primary.ceiling}",
+        f"{primary.solved} must lie between floor {scale.floor} and ceiling {scale.ceiling}",
     )
 
 
@@ -251,13 +250,16 @@ def _check_metrics(task: Task, variant: Variant) -> None:
 
 def _check_baselines(task: Task, variant: Variant) -> None:
     """The card's frozen values are what the task's own data give."""
-    known = set(task.metrics())
+    known, retired = set(task.metrics()), task.card().retired
+    _require(not known & retired.keys(), f"the card says that {sorted(known & retired.keys())} are not measured any more")
     for name, baseline in variant.baselines.items():
         values = task.baseline(name)
         _require(
             values.keys() <= known, f"the baseline '{name}' gives {sorted(values.keys() - known)}, which no metric is"
         )
         for metric, frozen in baseline.values.items():
+            if metric in retired:
+                continue
             _require(
                 metric in values, f"the card has a {metric} of the baseline '{name}', which baseline() does not give"
             )

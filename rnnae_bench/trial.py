@@ -284,7 +284,7 @@ class Trial:
         """
         primary = self.pair.variant.primary
         value = finite(evaluation.test.get(primary.metric)) if status == "ok" else None
-        floor = self.baselines[primary.floor][primary.metric]
+        scale = primary.scale(self.baselines)
         record: dict[str, Any] = finite(
             {
                 "schema": SCHEMA_VERSION,
@@ -302,10 +302,11 @@ class Trial:
                     "metric": primary.metric,
                     "direction": primary.direction,
                     "value": value,
-                    "floor": floor,
-                    "floor_baseline": primary.floor,
-                    "ceiling": primary.ceiling,
-                    "score": None if value is None else primary.score(value, floor),
+                    "floor": scale.floor,
+                    "floor_baseline": primary.floor if isinstance(primary.floor, str) else None,
+                    "ceiling": scale.ceiling,
+                    **({"ceiling_baseline": primary.ceiling} if isinstance(primary.ceiling, str) else {}),
+                    "score": None if value is None else scale.score(value),
                     "solved_at": primary.solved,
                     "solved": value is not None and primary.is_solved(value),
                 },

@@ -100,15 +100,41 @@ def test_a_missing_card_is_refused(tmp_path):
         load_card(tmp_path / "task.yaml")
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "refusal"),
+    [
+        ("ceiling: 1.0", "ceiling: luck", r":11: .*ceiling: 'luck' is not one of"),
+        ("ceiling: 1.0", "ceiling: chance", r":11: .*floor and ceiling are equal"),
+        ("summary: Short", "summary: Short\n    superseded_by: tiny", r":9: .*'tiny' is not another variant"),
+        ("summary: Short", "summary: Short\n    superseded_by: smoke", r":9: .*superseded_by: 'smoke' is not another variant"),
+    ],
+)
+def test_what_a_card_names_must_be_there(tmp_path, old, new, refusal):
+    path = tmp_path / "task.yaml"
+    path.write_text(CARD.replace(old, new))
+    with pytest.raises(UserError, match=rf"^{path}{refusal}"):
+        load_card(path)
+
+
+@pytest.mark.parametrize(
+    ("floor", "ceiling", "scores"),
+    [("mean", 0.0, (0.0, 0.5)), (2.0, "bayes", (0.0, 2 / 3)), ("mean", "bayes", (0.0, 2 / 3)), (2.0, 0.0, (0.0, 0.5))],
+)
+def test_floor_and_ceiling_are_numbers_or_baselines(floor, ceiling, scores):
+    primary = Primary("mse", "minimize", floor, ceiling, solved=0.6)
+    scale = primary.scale({"mean": {"mse": 2.0}, "bayes": {"mse": 0.5}})
+    assert tuple(map(scale.score, (2.0, 1.0))) == pytest.approx(scores)
+
+
 @pytest.mark.parametrize(("value", "score", "solved"), [(0.5, 0.0, False), (0.9, 0.8, True), (1.0, 1.0, True)])
 def test_the_score_of_a_metric_to_maximize(value, score, solved):
     primary = Primary("accuracy", "maximize", "chance", ceiling=1.0, solved=0.9)
-    assert primary.score(value, floor=0.5) == pytest.approx(score)
+    assert primary.scale({"chance": {"accuracy": 0.5}}).score(value) == pytest.approx(score)
     assert primary.is_solved(value) is solved
 
 
 @pytest.mark.parametrize(("value", "score", "solved"), [(2.0, 0.0, False), (0.1, 0.95, True), (4.0, -1.0, False)])
 def test_the_score_of_a_metric_to_minimize(value, score, solved):
     primary = Primary("mse", "minimize", "mean", ceiling=0.0, solved=0.1)
-    assert primary.score(value, floor=2.0) == pytest.approx(score)
+    assert primary.scale({"mean": {"mse": 2.0}}).score(value) == pytest.approx(score)
     assert primary.is_solved(value) is solved

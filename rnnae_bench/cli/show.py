@@ -59,6 +59,7 @@ def describe_task(text: str) -> dict[str, Any]:
         "broken_variants": card.broken,
         "tuning": card.tuning,
         "tuned": card.tuned,
+        "retired": card.retired,
     }
 
 
@@ -154,8 +155,9 @@ def _variant(variant: Variant) -> dict[str, Any]:
         "summary": variant.summary,
         "data": variant.data,
         "protocol": vars(variant.protocol),
+        "superseded_by": variant.superseded_by,
         "primary": vars(variant.primary),
-        "floor": variant.baselines[variant.primary.floor].values[variant.primary.metric],
+        **vars(variant.scale),
         "baselines": {name: vars(baseline) for name, baseline in variant.baselines.items()},
     }
 
@@ -183,7 +185,8 @@ def _print_task(shown: dict[str, Any]) -> None:
     variants = shown["variants"]
     _section("Variants")
     for name, each in variants.items():
-        _paragraph(f"{name}: {each['summary']}")
+        superseded = f" Superseded by {each['superseded_by']}." if each["superseded_by"] else ""
+        _paragraph(f"{name}: {each['summary']}{superseded}")
     for name, reason in shown["broken_variants"].items():
         _paragraph(f"{name} is broken: {reason}")
     print()
@@ -196,13 +199,19 @@ def _print_task(shown: dict[str, Any]) -> None:
                 _text(each["protocol"]["batch_size"]),
                 each["primary"]["metric"],
                 each["primary"]["direction"],
-                f"{each['floor']:.6g} ({each['primary']['floor']})",
-                _text(each["primary"]["ceiling"]),
+                _point(each, "floor"),
+                _point(each, "ceiling"),
                 _text(each["primary"]["solved"]),
             ]
             for name, each in variants.items()
         ],
     )
+    regrets = [name for name, each in variants.items() if isinstance(each["primary"]["ceiling"], str)]
+    if regrets:
+        _paragraph(
+            f"A score is 0 at the floor and 1 at the ceiling. The ceiling of {', '.join(regrets)} is a proven optimum, so "
+            "that 1 - score is a regret: the share of the way from the optimum back to the floor."
+        )
     _section("Baselines, on the test set")
     print_table(
         ["variant", "baseline", "metrics", "source"],
@@ -217,6 +226,8 @@ def _print_task(shown: dict[str, Any]) -> None:
             for baseline, one in each["baselines"].items()
         ],
     )
+    for metric, reason in shown["retired"].items():
+        _paragraph(f"{metric} is not measured any more: {reason}")
     _section("Options, with each variant's setting")
     print_table(
         ["name", "type", *variants, "description"],
@@ -233,6 +244,12 @@ def _print_task(shown: dict[str, Any]) -> None:
     _print_tuned("model", shown["tuned"])
     if shown["tuning"]:
         _paragraph(shown["tuning"])
+
+
+def _point(variant: dict[str, Any], end: str) -> str:
+    """Floor or ceiling: the value, and the baseline it is of where there is one."""
+    named = variant["primary"][end]
+    return f"{variant[end]:.6g} ({named})" if isinstance(named, str) else _text(named)
 
 
 def _print_tuned(by: str, tuned: dict[str, dict[str, Any]]) -> None:

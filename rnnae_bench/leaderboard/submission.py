@@ -246,8 +246,10 @@ def _inconsistent_value(record: Mapping[str, Any]) -> Iterator[str]:
     if (ceiling > floor) != rising or ceiling == floor:
         yield f"to {primary['direction']}, a ceiling of {ceiling} does not fit a floor of {floor}"
         return
-    if record["baselines"].get(primary["floor_baseline"], {}).get(primary["metric"]) != floor:
-        yield f"its floor {floor} is not what its baseline '{primary['floor_baseline']}' gives"
+    for point in ("floor", "ceiling"):
+        name = primary.get(f"{point}_baseline")
+        if name is not None and record["baselines"].get(name, {}).get(primary["metric"]) != primary[point]:
+            yield f"its {point} {primary[point]} is not what its baseline '{name}' gives"
     if (record["status"] == "ok") != (record["failure"] is None):
         yield f"its status is {record['status']}, and its failure says otherwise"
     if record["status"] != "ok" or value is None:

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 import torch
 from rnnae_tasks.sine.datamodule import SineTask
+from scipy.optimize import curve_fit
+from scipy.signal import periodogram
 from scipy.stats import norm
 from sklearn.linear_model import LinearRegression
 
@@ -138,6 +140,49 @@ def test_bayes_is_the_posterior_mean_by_numerical_integration():
     np.testing.assert_allclose(task.phase_posterior(task.observed[240:245][None])[0], expected, rtol=1e-6)
 
 
+def test_least_squares_is_scikit_learns_for_each_step():
+    task = SineTask(**SMALL)
+    train, test = task.observed[:180].numpy(), task.observed[240:].numpy()
+    rows = np.stack([train[start : start + 9] for start in range(172)])
+    windows = np.stack([test[start : start + 5] for start in range(52)])
+    truth = np.stack([task.clean[240:].numpy()[start + 5 : start + 9] for start in range(52)])
+    forecast = np.stack(
+        [LinearRegression(fit_intercept=False).fit(rows[:, :5], rows[:, step]).predict(windows) for step in range(5, 9)],
+        axis=1,
+    )
+    squares = (forecast - truth) ** 2
+    expected = {"mse": squares[:, 0].mean(), "rollout_mse": squares.mean()}
+    assert task.baseline("least_squares") == pytest.approx(expected)
+
+
+def test_the_frequency_is_where_scipys_periodogram_peaks():
+    task = SineTask(**SMALL)
+    train = task.observed[:180].numpy()
+    angles, power = periodogram(train, fs=2 * math.pi, nfft=2**20, detrend=False)
+    assert task.frequency() == pytest.approx(angles[power.argmax()], abs=2 * math.pi / 2**20)
+
+
+def test_a_fitted_sine_is_scipys_curve_fit_at_amplitude_one():
+    task = SineTask(**SMALL)
+    windows = task.observed[240:].unfold(0, 5, 1)[:8]
+
+    def wave(time, amplitude, phase):
+        return amplitude * np.sin(task.frequency() * time + phase)
+
+    for window, continuation in zip(windows, task.fitted_sine(windows), strict=True):
+        (amplitude, phase), _ = curve_fit(wave, np.arange(5), window.numpy(), p0=(1, 0))
+        expected = np.sign(amplitude) * wave(np.arange(5, 9), 1, phase)
+        np.testing.assert_allclose(continuation, expected, atol=1e-6)
+
+
+def test_the_strong_baselines_of_standard():
+    """What the issue that asked for them measured."""
+    values = {name: one.values["rollout_mse"] for name, one in SineTask.card().variant("standard.v2").baselines.items()}
+    assert values["least_squares"] == pytest.approx(0.0491, abs=5e-5)
+    assert values["periodogram"] == pytest.approx(0.0242, abs=5e-5)
+    assert values["bayes"] == pytest.approx(0.0239, abs=5e-5)
+
+
 def test_bayes_beats_every_linear_forecast():
     task = SineTask.from_variant("standard")
     assert task.baseline("bayes")["rollout_mse"] < 0.5 * task.baseline("ar_window")["rollout_mse"]
@@ -202,7 +247,8 @@ def test_a_model_of_the_suite_fits_the_spec():
 @pytest.mark.parametrize("variant", SineTask.card().variants.values(), ids=lambda variant: variant.name)
 def test_the_cards_baselines_are_what_the_data_give(variant):
     task = SineTask.from_variant(variant.name)
-    assert set(variant.baselines) == {"persistence", "ar2", "ar_window"} | ({"bayes"} if task.noise else set())
+    later = {"least_squares", "periodogram"} if variant.name.endswith(".v2") else set()
+    assert set(variant.baselines) == {"persistence", "ar2", "ar_window", *later} | ({"bayes"} if task.noise else set())
     for name, baseline in variant.baselines.items():
         assert task.baseline(name) == pytest.approx(baseline.values, rel=1e-3, abs=1e-12)
 

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import mse_loss
 from torchmetrics import Metric, MetricCollection
-from torchmetrics.image import PeakSignalNoiseRatio, StructuralSimilarityIndexMeasure
+from torchmetrics.image import PeakSignalNoiseRatio
 
 from rnnae_bench.card import Protocol
 from rnnae_bench.errors import UserError, require_choice, require_positive
@@ -18,6 +18,7 @@ from rnnae_bench.spec import Images, TaskSpec
 from rnnae_bench.task import Batch, Split, Task
 from rnnae_tasks.denoise.digits import Digits, packed_digits, published_digits
 from rnnae_tasks.denoise.ridge import fit_ridge
+from rnnae_tasks.denoise.similarity import StructuralSimilarity
 
 
 class DenoiseTask(Task):
@@ -118,14 +119,13 @@ class DenoiseTask(Task):
     def metrics(self) -> MetricCollection:
         """Mean squared error, and means over images of the peak signal-to-noise ratio and of the similarity.
 
-        ``psnr`` is 10 log10(1 / mse) of each image; ``ssim`` is the structural similarity of Wang et al. (2004)
-        with torchmetrics' settings: Gaussian window of standard deviation 1.5 (11 x 11), K1 = 0.01, K2 = 0.03.
+        ``psnr`` is 10 log10(1 / mse) of each image; ``structural_similarity`` is that of Wang et al. (2004).
         """
         return MetricCollection(
             {
                 "mse": PixelError(),
                 "psnr": PeakSignalNoiseRatio(data_range=1.0, reduction="elementwise_mean", dim=(1, 2, 3)),
-                "ssim": StructuralSimilarityIndexMeasure(data_range=1.0),
+                "structural_similarity": StructuralSimilarity(),
             },
             compute_groups=False,
         )

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -170,19 +171,60 @@ class SineTask(Task):
         squares = torch.cdist(window, sines[:, : self.window], compute_mode="donot_use_mm_for_euclid_dist").square()
         return (-squares / (2 * self.noise**2)).softmax(dim=1) @ sines[:, self.window :]
 
+    def least_squares(self) -> Float[Tensor, "time horizon"]:
+        """Least-squares weights of a window's samples for each step of the horizon, on the training part.
+
+        A forecast of its own for every step (a direct one), where `autoregression` is fed with its own predictions.
+        """
+        start, stop = self.parts["train"]
+        rows = self.observed[start:stop].unfold(0, self.window + self.horizon, 1)
+        return torch.linalg.lstsq(rows[:, : self.window], rows[:, self.window :], driver="gelsd").solution
+
+    def frequency(self) -> float:
+        """Where the periodogram ``|sum_t x_t exp(-i w t)|^2`` of the training part is highest; radians per step.
+
+        Sought between the frequencies of a Fourier transform that is four times as long as the series, so that one of
+        them lies on the peak. Source: Schuster (1898), On the investigation of hidden periodicities, Terrestrial Magnetism 3.
+        """
+        from scipy.optimize import minimize_scalar
+
+        start, stop = self.parts["train"]
+        series, time = self.observed[start:stop].numpy(), np.arange(stop - start)
+        spacing = 2 * math.pi / (4 * len(series))
+        coarse = spacing * (1 + np.abs(np.fft.rfft(series, 4 * len(series))[1:]).argmax())
+        found = minimize_scalar(
+            lambda w: -np.abs(np.exp(-1j * w * time) @ series),
+            bounds=(coarse - spacing, coarse + spacing),
+            method="bounded",
+            options={"xatol": 1e-9 * spacing},
+        )
+        return float(found.x)
+
+    def fitted_sine(self, window: Float[Tensor, "batch time"]) -> Float[Tensor, "batch horizon"]:
+        """Each window's sine at `frequency`, continued: a least-squares fit, brought to an amplitude of 1."""
+        angles = self.frequency() * torch.arange(self.window + self.horizon, dtype=torch.float64)
+        waves = torch.stack((angles.sin(), angles.cos()), dim=1)
+        weights = torch.linalg.lstsq(waves[: self.window], window.T, driver="gelsd").solution
+        return (waves[self.window :] @ (weights / weights.norm(dim=0))).T
+
     def baseline(self, name: str) -> dict[str, float]:
-        """The four continuations of the test windows that take no gradient.
+        """The continuations of the test windows that take no gradient.
 
         ``persistence``: the last sample, held. ``ar2``, ``ar_window``: `autoregression` of order 2 or `window`,
-        fed with its own predictions. ``bayes``: `phase_posterior`, where there is noise.
+        fed with its own predictions. `least_squares`: a linear forecast for each step. ``periodogram``: `fitted_sine`.
+        ``bayes``: `phase_posterior`, where there is noise.
         """
-        known = ("persistence", "ar2", "ar_window", *(("bayes",) if self.noise else ()))
+        known = ["persistence", "ar2", "ar_window", "least_squares", "periodogram", *(["bayes"] if self.noise else [])]
         if name not in known:
             raise UserError(f"task 'sine' has no baseline '{name}' here; it has {', '.join(known)}")
         start, stop = self.parts["test"]
         window = self.observed[start : stop - self.horizon].unfold(0, self.window, 1)
         if name == "bayes":
             continuation = self.phase_posterior(window)
+        elif name == "periodogram":
+            continuation = self.fitted_sine(window)
+        elif name == "least_squares":
+            continuation = window @ self.least_squares()
         elif name == "persistence":
             continuation = window[:, -1:].expand(-1, self.horizon)
         else:

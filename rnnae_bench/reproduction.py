@@ -137,7 +137,7 @@ class Reproduction:
     column: str | None
     """The history that differs first, None where none does."""
     step: int | None
-    """The first optimiser step at which it does; None where the histories are of other steps or columns."""
+    """The first optimiser step at which it does; None where the column is of other steps."""
     interval: tuple[float, float] | None
     """Where one more trial of the row lies with 95 % probability; None below three seeds."""
     seeds: int
@@ -170,6 +170,9 @@ def compare(
 ) -> Reproduction:
     """Set a record beside what running it again gave.
 
+    A metric or a column that only one of them has, since versions measure different things, speaks neither for nor
+    against agreement.
+
     Args:
         record: The record.
         series: Its histories.
@@ -179,8 +182,8 @@ def compare(
     """
     values = _values_of_row(record, records)
     column, step = _first_difference(series, series_again)
-    same = column is None and record["metrics"] == again["metrics"]
     precision = record["environment"]["precision"]
+    same = column is None and all(one == two for one, two in _both(record["metrics"], again["metrics"]).values())
     beyond = _beyond(record["metrics"], again["metrics"], precision)
     # A trial that failed early has no metrics; its histories decide.
     close = not beyond if any(record["metrics"].values()) else _alike(series, series_again, precision)
@@ -227,8 +230,8 @@ def prediction_interval(values: Sequence[float]) -> tuple[float, float] | None:
 
 def _first_difference(one: Mapping[str, Series], two: Mapping[str, Series]) -> tuple[str | None, int | None]:
     found: list[tuple[int, str]] = []
-    for name in {**one, **two}:
-        if name not in one or name not in two or not np.array_equal(one[name].steps, two[name].steps):
+    for name in [name for name in one if name in two]:
+        if not np.array_equal(one[name].steps, two[name].steps):
             return name, None
         if one[name].values.shape != two[name].values.shape:
             return name, None
@@ -240,27 +243,38 @@ def _first_difference(one: Mapping[str, Series], two: Mapping[str, Series]) -> t
     return column, step
 
 
+def _both(
+    before: Mapping[str, Mapping[str, float]], after: Mapping[str, Mapping[str, float]]
+) -> dict[str, tuple[float | None, float | None]]:
+    """The metrics that both have, as ``test/loss``."""
+    return {
+        f"{split}/{name}": (value, after[split][name])
+        for split in ("test", "validation")
+        for name, value in before[split].items()
+        if name in after[split]
+    }
+
+
 def _beyond(
     before: Mapping[str, Mapping[str, float]], after: Mapping[str, Mapping[str, float]], precision: str
 ) -> dict[str, tuple[float | None, float | None]]:
-    """The metrics of both that are not the same within rounding, or that only one has."""
+    """The metrics of both that are not the same within rounding."""
     found = {}
-    for split in ("test", "validation"):
-        for name in {**before[split], **after[split]}:
-            one, two = before[split].get(name), after[split].get(name)
-            same = one == two
-            if one is not None and two is not None:
-                same = math.isclose(one, two, rel_tol=rounding(precision), abs_tol=resolution(precision))
-            if not same:
-                found[f"{split}/{name}"] = (one, two)
+    for name, (one, two) in _both(before, after).items():
+        same = one == two
+        if one is not None and two is not None:
+            same = math.isclose(one, two, rel_tol=rounding(precision), abs_tol=resolution(precision))
+        if not same:
+            found[name] = (one, two)
     return found
 
 
 def _alike(one: Mapping[str, Series], two: Mapping[str, Series], precision: str) -> bool:
     tolerance = {"rtol": rounding(precision), "atol": resolution(precision)}
-    return one.keys() == two.keys() and all(
+    return all(
         np.array_equal(mine.steps, two[name].steps)
         and mine.values.shape == two[name].values.shape
         and bool(np.isclose(mine.values, two[name].values, equal_nan=True, **tolerance).all())
         for name, mine in one.items()
+        if name in two
     )

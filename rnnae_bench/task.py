@@ -113,6 +113,12 @@ class Task(LightningDataModule, ABC):
     name: str = ""
     """The registered name, as in the spec."""
 
+    example_block: int = 1
+    """How many neighbouring rows of the test set are drawn together for an interval over test examples.
+
+    1 where they share no data; else some three times as many as do.
+    """
+
     @classmethod
     def card(cls) -> Card:
         """The task's card, from the ``task.yaml`` beside its module."""
@@ -148,6 +154,23 @@ class Task(LightningDataModule, ABC):
     @abstractmethod
     def baseline(self, name: str) -> dict[str, float]:
         """The test-set metrics of one of the card's baselines, computed on this task's own data."""
+
+    def example_scores(self, metric: str, prediction: Tensor, batch: Batch) -> Float[Tensor, " batch"] | None:
+        """A metric of each row of a batch of the test set: numbers whose mean over the whole test set is the metric.
+
+        Of a metric that is no plain mean, each row's share in it: of the mean of K classes' recalls, say, a row of the
+        test set's N that is one of n of its class has N / (K n) where it is right.
+
+        Args:
+            metric: One of `metrics`.
+            prediction: What `predict` gave.
+            batch: The rows.
+
+        Returns:
+            None where the metric has no such form, or the task does not give it: two models are then compared without
+            an interval for other test examples.
+        """
+        return None
 
     def predict(self, model: Callable[..., Tensor], batch: Batch) -> Tensor:
         """What is scored at evaluation: the model's answer to the batch, or what the task makes of it."""

@@ -57,6 +57,7 @@ def check_task(task_class: type[Task], variant: str = "smoke") -> None:
     _check_targets(task.spec, batch)
     _check_loss(task, batch)
     _check_metrics(task, card.variant(variant))
+    _check_example_scores(task, card.variant(variant))
     _check_baselines(task, card.variant(variant))
 
 
@@ -248,10 +249,33 @@ def _check_metrics(task: Task, variant: Variant) -> None:
         )
 
 
+def _check_example_scores(task: Task, variant: Variant) -> None:
+    """Where the task tells the primary metric of each test row, their mean is the metric."""
+    batch, metric = task.evaluation_set("test"), variant.primary.metric
+    with torch.no_grad():
+        prediction = task.predict(lambda inputs, lengths=None: _answer(task.spec, inputs), batch)
+    scores = task.example_scores(metric, prediction, batch)
+    if scores is None:
+        return
+    _require(
+        scores.shape == (len(batch.targets),),
+        f"example_scores must give one number a row, not {tuple(scores.shape)} for {len(batch.targets)}",
+    )
+    metrics = task.metrics()
+    metrics.update(prediction, batch.targets)
+    expected = metrics.compute()[metric].item()
+    _require(
+        math.isclose(scores.double().mean().item(), expected, rel_tol=1e-4, abs_tol=1e-6),
+        f"the mean of example_scores is {scores.double().mean().item()} and the test set's '{metric}' {expected}; "
+        "give numbers whose mean over the test set is the metric",
+    )
+
+
 def _check_baselines(task: Task, variant: Variant) -> None:
     """The card's frozen values are what the task's own data give."""
     known, retired = set(task.metrics()), task.card().retired
-    _require(not known & retired.keys(), f"the card says that {sorted(known & retired.keys())} are not measured any more")
+    revived = [metric for metric in retired if metric in known]
+    _require(not revived, f"the card says that {revived} are not measured any more, and they are metrics")
     for name, baseline in variant.baselines.items():
         values = task.baseline(name)
         _require(

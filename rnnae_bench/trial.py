@@ -32,7 +32,17 @@ from rnnae_bench.isolation import (
 )
 from rnnae_bench.limits import TooMuch, bounded
 from rnnae_bench.module import WHOLE_STRATEGIES, BenchModule
-from rnnae_bench.probes import Cost, Diverged, Evaluation, GradientFlow, GradientNorms, Probe, TrainingCurve, Underflow
+from rnnae_bench.probes import (
+    Cost,
+    Diverged,
+    Evaluation,
+    ExampleScores,
+    GradientFlow,
+    GradientNorms,
+    Probe,
+    TrainingCurve,
+    Underflow,
+)
 from rnnae_bench.process_state import fresh_process
 from rnnae_bench.results.history import Series
 from rnnae_bench.results.privacy import options_without_home, publishable
@@ -237,7 +247,8 @@ class Trial:
         evaluation = Evaluation(self.task, self.pair.variant.primary)
         # The curve comes last: it raises where the loss is not finite, when the others have measured that step.
         gradients: list[Probe] = [GradientNorms(), Underflow(), GradientFlow(self.task)]
-        return [*gradients, evaluation, Cost(), TrainingCurve()], evaluation
+        examples = ExampleScores(self.task, self.pair.variant.primary.metric)
+        return [*gradients, evaluation, examples, Cost(), TrainingCurve()], evaluation
 
     def unmeasured(self, status: Status, reason: str) -> dict[str, Any]:
         """The record of this trial if it ended before it began; its histories are empty.

@@ -106,7 +106,11 @@ def test_a_missing_card_is_refused(tmp_path):
         ("ceiling: 1.0", "ceiling: luck", r":11: .*ceiling: 'luck' is not one of"),
         ("ceiling: 1.0", "ceiling: chance", r":11: .*floor and ceiling are equal"),
         ("summary: Short", "summary: Short\n    superseded_by: tiny", r":9: .*'tiny' is not another variant"),
-        ("summary: Short", "summary: Short\n    superseded_by: smoke", r":9: .*superseded_by: 'smoke' is not another variant"),
+        (
+            "summary: Short",
+            "summary: Short\n    superseded_by: smoke",
+            r":9: .*superseded_by: 'smoke' is not another variant",
+        ),
     ],
 )
 def test_what_a_card_names_must_be_there(tmp_path, old, new, refusal):

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from rnnae_bench.results.comparison import Contrast
+    from rnnae_bench.results.examples import Sampling
 
 _UNITS = {
     "training_seconds": "training seconds",
@@ -50,30 +52,38 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: list[str]) -> int:
     """Print the comparison; 0 whatever the verdict."""
     options = parser().parse_args(arguments)
-    found = _contrasts(options)
+    from rnnae_bench.results.examples import over_examples
+    from rnnae_bench.results.store import Store
+
+    found, folders = _contrasts(options)
+    stores = [Store(folder) for folder in folders]
+    samplings = [over_examples(one, *stores) for one in found]
     if options.json:
-        print(json.dumps([one.as_dict() for one in found], indent=1))
+        together = zip(found, samplings, strict=True)
+        print(json.dumps([one.as_dict() | {"test_examples": asdict(other)} for one, other in together], indent=1))
         return 0
     from rich.console import Console
 
     console = Console()
-    for one in found:
-        _print(one, console)
+    for one, sampling in zip(found, samplings, strict=True):
+        _print(one, sampling, console)
     return 0
 
 
-def _contrasts(options: argparse.Namespace) -> "list[Contrast]":
+def _contrasts(options: argparse.Namespace) -> "tuple[list[Contrast], list[Path]]":
+    """What is compared, and the folders that the first's and the second's records lie in."""
     from rnnae_bench.results.comparison import contrasts, folder_contrasts
 
     folders = [Path(operand) for operand in (options.first, options.second)]
     if all(folder.is_dir() for folder in folders):
         one, other = ((folder, _records(folder, options.task)) for folder in folders)
-        return folder_contrasts(one, other, options.model)
+        return folder_contrasts(one, other, options.model), folders
     if options.model:
         raise UserError(
             f"--model {options.model} is for two folders, and {options.first} and {options.second} are not both folders"
         )
-    return contrasts(_records(Path(options.source), options.task), options.first, options.second)
+    source = Path(options.source)
+    return contrasts(_records(source, options.task), options.first, options.second), [source, source]
 
 
 def _records(folder: Path, tasks: list[str]) -> list[dict[str, Any]]:
@@ -85,7 +95,7 @@ def _records(folder: Path, tasks: list[str]) -> list[dict[str, Any]]:
     return records
 
 
-def _print(one: "Contrast", console: "Console") -> None:
+def _print(one: "Contrast", sampling: "Sampling", console: "Console") -> None:
     from rnnae_bench.leaderboard.standings import interval
     from rnnae_bench.leaderboard.tables import empty, number
     from rnnae_bench.leaderboard.text import Text
@@ -122,6 +132,7 @@ def _print(one: "Contrast", console: "Console") -> None:
                 f"tests together: {probability(corrected)}, {verdict}"
             )
         )
+    console.print(Text(_over_examples(one, sampling)))
     differing = one.configuration()
     if differing:
         options = empty()
@@ -132,8 +143,26 @@ def _print(one: "Contrast", console: "Console") -> None:
         console.print(options)
     else:
         console.print(Text("the configurations are the same"))
-    console.print(Text(f"floor {number(one.standing.floor)}; brackets: 95 % confidence over seeds", style="dim italic"))
+    console.print(Text(f"floor {number(one.standing.floor)}; brackets: 95 % confidence", style="dim italic"))
     console.print()
+
+
+def _over_examples(one: "Contrast", sampling: "Sampling") -> str:
+    """What the difference would be on other test examples, beside what it would be under other seeds."""
+    found = sampling.difference
+    if found is None or found.low is None or found.high is None:
+        return f"over seeds only, on these test examples: {sampling.absent}"
+    seeds = f"trial{'s' * (sampling.seeds != 1)} of {sampling.seeds} shared seed{'s' * (sampling.seeds != 1)}"
+    said = (
+        f"over test examples: {one.standing.metric} {found.text(signed=True)}, if others than these "
+        f"{sampling.examples:,} were drawn for the same {seeds} (paired bootstrap); all else is over seeds"
+    )
+    covers_zero = found.low <= 0 <= found.high
+    if covers_zero and one.comparison.verdict in ("better", "worse"):
+        said += ". The difference is established on these test examples, and may be another's on others"
+    if not covers_zero and one.comparison.verdict == "tied":
+        said += ". These trials differ beyond these test examples, and other seeds' might not"
+    return said
 
 
 def _amount(name: str, value: float | int | None) -> str:

@@ -209,8 +209,8 @@ def _print_task(shown: dict[str, Any]) -> None:
     regrets = [name for name, each in variants.items() if isinstance(each["primary"]["ceiling"], str)]
     if regrets:
         _paragraph(
-            f"A score is 0 at the floor and 1 at the ceiling. The ceiling of {', '.join(regrets)} is a proven optimum, so "
-            "that 1 - score is a regret: the share of the way from the optimum back to the floor."
+            f"A score is 0 at the floor and 1 at the ceiling. The ceiling of {', '.join(regrets)} is a proven optimum, "
+            "so that 1 - score is a regret: the share of the way from the optimum back to the floor."
         )
     _section("Baselines, on the test set")
     print_table(

@@ -3,6 +3,7 @@
 from rnnae_bench.probes.base import Diverged, OptimizerSteps, Probe
 from rnnae_bench.probes.cost import Cost
 from rnnae_bench.probes.evaluation import Evaluation
+from rnnae_bench.probes.examples import ExampleScores
 from rnnae_bench.probes.gradient_flow import GradientFlow
 from rnnae_bench.probes.gradient_norms import GradientNorms
 from rnnae_bench.probes.training_curve import TrainingCurve
@@ -12,6 +13,7 @@ __all__ = [
     "Cost",
     "Diverged",
     "Evaluation",
+    "ExampleScores",
     "GradientFlow",
     "GradientNorms",
     "OptimizerSteps",

@@ -22,8 +22,13 @@ class Side:
     name: str
     entry: Entry
     standing: Standing
-    record: Mapping[str, Any]
-    """One of its records, which all have the same configuration."""
+    records: tuple[Mapping[str, Any], ...]
+    """All of its records."""
+
+    @property
+    def record(self) -> Mapping[str, Any]:
+        """One of them; they all have the same configuration."""
+        return self.records[0]
 
 
 @dataclass(frozen=True)
@@ -242,7 +247,7 @@ def _sides(
 
 
 def _side(name: str, entry: Entry, standing: Standing, records: Sequence[Mapping[str, Any]]) -> Side:
-    return Side(name, entry, standing, next(record for record in records if record["id"] == entry.row.ids[0]))
+    return Side(name, entry, standing, tuple(record for record in records if record["id"] in entry.row.ids))
 
 
 def _contrast(first: Side, second: Side, minimum_seeds: int) -> Contrast:

@@ -29,6 +29,10 @@ class Series:
     """What was measured there: numbers, float64 ``[n]``, or profiles, float32 ``[n lags]``."""
 
 
+EXAMPLES = "test/examples/"
+"""What the name of a column of scores begins with, one of each example of the test set; the metric's follows."""
+
+
 def encode(series: Mapping[str, Series]) -> bytes:
     """The series as a Parquet file: one row a step, one column a series, null where nothing was measured.
 

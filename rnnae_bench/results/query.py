@@ -18,6 +18,7 @@ TABLES = {
     "trials": "a row a record",
     "histories": "id, name, step, value: a row a number that was measured while training",
     "profiles": "id, name, step, lag, value: gradients through sequence time, log10 of their norm by lag",
+    "examples": "id, name, step, example, value: the primary metric of each example of the test set",
 }
 """What can be asked for. All but ``trials`` is read from the Parquet files, as far as a query needs it."""
 
@@ -65,7 +66,7 @@ def query(sql: str, records: Sequence[Mapping[str, Any]], store: Store) -> Answe
     try:
         _require_one_select(sql, duckdb)
         # DuckDB can name the tables of a query only once they are there.
-        if any(table in sql.lower() for table in ("histories", "profiles")):
+        if any(table in sql.lower() for table in ("histories", "profiles", "examples")):
             tables = {record["id"]: store.folder / record["history"]["file"] for record in records}
         try:
             return _answer(sql, records, tables, without)
@@ -141,29 +142,30 @@ def _lock(connection: "duckdb.DuckDBPyConnection") -> None:
 def _add_histories(
     connection: "duckdb.DuckDBPyConnection", tables: Mapping[str, Path], without: dict[str, str]
 ) -> None:
-    """Make the views ``histories`` and ``profiles`` of Parquet files by their record's id.
+    """Make the views ``histories``, ``profiles`` and ``examples`` of Parquet files by their record's id.
 
     A view is a union over columns and over the files that have the same ones, which Arrow reads: a query that asks
     for some names and ids reads these columns and files only.
     """
-    parts: dict[str, list[str]] = {"histories": [], "profiles": []}
+    parts: dict[str, list[str]] = {"histories": [], "profiles": [], "examples": []}
     for fields, paths in _by_fields(tables, without).items():
         for layer in _distinct(fields):
-            given, owner = f"given {len(parts['histories'])} {len(parts['profiles'])}", _new_name(layer)
+            given, owner = f"given {' '.join(str(len(part)) for part in parts.values())}", _new_name(layer)
             connection.register(given, _dataset(layer, paths, owner))
             for one in layer:
                 what = f"select {_quoted(owner)} as id, {_text(one.name)} as name, step"
                 column = _quoted(one.name)
-                if _is_profile(one):
-                    each = f"unnest(range(len({column}))) as lag, unnest({column})::DOUBLE as value"
-                    parts["profiles"].append(f"{what}, {each} from {_quoted(given)}")
+                if _is_list(one):
+                    view = "examples" if one.name.startswith(history.EXAMPLES) else "profiles"
+                    each = f"unnest(range(len({column}))) as {_INDEX[view]}, unnest({column})::DOUBLE as value"
+                    parts[view].append(f"{what}, {each} from {_quoted(given)}")
                 elif one.name != "step":
                     value = f"{column}::DOUBLE as value from {_quoted(given)} where {column} is not null"
                     parts["histories"].append(f"{what}, {value}")
     for view, selects in parts.items():
-        lag = ", null::BIGINT as lag" if view == "profiles" else ""
+        index = f", null::BIGINT as {_INDEX[view]}" if view in _INDEX else ""
         nothing = (
-            f"select null::VARCHAR as id, null::VARCHAR as name, null::BIGINT as step{lag}, null::DOUBLE as value "
+            f"select null::VARCHAR as id, null::VARCHAR as name, null::BIGINT as step{index}, null::DOUBLE as value "
             "where false"
         )
         connection.execute(f"create view {view} as {' union all '.join([nothing, *selects])}")
@@ -215,7 +217,11 @@ def _new_name(fields: "Iterable[pa.Field]") -> str:
     return name
 
 
-def _is_profile(field: "pa.Field") -> bool:
+_INDEX = {"profiles": "lag", "examples": "example"}
+"""What counts the values of a list, in the views of lists."""
+
+
+def _is_list(field: "pa.Field") -> bool:
     import pyarrow as pa
 
     return bool(pa.types.is_list(field.type))

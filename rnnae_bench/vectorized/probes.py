@@ -10,7 +10,17 @@ from lightning import LightningModule, Trainer
 from torch import Tensor
 
 from rnnae_bench.card import Primary
-from rnnae_bench.probes import Cost, Diverged, Evaluation, GradientFlow, GradientNorms, Probe, TrainingCurve, Underflow
+from rnnae_bench.probes import (
+    Cost,
+    Diverged,
+    Evaluation,
+    ExampleScores,
+    GradientFlow,
+    GradientNorms,
+    Probe,
+    TrainingCurve,
+    Underflow,
+)
 from rnnae_bench.probes.last_step import last_step_loss
 from rnnae_bench.probes.training_curve import first_not_finite
 from rnnae_bench.task import Batch
@@ -133,6 +143,46 @@ class VectorizedEvaluation(Evaluation):
         return [(member, self.members[member]) for member in module.living]
 
 
+class VectorizedExampleScores(ExampleScores):
+    """An `ExampleScores` for every member that still learns.
+
+    Args:
+        task: Whence the scores.
+        metric: Which metric.
+    """
+
+    def __init__(self, task: VectorizedTask, metric: str) -> None:
+        super().__init__(task, metric)
+        self.members = [ExampleScores(task, metric) for _ in task.tasks]
+
+    def on_test_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Forget all scores."""
+        for _, one in self._living(pl_module):
+            one.on_test_epoch_start(trainer, pl_module)
+
+    def on_test_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Batch,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Score each row of a batch, answered by every member."""
+        for member, one in self._living(pl_module):
+            one.on_test_batch_end(trainer, pl_module, outputs[member], batch, batch_idx, dataloader_idx)
+
+    def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Keep the scores."""
+        for _, one in self._living(pl_module):
+            one.on_test_epoch_end(trainer, pl_module)
+
+    def _living(self, module: LightningModule) -> list[tuple[int, ExampleScores]]:
+        assert isinstance(module, VectorizedModule)
+        return [(member, self.members[member]) for member in module.living]
+
+
 def _or_worst(value: float) -> float:
     return -math.inf if math.isnan(value) else value
 
@@ -158,13 +208,14 @@ class MemberProbes:
         self._underflow = Underflow(members=len(learning_rates))
         self._flow = VectorizedGradientFlow(task)
         self._evaluation = VectorizedEvaluation(task, primary)
+        self._examples = VectorizedExampleScores(task, primary.metric)
         self._cost = Cost()
         self._curve = VectorizedTrainingCurve(learning_rates, diverged)
 
     @property
     def callbacks(self) -> list[Probe]:
         """All of them, in the order of a single trial's."""
-        return [self._norms, self._underflow, self._flow, self._evaluation, self._cost, self._curve]
+        return [self._norms, self._underflow, self._flow, self._evaluation, self._examples, self._cost, self._curve]
 
     @property
     def seconds(self) -> float:
@@ -183,6 +234,7 @@ class MemberProbes:
             self._underflow.of_member(member),
             self._flow.of_member(member),
             self.evaluation(member),
+            self._examples.members[member],
             self._cost,
             self._curve.of_member(member),
         ]

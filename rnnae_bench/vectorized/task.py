@@ -32,6 +32,7 @@ class VectorizedTask(Task):
         super().__init__(first.protocol, first.data_seed)
         self.tasks = list(tasks)
         self.name = first.name
+        self.example_block = first.example_block
 
     @property
     def first(self) -> Task:
@@ -98,6 +99,10 @@ class VectorizedTask(Task):
     def metrics(self) -> MetricCollection:
         """Fresh metrics for one member."""
         return self.first.metrics()
+
+    def example_scores(self, metric: str, prediction: Tensor, batch: Batch) -> Float[Tensor, " batch"] | None:
+        """Those of one member's prediction."""
+        return self.first.example_scores(metric, prediction, batch)
 
     def baseline(self, name: str) -> dict[str, float]:
         """That of all members."""

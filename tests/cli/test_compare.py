@@ -9,6 +9,7 @@ from scipy import stats
 
 from rnnae_bench.cli import compare
 from rnnae_bench.errors import UserError
+from rnnae_bench.results.history import Series
 from rnnae_bench.results.store import Store
 
 GRU, LSTM = [0.98, 0.97, 0.99, 0.98, 0.96], [0.52, 0.47, 0.55, 0.41, 0.5]
@@ -88,6 +89,88 @@ def test_two_folders_with_the_same_models(folder, tmp_path, capsys):
     assert {one["comparison"]["verdict"] for one in found} == {"tied"}
     (one,) = json.loads(run(capsys, folder, other, "--model", "gru", "--json"))
     assert one["second"]["name"] == f"{other}: gru"
+
+
+def with_examples(make_record, store, model, seed, scores, number, **others):
+    record = make_record(float(np.mean(scores)), model=model, seed=seed, id=f"{number:016x}", **others)
+    column = Series(np.array([10]), np.asarray(scores, dtype=np.float32)[None])
+    store.write(record, {"test/examples/recall_accuracy": column})
+
+
+@pytest.fixture
+def answered(tmp_path, make_record):
+    """Two models under five seeds with the scores of 400 examples, hard for both or easy for both."""
+    store, generator = Store(tmp_path / "answered"), np.random.default_rng(0)
+    easy = generator.random(400) < 0.6
+    for number in range(10):
+        model, seed = ("gru", "lstm")[number // 5], number % 5
+        slips = generator.random(400) < (0.02, 0.05)[number // 5]
+        with_examples(make_record, store, model, seed, easy & ~slips, number)
+    return store
+
+
+def test_the_interval_over_examples_is_scipys_paired_bootstrap(answered, capsys):
+    (found,) = json.loads(run(capsys, "gru", "lstm", "--from", answered.folder, "--json"))
+    scores = {
+        model: np.mean(
+            [
+                answered.series(record)["test/examples/recall_accuracy"].values[0]
+                for record in answered.read().records
+                if record["model"] == model
+            ],
+            axis=0,
+            dtype=float,
+        )
+        for model in ("gru", "lstm")
+    }
+    expected = stats.bootstrap(
+        (scores["gru"], scores["lstm"]),
+        lambda one, two, axis: one.mean(axis) - two.mean(axis),
+        paired=True,
+        method="percentile",
+        n_resamples=20_000,
+        rng=1,
+    ).confidence_interval
+    sampling = found["test_examples"]
+    assert (sampling["examples"], sampling["seeds"], sampling["absent"]) == (400, 5, None)
+    width = expected.high - expected.low
+    assert sampling["difference"]["value"] == pytest.approx(found["comparison"]["difference"]["value"])
+    assert sampling["difference"]["low"] == pytest.approx(expected.low, abs=0.05 * width)
+    assert sampling["difference"]["high"] == pytest.approx(expected.high, abs=0.05 * width)
+
+
+def test_what_each_interval_covers_is_said(answered, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "300")
+    said = run(capsys, "gru", "lstm", "--from", answered.folder)
+    assert "over test examples: recall_accuracy +0.0" in said
+    assert "if others than these 400 were drawn for the same trials of 5 shared seeds (paired bootstrap)" in said
+
+
+def test_a_difference_on_these_examples_alone_is_said_to_be_that(tmp_path, make_record, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "400")
+    store, scores = Store(tmp_path / "runs"), np.tile([0.0, 1.0], 50)
+    for number in range(10):
+        answers = scores.copy()
+        if number < 5:
+            answers[:10] = np.roll(answers[:10], 1)  # others right, and as many
+            answers[0] = 1.0 - 0.01 * number
+            answers[1] = 0.5
+        with_examples(make_record, store, ("gru", "lstm")[number // 5], number % 5, answers, number)
+    said = run(capsys, "gru", "lstm", "--from", store.folder)
+    assert said.startswith("gru is better than lstm")
+    assert "established on these test examples, and may be another's on others" in said
+
+
+def test_records_without_the_scores_of_examples_have_the_interval_over_seeds(folder, answered, make_record, capsys):
+    (found,) = json.loads(run(capsys, "gru", "lstm", "--task", "copy", "--from", folder, "--json"))
+    assert found["test_examples"]["difference"] is None
+    assert "no shared seed has the scores of its test examples" in found["test_examples"]["absent"]
+    assert "over seeds only, on these test examples" in run(capsys, "gru", "lstm", "--task", "copy", "--from", folder)
+    other = {"train": "a", "validation": "b", "test": "of another test set"}
+    with_examples(make_record, answered, "rnn", 0, np.ones(400), 11, fingerprints=other)
+    with_examples(make_record, answered, "rnn", 1, np.ones(400), 12, fingerprints=other)
+    (found,) = json.loads(run(capsys, "gru", "rnn", "--from", answered.folder, "--json"))
+    assert found["test_examples"]["absent"] == "they were not tested on the same examples"
 
 
 @pytest.mark.parametrize(

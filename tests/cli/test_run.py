@@ -269,6 +269,10 @@ def test_two_processes_learn_what_one_learns(tmp_path):
         # The gradient over both halves of each batch is the gradient over the whole batch.
         assert norms[0]["gradient_norm"].values == pytest.approx(norms[1]["gradient_norm"].values, rel=1e-3)
         assert many["metrics"]["test"]["loss"] == pytest.approx(single["metrics"]["test"]["loss"], rel=1e-4)
+        # The examples that the processes answered in turn lie in the order of the test set again.
+        examples, expected = (series["test/examples/recall_accuracy"].values for series in norms)
+        assert examples.shape == expected.shape == (1, 200)
+        assert (examples == expected).mean() > 0.98
 
 
 @pytest.mark.usefixtures("single_thread")

@@ -241,7 +241,9 @@ def test_the_card_has_the_baselines_of_the_data(variant, baselines):
     recomputed = baselines[DenoiseTask.from_variant(variant).sigma]
     assert declared.baselines.keys() == recomputed.keys()
     for name, baseline in declared.baselines.items():
-        values = {metric: value for metric, value in baseline.values.items() if metric not in DenoiseTask.card().retired}
+        values = {
+            metric: value for metric, value in baseline.values.items() if metric not in DenoiseTask.card().retired
+        }
         assert values == pytest.approx({metric: recomputed[name][metric] for metric in values}, rel=1e-5)
         assert ("structural_similarity" in values) == variant.endswith(".v2")
     ridge, mean = (declared.baselines[name].values["mse"] for name in ("ridge", "mean"))

@@ -147,7 +147,10 @@ def test_least_squares_is_scikit_learns_for_each_step():
     windows = np.stack([test[start : start + 5] for start in range(52)])
     truth = np.stack([task.clean[240:].numpy()[start + 5 : start + 9] for start in range(52)])
     forecast = np.stack(
-        [LinearRegression(fit_intercept=False).fit(rows[:, :5], rows[:, step]).predict(windows) for step in range(5, 9)],
+        [
+            LinearRegression(fit_intercept=False).fit(rows[:, :5], rows[:, step]).predict(windows)
+            for step in range(5, 9)
+        ],
         axis=1,
     )
     squares = (forecast - truth) ** 2

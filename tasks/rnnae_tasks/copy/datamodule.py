@@ -104,6 +104,15 @@ class CopyTask(Task):
             compute_groups=False,
         )
 
+    def example_scores(
+        self, metric: str, prediction: Float[Tensor, "batch time class"], batch: Batch
+    ) -> Float[Tensor, " batch"] | None:
+        """The share of the recalled symbols that each sequence has right, or whether it has them all."""
+        right = prediction[:, -self.recall :].argmax(-1) == batch.targets[:, -self.recall :]
+        if metric == "recall_accuracy":
+            return right.float().mean(dim=-1)
+        return right.all(-1).float() if metric == "sequence_accuracy" else None
+
     def baseline(self, name: str) -> dict[str, float]:
         """``memoryless``: blanks until the delimiter, then all symbols alike."""
         if name != "memoryless":

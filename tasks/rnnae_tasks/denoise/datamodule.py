@@ -18,7 +18,7 @@ from rnnae_bench.spec import Images, TaskSpec
 from rnnae_bench.task import Batch, Split, Task
 from rnnae_tasks.denoise.digits import Digits, packed_digits, published_digits
 from rnnae_tasks.denoise.ridge import fit_ridge
-from rnnae_tasks.denoise.similarity import StructuralSimilarity
+from rnnae_tasks.denoise.similarity import StructuralSimilarity, structural_similarity
 
 
 class DenoiseTask(Task):
@@ -129,6 +129,15 @@ class DenoiseTask(Task):
             },
             compute_groups=False,
         )
+
+    def example_scores(
+        self, metric: str, prediction: Float[Tensor, "batch channel height width"], batch: Batch
+    ) -> Float[Tensor, " batch"] | None:
+        """Each image's mean squared error, peak signal-to-noise ratio or similarity."""
+        squares = (prediction - batch.targets).square().mean(dim=(1, 2, 3))
+        if metric == "structural_similarity":
+            return structural_similarity(prediction, batch.targets)
+        return {"mse": squares, "psnr": -10 * squares.log10()}.get(metric)
 
     def predict(self, model: Callable[..., Tensor], batch: Batch) -> Tensor:
         """The model's images in the targets' precision; differences in half precision would be too coarse."""

@@ -25,7 +25,7 @@ def structural_similarity(
     _, everywhere = structural_similarity_index_measure(
         prediction, clean, sigma=1.5, data_range=1.0, k1=0.01, k2=0.03, reduction="none", return_full_image=True
     )
-    return everywhere[..., RADIUS:-RADIUS, RADIUS:-RADIUS].mean((1, 2, 3))  # type: ignore[index]
+    return everywhere[..., RADIUS:-RADIUS, RADIUS:-RADIUS].mean((1, 2, 3))
 
 
 class StructuralSimilarity(Metric):

@@ -128,6 +128,17 @@ class NamesTask(Task):
             compute_groups=False,
         )
 
+    def example_scores(
+        self, metric: str, prediction: Float[Tensor, "batch class"], batch: Batch
+    ) -> Float[Tensor, " batch"] | None:
+        """Whether each test name is classified rightly; weighed by names / (languages * names of its language)."""
+        right = (prediction.argmax(1) == batch.targets).float()
+        if metric == "accuracy":
+            return right
+        counts = self._batches["test"].targets.bincount(minlength=len(self.languages)).to(right.device)
+        weights = counts.sum() / (len(counts) * counts)
+        return right * weights[batch.targets] if metric == "balanced_accuracy" else None
+
     def baseline(self, name: str) -> dict[str, float]:
         """What needs no training by gradient through letters, on the test names.
 

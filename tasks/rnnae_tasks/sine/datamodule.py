@@ -66,6 +66,8 @@ class SineTask(Task):
             raise UserError(f"samples is {samples}; it must be at least 2")
         super().__init__(protocol, data_seed)
         self.window, self.horizon, self.noise, self.ordered = window, horizon, noise, ordered
+        # Windows that are `window` apart share no noise (targets have none), and so far apart no sample at all.
+        self.example_block = window + horizon
         self.radians_per_step = span / (samples - 1)
         test_start = samples - round(test_share * samples)
         train_stop = test_start - round(validation_share * samples)
@@ -149,6 +151,13 @@ class SineTask(Task):
             metrics["rollout_mse"] = SquaredError(self.horizon)
         return MetricCollection(metrics, compute_groups=False)
 
+    def example_scores(
+        self, metric: str, prediction: Float[Tensor, "batch horizon"], batch: Batch
+    ) -> Float[Tensor, " batch"] | None:
+        """Each window's mean squared error, over the first sample of its continuation or all of them."""
+        steps = {"mse": 1, "rollout_mse": self.horizon}.get(metric)
+        return None if steps is None else (prediction - batch.targets)[:, :steps].square().mean(dim=1)
+
     def autoregression(self, order: int) -> Float[Tensor, " order"]:
         """Least-squares coefficients a in ``x_t = a_1 x_(t-order) + ... + a_order x_(t-1)`` on the training part.
 
@@ -184,7 +193,9 @@ class SineTask(Task):
         """Where the periodogram ``|sum_t x_t exp(-i w t)|^2`` of the training part is highest; radians per step.
 
         Sought between the frequencies of a Fourier transform that is four times as long as the series, so that one of
-        them lies on the peak. Source: Schuster (1898), On the investigation of hidden periodicities, Terrestrial Magnetism 3.
+        them lies on the peak.
+
+        Source: Schuster (1898), On the investigation of hidden periodicities, Terrestrial Magnetism 3(1).
         """
         from scipy.optimize import minimize_scalar
 

@@ -155,6 +155,14 @@ class Task(LightningDataModule, ABC):
     def baseline(self, name: str) -> dict[str, float]:
         """The test-set metrics of one of the card's baselines, computed on this task's own data."""
 
+    def baseline_answer(self, name: str) -> Tensor | None:
+        """What one of the card's baselines answers to the test set, as `predict` would give it.
+
+        Returns:
+            None where there is no such answer, as of a closed form: no interval over test examples is given for it.
+        """
+        return None
+
     def example_scores(self, metric: str, prediction: Tensor, batch: Batch) -> Float[Tensor, " batch"] | None:
         """A metric of each row of a batch of the test set: numbers whose mean over the whole test set is the metric.
 

@@ -3,6 +3,7 @@
 import argparse
 import json
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,7 @@ from rnnae_bench.cli.places import RUNS
 from rnnae_bench.errors import UserError
 
 if TYPE_CHECKING:
+    from numpy import ndarray
     from rich.console import Console
 
     from rnnae_bench.results.comparison import Contrast
@@ -33,7 +35,7 @@ def parser() -> argparse.ArgumentParser:
     )
     what = "a model (gru, 'gru[hidden_size=64]'), a record's id or its beginning, or a folder of records"
     parser.add_argument("first", help=what)
-    parser.add_argument("second", help="the same; a folder where the first is one")
+    parser.add_argument("second", help="the same, a folder where the first is one; or a baseline of the task")
     parser.add_argument(
         "--task",
         action="append",
@@ -56,8 +58,8 @@ def main(arguments: list[str]) -> int:
     from rnnae_bench.results.store import Store
 
     found, folders = _contrasts(options)
-    stores = [Store(folder) for folder in folders]
-    samplings = [over_examples(one, *stores) for one in found]
+    first, second = map(Store, folders)
+    samplings = [over_examples(one, first, second, partial(_baseline_scores, one)) for one in found]
     if options.json:
         together = zip(found, samplings, strict=True)
         print(json.dumps([one.as_dict() | {"test_examples": asdict(other)} for one, other in together], indent=1))
@@ -93,6 +95,25 @@ def _records(folder: Path, tasks: list[str]) -> list[dict[str, Any]]:
     if not records:
         raise UserError(f"{folder} has no record of anything; task variants there: none")
     return records
+
+
+def _baseline_scores(one: "Contrast", name: str) -> "tuple[str, ndarray] | None":
+    """The test set's fingerprint and a baseline's score of each of its examples, computed by the task.
+
+    None where the task, or this setting of it, is not here, or does not tell them.
+    """
+    standing = one.standing
+    if standing.setting != f"{standing.task}:{standing.variant}":
+        return None
+    from rnnae_bench.registry import tasks
+
+    try:
+        task = tasks().get(standing.task).load().from_variant(standing.variant)
+        answer, examples = task.baseline_answer(name), task.evaluation_set("test")
+    except UserError:
+        return None
+    scores = None if answer is None else task.example_scores(standing.metric, answer.float(), examples)
+    return None if scores is None else (task.fingerprint()["test"], scores.double().numpy())
 
 
 def _print(one: "Contrast", sampling: "Sampling", console: "Console") -> None:
@@ -141,7 +162,7 @@ def _print(one: "Contrast", sampling: "Sampling", console: "Console") -> None:
         for name, values in differing.items():
             options.add_row(*map(Text, (name, *("-" if value is None else str(value) for value in values))))
         console.print(options)
-    else:
+    elif not one.first.is_baseline and not one.second.is_baseline:
         console.print(Text("the configurations are the same"))
     console.print(Text(f"floor {number(one.standing.floor)}; brackets: 95 % confidence", style="dim italic"))
     console.print()

@@ -1,13 +1,22 @@
 """Two entries side by side: the difference, what each of them costs, and where their configurations differ."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from rnnae_bench.errors import UserError
 from rnnae_bench.nested import flatten
-from rnnae_bench.results.standing import MINIMUM_SEEDS, Comparison, Entry, Standing, Verdict, compare, standings
+from rnnae_bench.results.standing import (
+    MINIMUM_SEEDS,
+    Comparison,
+    Entry,
+    Estimate,
+    Standing,
+    Verdict,
+    compare,
+    standings,
+)
 
 _COSTS = ("training_seconds", "peak_memory_bytes", "parameters", "state_size", "steps_to_solved")
 
@@ -23,12 +32,12 @@ class Side:
     entry: Entry
     standing: Standing
     records: tuple[Mapping[str, Any], ...]
-    """All of its records."""
+    """All of its records, which have the same configuration; none of a baseline."""
 
     @property
-    def record(self) -> Mapping[str, Any]:
-        """One of them; they all have the same configuration."""
-        return self.records[0]
+    def is_baseline(self) -> bool:
+        """Whether it is no model but one of the task's baselines."""
+        return not self.records
 
 
 @dataclass(frozen=True)
@@ -65,7 +74,7 @@ class Contrast:
         None where there is no value, and for a multiple of memories that were not measured in the same way.
         """
         found = {}
-        kinds = {side.record["measures"].get("memory_kind") for side in (self.first, self.second)}
+        kinds = {side.records[0]["measures"].get("memory_kind") for side in self._models()}
         for name in _COSTS:
             one, other = getattr(self.first.entry.row, name), getattr(self.second.entry.row, name)
             comparable = name != "peak_memory_bytes" or len(kinds) == 1
@@ -73,13 +82,18 @@ class Contrast:
         return found
 
     def configuration(self) -> dict[str, tuple[Any, Any]]:
-        """What differs, by dotted name; None where one of them has no such option."""
-        one, other = _options(self.first.record), _options(self.second.record)
+        """What differs, by dotted name; None where one of them has no such option. Nothing beside a baseline."""
+        if len(self._models()) < 2:
+            return {}
+        one, other = (_options(side.records[0]) for side in self._models())
         return {
             name: (one.get(name), other.get(name))
             for name in sorted(one.keys() | other.keys())
             if one.get(name) != other.get(name)
         }
+
+    def _models(self) -> list[Side]:
+        return [side for side in (self.first, self.second) if not side.is_baseline]
 
     def sentence(self) -> str:
         """The verdict."""
@@ -155,14 +169,22 @@ def contrasts(
     Args:
         records: Where to look.
         first: A model's label (``gru``, ``gru[hidden_size=64]``), an entry's key, or a record's id or its beginning.
-        second: The same.
+        second: The same. One of the two may be a baseline of the task.
         minimum_seeds: Shared seeds that a verdict needs.
 
     Raises:
         UserError: an operand names nothing or more than one thing, or there is no setting that has both.
     """
     found = standings(records)
-    ones, others = (_sides(found, records, operand) for operand in (first, second))
+    named = {entry.row.label for standing in found for entry in standing.entries}
+    known = {name for standing in found for name in standing.baselines} - named
+    if first in known and second in known:
+        raise UserError(f"{first} and {second} are both baselines; name a model or a record for one of them")
+    ones, others = ({} if operand in known else _sides(found, records, operand) for operand in (first, second))
+    ones = ones or {place: _baseline(first, side) for place, side in others.items() if first in side.standing.baselines}
+    others = others or {
+        place: _baseline(second, side) for place, side in ones.items() if second in side.standing.baselines
+    }
     common = [setting for setting in ones if setting in others]
     if not common:
         raise UserError(
@@ -248,6 +270,47 @@ def _sides(
 
 def _side(name: str, entry: Entry, standing: Standing, records: Sequence[Mapping[str, Any]]) -> Side:
     return Side(name, entry, standing, tuple(record for record in records if record["id"] in entry.row.ids))
+
+
+def _baseline(name: str, beside: Side) -> Side:
+    """A baseline beside an entry: the same value under each of its seeds, at no cost."""
+    standing, value = beside.standing, beside.standing.baselines[name]
+    constant = Estimate(value, value, value)
+    rising = standing.direction == "maximize"
+    solved = standing.solved_at is not None and (value >= standing.solved_at if rising else value <= standing.solved_at)
+    row = replace(
+        beside.entry.row,
+        model=name,
+        overrides={},
+        statuses={},
+        mean=value,
+        sd=None,
+        minimum=value,
+        maximum=value,
+        score=None,
+        solved=len(beside.entry.values) if solved else 0,
+        steps_to_solved=None,
+        training_seconds=None,
+        steps_per_second=None,
+        peak_memory_bytes=None,
+        parameters=None,
+        state_size=None,
+        ids=[],
+    )
+    entry = replace(
+        beside.entry,
+        key=name,
+        row=row,
+        values=dict.fromkeys(beside.entry.values, value),
+        failed=(),
+        mean=constant,
+        median=constant,
+        iqm=constant,
+        score=None,
+        unranked="a baseline",
+        ranks=None,
+    )
+    return Side(name, entry, standing, ())
 
 
 def _contrast(first: Side, second: Side, minimum_seeds: int) -> Contrast:

@@ -1,6 +1,6 @@
 """Two entries on the same test examples: how far their difference would move with other examples."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,7 +26,11 @@ class Sampling:
     """Why there is no interval; None where there is one."""
 
 
-def over_examples(contrast: Contrast, first: Store, second: Store) -> Sampling:
+Known = Callable[[str], tuple[str, ndarray] | None]
+"""Gives, of a baseline's name, the fingerprint of the test set and the baseline's score of each example of it."""
+
+
+def over_examples(contrast: Contrast, first: Store, second: Store, known: Known) -> Sampling:
     """The difference of a contrast over the examples of the test set.
 
     The differences of an example's scores are averaged over the seeds that both have, and these means are drawn anew,
@@ -36,10 +40,12 @@ def over_examples(contrast: Contrast, first: Store, second: Store) -> Sampling:
         contrast: The two.
         first: Where the histories of its first entry's records lie.
         second: The same for its second.
+        known: What a baseline scored.
     """
     metric = contrast.standing.metric
     ones, others = (
-        _scores(side, store, metric) for side, store in ((contrast.first, first), (contrast.second, second))
+        _baseline_scores(side, known) if side.is_baseline else _scores(side, store, metric)
+        for side, store in ((contrast.first, first), (contrast.second, second))
     )
     shared = sorted(ones.keys() & others.keys())
     if not shared:
@@ -57,6 +63,15 @@ def over_examples(contrast: Contrast, first: Store, second: Store) -> Sampling:
 def _block(record: Mapping[str, Any]) -> int:
     block = record["measures"].get("test_examples_block")
     return max(1, int(block)) if isinstance(block, int | float) else 1
+
+
+def _baseline_scores(side: Side, known: Known) -> dict[int, tuple[Mapping[str, Any], ndarray]]:
+    """The same scores under every seed."""
+    found = known(side.name)
+    if found is None:
+        return {}
+    test, scores = found
+    return dict.fromkeys(side.entry.values, ({"fingerprints": {"test": test}, "measures": {}}, scores))
 
 
 def _scores(side: Side, store: Store, metric: str) -> dict[int, tuple[Mapping[str, Any], ndarray]]:

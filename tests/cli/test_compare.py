@@ -5,6 +5,7 @@ import shutil
 
 import numpy as np
 import pytest
+from rnnae_tasks.names.datamodule import NamesTask
 from scipy import stats
 
 from rnnae_bench.cli import compare
@@ -171,6 +172,35 @@ def test_records_without_the_scores_of_examples_have_the_interval_over_seeds(fol
     with_examples(make_record, answered, "rnn", 1, np.ones(400), 12, fingerprints=other)
     (found,) = json.loads(run(capsys, "gru", "rnn", "--from", answered.folder, "--json"))
     assert found["test_examples"]["absent"] == "they were not tested on the same examples"
+
+
+def test_a_baseline_is_compared_on_the_same_examples(tmp_path, make_record, capsys, monkeypatch):
+    """The regression on names against a model that answers one in thirteen of its rights wrongly."""
+    monkeypatch.setenv("COLUMNS", "300")
+    task = NamesTask()
+    answer, batch = task.baseline_answer("ngram"), task.evaluation_set("test")
+    scores = task.example_scores("balanced_accuracy", answer, batch).double().numpy()
+    store, baselines = Store(tmp_path / "runs"), {"ngram": {"balanced_accuracy": scores.mean()}}
+    primary = make_record()["primary"] | {"metric": "balanced_accuracy", "floor_baseline": "ngram"}
+    differences = np.zeros(len(scores))
+    for seed in range(5):
+        own = np.where(np.random.default_rng(seed).random(len(scores)) < 1 / 13, 0, scores)
+        differences += (own - scores) / 5
+        fingerprints = {"train": "a", "validation": "b", "test": task.fingerprint()["test"]}
+        record = make_record(seed=seed, id=f"{seed:016x}", task="names", fingerprints=fingerprints)
+        record |= {"baselines": baselines, "primary": primary | {"value": own.mean()}}
+        column = Series(np.array([10]), own.astype(np.float32)[None])
+        store.write(record, {"test/examples/balanced_accuracy": column})
+    (found,) = json.loads(run(capsys, "gru", "ngram", "--from", store.folder, "--json"))
+    assert found["comparison"]["verdict"] == "worse"
+    assert found["test_examples"]["examples"] == 2999
+    sampling = found["test_examples"]["difference"]
+    assert sampling["value"] == pytest.approx(differences.mean(), rel=1e-5)
+    error = differences.std() / len(differences) ** 0.5
+    assert sampling["high"] - sampling["low"] == pytest.approx(2 * 1.96 * error, rel=0.06)
+    assert run(capsys, "ngram", "gru", "--from", store.folder).startswith("ngram is better than gru on names:standard")
+    with pytest.raises(UserError, match="are both baselines"):
+        compare.main(["ngram", "ngram", "--from", str(store.folder)])
 
 
 @pytest.mark.parametrize(

@@ -218,7 +218,7 @@ class SineTask(Task):
         weights = torch.linalg.lstsq(waves[: self.window], window.T, driver="gelsd").solution
         return (waves[self.window :] @ (weights / weights.norm(dim=0))).T
 
-    def baseline(self, name: str) -> dict[str, float]:
+    def baseline_answer(self, name: str) -> Float[Tensor, "batch horizon"]:
         """The continuations of the test windows that take no gradient.
 
         ``persistence``: the last sample, held. ``ar2``, ``ar_window``: `autoregression` of order 2 or `window`,
@@ -231,17 +231,20 @@ class SineTask(Task):
         start, stop = self.parts["test"]
         window = self.observed[start : stop - self.horizon].unfold(0, self.window, 1)
         if name == "bayes":
-            continuation = self.phase_posterior(window)
-        elif name == "periodogram":
-            continuation = self.fitted_sine(window)
-        elif name == "least_squares":
-            continuation = window @ self.least_squares()
-        elif name == "persistence":
-            continuation = window[:, -1:].expand(-1, self.horizon)
-        else:
-            continuation = self._continued(window, self.autoregression(2 if name == "ar2" else self.window))
+            return self.phase_posterior(window)
+        if name == "periodogram":
+            return self.fitted_sine(window)
+        if name == "least_squares":
+            return window @ self.least_squares()
+        if name == "persistence":
+            return window[:, -1:].expand(-1, self.horizon)
+        return self._continued(window, self.autoregression(2 if name == "ar2" else self.window))
+
+    def baseline(self, name: str) -> dict[str, float]:
+        """How well a baseline continues the test windows."""
+        start, stop = self.parts["test"]
         metrics = self.metrics()
-        metrics.update(continuation, self.clean[start + self.window : stop].unfold(0, self.horizon, 1))
+        metrics.update(self.baseline_answer(name), self.clean[start + self.window : stop].unfold(0, self.horizon, 1))
         return {metric: value.item() for metric, value in metrics.compute().items()}
 
     def _continued(

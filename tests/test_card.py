@@ -106,11 +106,6 @@ def test_a_missing_card_is_refused(tmp_path):
         ("ceiling: 1.0", "ceiling: luck", r":11: .*ceiling: 'luck' is not one of"),
         ("ceiling: 1.0", "ceiling: chance", r":11: .*floor and ceiling are equal"),
         ("summary: Short", "summary: Short\n    superseded_by: tiny", r":9: .*'tiny' is not another variant"),
-        (
-            "summary: Short",
-            "summary: Short\n    superseded_by: smoke",
-            r":9: .*superseded_by: 'smoke' is not another variant",
-        ),
     ],
 )
 def test_what_a_card_names_must_be_there(tmp_path, old, new, refusal):
@@ -118,6 +113,14 @@ def test_what_a_card_names_must_be_there(tmp_path, old, new, refusal):
     path.write_text(CARD.replace(old, new))
     with pytest.raises(UserError, match=rf"^{path}{refusal}"):
         load_card(path)
+
+
+def test_a_variant_does_not_supersede_itself(tmp_path):
+    path = tmp_path / "task.yaml"
+    path.write_text(CARD.replace("summary: Short", "summary: Short\n    superseded_by: smoke"))
+    card = load_card(path)
+    assert list(card.variants) == ["standard"]
+    assert "superseded_by: 'smoke' is not another variant" in card.broken["smoke"]
 
 
 @pytest.mark.parametrize(

@@ -320,6 +320,8 @@ def test_wandb_offline_holds_the_gradient_norms(tmp_path, monkeypatch, wandb_mes
     assert done.returncode == 0, done.stderr
     (file,) = (out / "logs").glob("wandb/offline-run-*/run-*.wandb")
     history, summary = read_wandb(wandb_messages(file))
+    # W&B's own description of the run would hold the command line.
+    assert b"--logger" not in file.read_bytes()
     assert [row["gradient_norm"] for row in history if "gradient_norm" in row] == pytest.approx(
         Store(out).series(only_record(out))["gradient_norm"].values.tolist()
     )

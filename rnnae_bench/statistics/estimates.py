@@ -48,16 +48,20 @@ class Estimate:
 
         >>> Estimate(0.99897, 0.99511, 1.0).text(), Estimate(0.5, None, None).text(signed=True)
         ('0.9990 [0.9951, 1.0000]', '+0.5')
+        >>> Estimate(1e300, -1e300, 1e300).text(), Estimate(1e308, -1e308, 1e308).text()
+        ('1e+300 [-1e+300, 1e+300]', '1e+308')
         """
         # "z": what rounds to zero has no sign of its own.
         sign = "+z" if signed else "z"
         if self.low is None or self.high is None:
             return f"{self.value:{sign}.4g}"
         width = self.high - self.low
+        if not math.isfinite(width):
+            return f"{self.value:{sign}.4g}"
         if width <= 1e-12 * abs(self.value):
             return f"{self.value:{sign}.4g} [all equal]"
         places = max(0, 1 - math.floor(math.log10(width / 2)))
-        form = f"{sign}.{places}f" if places < 8 else f"{sign}.6g"
+        form = f"{sign}.{places}f" if places < 8 and width < 1e15 else f"{sign}.6g"
         return f"{self.value:{form}} [{self.low:{form}}, {self.high:{form}}]"
 
 

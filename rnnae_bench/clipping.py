@@ -29,8 +29,13 @@ def trained_weights(optimizer: Any) -> list[Tensor]:
 
 
 def gradients(weights: Iterable[Tensor]) -> list[Tensor]:
-    """The gradient of each weight; zeros where backpropagation did not come by."""
-    return [torch.zeros_like(weight) if weight.grad is None else weight.grad for weight in weights]
+    """The gradient of each weight; zeros where backpropagation did not come by, the entries alone of a sparse one."""
+    return [torch.zeros_like(weight) if weight.grad is None else entries(weight.grad) for weight in weights]
+
+
+def entries(gradient: Tensor) -> Tensor:
+    """A gradient's components, of a sparse one those that it holds; once coalesced, in its own memory."""
+    return gradient.coalesce().values() if gradient.is_sparse else gradient
 
 
 def within_range(
@@ -118,4 +123,8 @@ class Clipping:
         """Clip. The weights are those that the optimiser trained when it first came here."""
         if optimizer is not self._optimizer:
             self._optimizer, self._weights = optimizer, trained_weights(optimizer)
+        for weight in self._weights:
+            if weight.grad is not None and weight.grad.is_sparse:
+                # So that what clips its entries clips it.
+                weight.grad = weight.grad.coalesce()
         self.norms = clip(gradients(self._weights), self.largest, self.by)

@@ -30,7 +30,7 @@ class Flush(OptimizerSteps):
         self._flush(trainer)
 
     def on_optimizer_step(
-        self, trainer: Trainer, pl_module: LightningModule, step: int, loss: Tensor, batch: Any
+        self, trainer: Trainer, pl_module: LightningModule, step: int, loss: Tensor | None, batch: Any
     ) -> None:
         """Write one where it is time."""
         if time.monotonic() - self._last >= self._seconds:

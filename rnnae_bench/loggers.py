@@ -85,7 +85,7 @@ class StreamToLoggers(OptimizerSteps):
         self._delivered = 0
 
     def on_optimizer_step(
-        self, trainer: Trainer, pl_module: LightningModule, step: int, loss: Tensor, batch: Any
+        self, trainer: Trainer, pl_module: LightningModule, step: int, loss: Tensor | None, batch: Any
     ) -> None:
         """Deliver what has gathered, every so often."""
         if step - self._delivered >= self.every:

@@ -72,6 +72,8 @@ _PER_BATCH_HOOKS = (
     "training_step",
     "on_train_batch_start",
     "on_train_batch_end",
+    "on_train_epoch_start",
+    "on_train_epoch_end",
     "on_before_batch_transfer",
     "transfer_batch_to_device",
     "on_after_batch_transfer",
@@ -82,7 +84,7 @@ _PER_BATCH_HOOKS = (
     "optimizer_step",
     "lr_scheduler_step",
 )
-"""What Lightning calls once a batch; a model with one of these of its own is given one batch a call."""
+"""What Lightning calls by batches or by epochs; a model with one of these of its own is given one batch a call."""
 
 _OPTIMIZATION = ("pre_backward", "backward", "post_backward", "optimizer_step")
 _BACKWARD_HOOKS = ("on_before_backward", "on_after_backward")

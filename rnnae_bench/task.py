@@ -250,7 +250,7 @@ class Task(LightningDataModule, ABC):
                 f"a batch of {self.protocol.batch_size} does not divide over {devices} devices; "
                 f"choose --task.protocol.batch_size as a multiple of {devices}"
             )
-        return DataLoader(_TrainingStream(self, rank, devices), batch_size=None)
+        return _TrainingLoader(_TrainingStream(self, rank, devices), batch_size=None)
 
     def val_dataloader(self) -> DataLoader:
         """This device's rows of the validation set, in large batches."""
@@ -275,6 +275,15 @@ class Task(LightningDataModule, ABC):
         return (0, 1) if trainer is None else (trainer.global_rank, trainer.world_size)
 
 
+class _TrainingLoader(DataLoader):
+    """Draws a random number when it is first gone through, as every loader does, and none at later epochs."""
+
+    def __iter__(self) -> Any:
+        found = super().__iter__()
+        self.generator = torch.Generator()
+        return found
+
+
 class _TrainingStream(IterableDataset):
     """The batches of steps 0, 1, 2, ..., each cut down to one device's rows, one by one or in the task's blocks."""
 
@@ -284,6 +293,9 @@ class _TrainingStream(IterableDataset):
     def __iter__(self) -> Iterator[Batch | list[Batch]]:
         worker = get_worker_info()
         first, stride = (worker.id, worker.num_workers) if worker else (0, 1)
+        # An epoch goes on where the one before ended.
+        loop = getattr(self.task.trainer, "fit_loop", None)
+        first += loop.total_batch_idx + 1 if loop else 0
         if self.task.blocks is None:
             yield from map(self._batch, itertools.count(first, stride))
         else:

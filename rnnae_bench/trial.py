@@ -34,11 +34,13 @@ from rnnae_bench.limits import TooMuch, bounded
 from rnnae_bench.module import WHOLE_STRATEGIES, BenchModule
 from rnnae_bench.probes import (
     Cost,
+    CountBatches,
     Diverged,
     Evaluation,
     ExampleScores,
     GradientFlow,
     GradientNorms,
+    NoPrediction,
     Probe,
     TrainingCurve,
     Underflow,
@@ -52,6 +54,9 @@ from rnnae_bench.task import Blocks, Task
 
 BUILD_MEMORY, BUILD_SECONDS = 4 * 2**30, 60.0
 """Bytes and seconds that a model may take to be built without its weights."""
+
+EVALUATION_STEPS = ("validation_step", "test_step")
+"""What of a model returns the prediction."""
 
 
 @dataclass(frozen=True)
@@ -121,6 +126,7 @@ class Trial:
             raise UserError(f"task '{pair.label}' can't make its data with these options: {reason}") from error
         self.blocks: Blocks | None = None
         self.layout = self._layout()
+        self._require_evaluation()
         self.unsupported = self.pair.unsupported(self.task, self.options["model"]) or self._unsupported_precision()
         if self.unsupported is None:
             self._try_model()
@@ -131,10 +137,19 @@ class Trial:
             self.blocks = Blocks(protocol.max_steps, protocol.evaluate_every)
         self.baselines = self._baselines()
 
+    def _require_evaluation(self) -> None:
+        """Raise `UserError` where the model class lacks a step that gives what is scored."""
+        for name in EVALUATION_STEPS:
+            if getattr(self.pair.model_class, name, None) is getattr(LightningModule, name):
+                raise UserError(
+                    f"model '{self.pair.model_handle.name}' has no {name}, whose prediction is what is scored; "
+                    "define validation_step and test_step, each returning self(batch.inputs, batch.lengths)"
+                )
+
     def _try_model(self) -> None:
         """Build the model once, to refuse what it refuses; what else goes wrong there is for the record to tell."""
         try:
-            self.build_without_weights()
+            model = self.build_without_weights()
         except TooMuch:
             return
         except UserError:
@@ -143,6 +158,13 @@ class Trial:
             raise UserError(f"model '{self.pair.model_handle.name}' refuses these options: {error}") from error
         except (Exception, SystemExit):
             return
+        for option, default in (("accumulate_grad_batches", 1), ("gradient_clip_val", None)):
+            value = self.options["trainer"][option]
+            if value != default and not model.automatic_optimization:
+                raise UserError(
+                    f"--trainer.{option} {value} is for optimiser steps that Lightning does, and model "
+                    f"'{self.pair.model_handle.name}' does its own (automatic_optimization is False); leave it out"
+                )
 
     def _can_train_in_blocks(self) -> bool:
         """Whether several optimiser steps may go into one call of the model's `training_step`.
@@ -229,6 +251,7 @@ class Trial:
                         # Its reports are wanted.
                         folder = store.folder / "logs" / "profiler" / self.identity
                     trainer = self.trainer([*probes, *callbacks, *drafts], loggers, folder)
+                    self._rehearse_evaluation(folder)
                     model = self.build_model()
                     self.task.blocks = self.blocks
                     if self.blocks is not None and isinstance(model, BenchModule):
@@ -241,6 +264,27 @@ class Trial:
             found = measured(probes)
             record = self.record(evaluation, found, status, failure, started, command)
             return keep(store, record, found.series)
+
+    def _rehearse_evaluation(self, folder: Path) -> None:
+        """Have an untrained twin of a model that evaluates in its own way do so, on one batch of each set.
+
+        Raises:
+            NoPrediction: there would be nothing to score after the training.
+        """
+        own = [getattr(self.pair.model_class, name) is not getattr(BenchModule, name) for name in EVALUATION_STEPS]
+        if not any(own) or self.layout["devices"] > 1:
+            return
+        model, watch = self.build_model(), Evaluation(self.task, self.pair.variant.primary)
+        trainer = self.trainer([watch], [], folder, limit_val_batches=1, limit_test_batches=1)
+        for evaluate in (trainer.validate, trainer.test):
+            try:
+                with warnings.catch_warnings():
+                    _silence()
+                    evaluate(model, datamodule=self.task, verbose=False)
+            except Exception as error:
+                # What else goes wrong may go right when the model is trained; where not, it is told then.
+                if isinstance(error, NoPrediction):
+                    raise
 
     def _probes(self) -> tuple[list[Probe], Evaluation]:
         """All probes, and the one of them that scores."""
@@ -396,23 +440,30 @@ class Trial:
             return f"--trainer.precision {precision}: {torch.cuda.get_device_name()} has no bfloat16; use 16-mixed"
         return None
 
-    def trainer(self, callbacks: Sequence[Callback], loggers: Sequence[Logger], folder: Path) -> Trainer:
+    def trainer(self, callbacks: Sequence[Callback], loggers: Sequence[Logger], folder: Path, **limits: Any) -> Trainer:
         """Lightning's Trainer for the protocol and the trainer options.
 
         Args:
             callbacks: What watches.
             loggers: What gets every step's measures too.
             folder: For Lightning's own files, as from `rnnae_bench.isolation.undisturbed`.
+            limits: Further options, ``limit_val_batches`` and ``limit_test_batches``.
 
         Raises:
             UserError: the options don't work here.
         """
         options = {key: value for key, value in self.options["trainer"].items() if value is not None}
         protocol = self.task.protocol
-        if self.blocks is None:
-            between_evaluations = protocol.evaluate_every * options.get("accumulate_grad_batches", 1)
+        between: dict[str, Any] = {"check_val_every_n_epoch": None}
+        batches = protocol.evaluate_every * options.get("accumulate_grad_batches", 1)
+        if self.blocks is not None:
+            between["val_check_interval"] = self.blocks.per_evaluation
+        elif type(self.task).train_dataloader is Task.train_dataloader:
+            # The stream has no epochs of its own: an epoch is what lies between two evaluations, and what Lightning or
+            # a model does by epochs (a schedule, say) is done then.
+            between = {"limit_train_batches": batches}
         else:
-            between_evaluations = self.blocks.per_evaluation
+            between["val_check_interval"] = batches
         with warnings.catch_warnings():
             _silence()
             try:
@@ -421,15 +472,15 @@ class Trial:
                     default_root_dir=folder,
                     max_epochs=-1,
                     max_steps=protocol.max_steps,
-                    val_check_interval=between_evaluations,
-                    check_val_every_n_epoch=None,
+                    **between,
+                    **limits,
                     num_sanity_val_steps=0,
                     use_distributed_sampler=False,
                     enable_checkpointing=False,
                     enable_progress_bar=False,
                     enable_model_summary=False,
                     enable_autolog_hparams=False,
-                    callbacks=list(callbacks),
+                    callbacks=[CountBatches(), *callbacks],
                     logger=list(loggers),
                 )
                 never_requeue(trainer)
@@ -552,5 +603,7 @@ def _silence() -> None:
         ".*AMP with fp16 is not supported on CPU.*",
         ".*is smaller than the logging interval.*",
         ".*`max_epochs` was not set.*",
+        ".*this fit will run with no optimizer.*",
+        ".*`training_step` returned `None`.*",
     ):
         warnings.filterwarnings("ignore", message=remark)

@@ -128,7 +128,7 @@ class Clock(OptimizerSteps):
         self.milliseconds: dict[int, float] = {}
         self._last: float | None = None
 
-    def on_optimizer_step(self, trainer: Trainer, pl_module: Any, step: int, loss: Tensor, batch: Any) -> None:
+    def on_optimizer_step(self, trainer: Trainer, pl_module: Any, step: int, loss: Tensor | None, batch: Any) -> None:
         now = time.perf_counter()
         if self._last is not None:
             self.milliseconds[step] = (now - self._last) * 1e3

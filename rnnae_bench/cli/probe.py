@@ -172,7 +172,7 @@ def _trained(trial: "Trial", steps: int, progress: Progress) -> "nn.Module":
         """Keeps the weights after the last step that is wanted, and ends the trial there."""
 
         def on_optimizer_step(
-            self, trainer: Trainer, pl_module: LightningModule, step: int, loss: "torch.Tensor", batch: Any
+            self, trainer: Trainer, pl_module: LightningModule, step: int, loss: "torch.Tensor | None", batch: Any
         ) -> None:
             progress.update(bar, completed=step)
             if step == steps:

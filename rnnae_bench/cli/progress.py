@@ -96,13 +96,13 @@ class LiveProgress(OptimizerSteps):
             self._bar.start()
 
     def on_optimizer_step(
-        self, trainer: Trainer, pl_module: LightningModule, step: int, loss: Tensor, batch: Any
+        self, trainer: Trainer, pl_module: LightningModule, step: int, loss: Tensor | None, batch: Any
     ) -> None:
         """Move the bar, a few times a second at most: reading the loss waits for the device."""
         now = time.perf_counter()
         if self._bar is not None and now - self._drawn > _REFRESH_SECONDS:
             self._drawn = now
-            self._loss = f"loss {number(float(loss.mean()))}"
+            self._loss = "" if loss is None else f"loss {number(float(loss.mean()))}"
             self._update(step, now)
 
     def _update(self, step: int, now: float) -> None:

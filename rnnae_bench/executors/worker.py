@@ -59,7 +59,7 @@ class Advance(OptimizerSteps):
         self._value: float | None = None
 
     def on_optimizer_step(
-        self, trainer: Trainer, pl_module: LightningModule, step: int, loss: Tensor, batch: Any
+        self, trainer: Trainer, pl_module: LightningModule, step: int, loss: Tensor | None, batch: Any
     ) -> None:
         """Report, where it is time."""
         if time.monotonic() - self._told >= _TELL_SECONDS:

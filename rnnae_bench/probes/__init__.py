@@ -1,8 +1,8 @@
 """Probes: Lightning callbacks that measure a trial and never change its training."""
 
-from rnnae_bench.probes.base import Diverged, OptimizerSteps, Probe
+from rnnae_bench.probes.base import CountBatches, Diverged, OptimizerSteps, Probe
 from rnnae_bench.probes.cost import Cost
-from rnnae_bench.probes.evaluation import Evaluation
+from rnnae_bench.probes.evaluation import Evaluation, NoPrediction
 from rnnae_bench.probes.examples import ExampleScores
 from rnnae_bench.probes.gradient_flow import GradientFlow
 from rnnae_bench.probes.gradient_norms import GradientNorms
@@ -11,11 +11,13 @@ from rnnae_bench.probes.underflow import Underflow
 
 __all__ = [
     "Cost",
+    "CountBatches",
     "Diverged",
     "Evaluation",
     "ExampleScores",
     "GradientFlow",
     "GradientNorms",
+    "NoPrediction",
     "OptimizerSteps",
     "Probe",
     "TrainingCurve",

@@ -10,7 +10,7 @@ import torch
 from lightning import LightningModule, Trainer
 from torch import Tensor
 
-from rnnae_bench.probes.base import OptimizerSteps, Probe
+from rnnae_bench.probes.base import OptimizerSteps, Probe, is_lazy
 
 
 class Cost(OptimizerSteps, Probe):
@@ -37,20 +37,28 @@ class Cost(OptimizerSteps, Probe):
         """Count parameters and reset the peak of the GPU's memory."""
         if stage != "fit":
             return
-        self._measures["parameters"] = sum(weight.numel() for weight in pl_module.parameters() if weight.requires_grad)
+        self._count(pl_module)
         self._measures["state_size"] = getattr(pl_module, "state_size", None)
         if pl_module.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats()
+
+    def _count(self, module: LightningModule) -> None:
+        """Count the weights that are trained, once all have a shape."""
+        weights = [weight for weight in module.parameters() if weight.requires_grad]
+        if not any(map(is_lazy, weights)):
+            self._measures["parameters"] = sum(weight.numel() for weight in weights)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the clock."""
         self._started = time.perf_counter()
 
     def on_optimizer_step(
-        self, trainer: Trainer, pl_module: LightningModule, step: int, loss: Tensor, batch: Any
+        self, trainer: Trainer, pl_module: LightningModule, step: int, loss: Tensor | None, batch: Any
     ) -> None:
         """Keep the time and the step, so that a trial that is cut off has them too."""
         assert self._started is not None
+        if "parameters" not in self._measures:
+            self._count(pl_module)
         self._steps = step
         self._seconds = time.perf_counter() - self._started - self._paused
 

@@ -5,12 +5,18 @@ from typing import Any
 
 import numpy as np
 from lightning import LightningModule, Trainer
+from torch import Tensor
 from torchmetrics import MetricCollection
 
 from rnnae_bench.card import Primary
+from rnnae_bench.errors import UserError
 from rnnae_bench.probes.base import Probe
 from rnnae_bench.results.history import Series
 from rnnae_bench.task import Batch, Task
+
+
+class NoPrediction(UserError):
+    """A model's own ``validation_step`` or ``test_step`` returned no prediction, and there is nothing to score."""
 
 
 class Evaluation(Probe):
@@ -59,7 +65,7 @@ class Evaluation(Probe):
         dataloader_idx: int = 0,
     ) -> None:
         """Score one batch."""
-        self._validation.update(outputs.float(), batch.targets)
+        self._validation.update(_prediction(outputs, "validation_step"), batch.targets)
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Keep this look's metrics, with the step and the seconds since training began."""
@@ -80,7 +86,7 @@ class Evaluation(Probe):
         dataloader_idx: int = 0,
     ) -> None:
         """Score one batch."""
-        self._test.update(outputs.float(), batch.targets)
+        self._test.update(_prediction(outputs, "test_step"), batch.targets)
 
     def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Keep the test metrics."""
@@ -102,3 +108,17 @@ class Evaluation(Probe):
             if self._primary.is_solved(values[self._primary.metric]):
                 return {"steps_to_solved": step, "seconds_to_solved": seconds}
         return {"steps_to_solved": None, "seconds_to_solved": None}
+
+
+def _prediction(outputs: Any, step: str) -> Tensor:
+    """What a step returned, in float32.
+
+    Raises:
+        NoPrediction: it is no tensor.
+    """
+    if not isinstance(outputs, Tensor):
+        raise NoPrediction(
+            f"the model's {step} returned {type(outputs).__name__}, and what is scored is the prediction; "
+            f"return self(batch.inputs, batch.lengths) there, as a tensor"
+        )
+    return outputs.float()

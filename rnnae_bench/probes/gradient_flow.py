@@ -146,7 +146,8 @@ class GradientFlow(OptimizerSteps, Probe):
 
     def _read_last_step(self, trainer: Trainer, module: LightningModule, step: int) -> None:
         assert self._fixed is not None
-        batch = self._fixed
+        # A model may change its inputs in place.
+        batch = Batch(*(None if one is None else one.clone() for one in self._fixed))  # type: ignore[arg-type]
         if self._misplaced is None:
             with trainer.precision_plugin.train_step_context():
                 self._misplaced = misplaced(module, batch, self.task.spec)
@@ -159,7 +160,7 @@ class GradientFlow(OptimizerSteps, Probe):
         return last_step_loss(self.task, prediction, batch)
 
     def on_optimizer_step(
-        self, trainer: Trainer, pl_module: LightningModule, step: int, loss: Tensor, batch: Any
+        self, trainer: Trainer, pl_module: LightningModule, step: int, loss: Tensor | None, batch: Any
     ) -> None:
         """Read what the backward pass left."""
         watch, self._watch = self._watch, None

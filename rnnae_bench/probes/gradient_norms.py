@@ -9,7 +9,7 @@ from lightning import LightningModule, Trainer
 from torch import Tensor
 
 from rnnae_bench.clipping import gradients, norms, together, trained_weights
-from rnnae_bench.probes.base import OptimizerSteps, Probe, StepBuffer
+from rnnae_bench.probes.base import OptimizerSteps, Probe, StepBuffer, is_lazy, loss_scale
 from rnnae_bench.results.history import Series
 
 CLIPPED_BELOW = 1 - 1e-4
@@ -34,34 +34,73 @@ class GradientNorms(OptimizerSteps, Probe):
         self._weights: list[Tensor] = []
         self._layers: list[str] = []
         self._model_measures = False
+        self._is_manual = False
+        self._left: Tensor | None = None
         self._before: Tensor | None = None
+        self._after: Tensor | None = None
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Note the weights, which layer each belongs to, and who measures."""
-        names: dict[Tensor, str] = {weight: name for name, weight in pl_module.named_parameters()}
+        """Note who measures."""
         self._model_measures = getattr(pl_module, "measures_gradient_norms", False)
+        self._is_manual = not pl_module.automatic_optimization and not getattr(pl_module, "in_blocks", False)
+        if self._is_manual:
+            # As an attribute, since a model that trains in blocks saves the time where no callback has such a hook.
+            self.on_after_backward = self._take_left  # type: ignore[method-assign]
+
+    def _note_weights(self, trainer: Trainer, module: LightningModule) -> None:
+        """Note the weights, and which layer each belongs to: after a forward pass, when lazy ones have their shape."""
+        names: dict[Tensor, str] = {weight: name for name, weight in module.named_parameters()}
         if self._model_measures:
             self._weights = trained_weights(trainer.optimizers[0])
         else:
-            self._weights = [weight for weight in pl_module.parameters() if weight.requires_grad]
+            self._weights = [weight for weight in names if weight.requires_grad and not is_lazy(weight)]
         self._layers = [layer_of(names[weight]) for weight in self._weights]
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Any) -> None:
         """Measure each weight's gradient where the model does not; clipping comes after this hook."""
         super().on_before_optimizer_step(trainer, pl_module, optimizer)
-        if not self._model_measures:
+        if not self._weights:
+            self._note_weights(trainer, pl_module)
+        if self._is_manual:
+            self._take_stepped(optimizer)
+        elif not self._model_measures:
             self._before = norms(gradients(self._weights))
 
+    def _take_left(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Under manual optimisation: what backpropagation left, before the model clips it."""
+        with self.measuring(self.subject):
+            if not self._weights:
+                self._note_weights(trainer, pl_module)
+            self._left = norms(gradients(self._weights)) / loss_scale(trainer)
+
+    def _take_stepped(self, optimizer: Any) -> None:
+        """Under manual optimisation: the norms of the weights that this optimiser is about to change.
+
+        Weights that no optimiser changes in a batch have none there; where one does several steps, its last one counts.
+        """
+        got = norms(gradients(self._weights))
+        left = got if self._left is None else self._left
+        mine = set(trained_weights(optimizer))
+        stepped = torch.tensor([weight in mine for weight in self._weights], device=got.device)
+        nothing = torch.zeros_like(got)
+        self._before = torch.where(stepped, left, nothing if self._before is None else self._before)
+        self._after = torch.where(stepped, got, nothing if self._after is None else self._after)
+
     def on_optimizer_step(
-        self, trainer: Trainer, pl_module: LightningModule, step: int, loss: Tensor, batch: Any
+        self, trainer: Trainer, pl_module: LightningModule, step: int, loss: Tensor | None, batch: Any
     ) -> None:
         """Keep the norms; those after clipping are of the gradients that still stand."""
         if self._model_measures:
             before, after = pl_module.gradient_norms  # type: ignore[misc]
+        elif self._before is None or not self._weights:
+            return
+        elif self._is_manual:
+            assert self._after is not None
+            before, after = self._before, together(self._after, self._weights[0].dtype)
         else:
-            assert self._before is not None
             left = gradients(self._weights)
             before, after = self._before, together(norms(left), left[0].dtype)
+        self._left = self._before = self._after = None
         self._buffer.append(step, torch.cat((before, after.unsqueeze(-1)), dim=-1).double())
 
     def of_member(self, member: int) -> "GradientNorms":

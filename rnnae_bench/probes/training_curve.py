@@ -13,10 +13,11 @@ from rnnae_bench.results.history import Series
 
 
 class TrainingCurve(OptimizerSteps, Probe):
-    """The training loss (of the batch just learned from) and the learning rate.
+    """The training loss of the batch just learned from, whole, and the learning rate of the first optimiser.
 
     Looks every `check_every` steps, on all devices together, whether the loss is still finite, and raises
-    `Diverged` with the exact step where it is not.
+    `Diverged` with the exact step where it is not. The losses of several devices are averaged then, and come into the
+    column no sooner.
 
     Args:
         check_every: Optimiser steps between two looks; each waits for the device once.
@@ -27,52 +28,65 @@ class TrainingCurve(OptimizerSteps, Probe):
     def __init__(self, check_every: int = 50) -> None:
         self.check_every = check_every
         self._losses = StepBuffer()
-        self._unchecked: list[Tensor] = []
-        self._rates: list[Any] = []
-        self._rate: Any = 0.0
+        self._unchecked: list[tuple[int, Tensor]] = []
+        self._rates: list[tuple[int, Any]] = []
+        self._rate: Any = None
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Any) -> None:
         """Note the learning rate that the coming step uses."""
         super().on_before_optimizer_step(trainer, pl_module, optimizer)
-        self._rate = optimizer.param_groups[0]["lr"]
+        if optimizer is trainer.optimizers[0]:
+            self._rate = next((group["lr"] for group in optimizer.param_groups), None)
+            if self._rate is None:
+                self.absent["learning_rate"] = "the model has no optimiser"
 
     def on_optimizer_step(
-        self, trainer: Trainer, pl_module: LightningModule, step: int, loss: Tensor, batch: Any
+        self, trainer: Trainer, pl_module: LightningModule, step: int, loss: Tensor | None, batch: Any
     ) -> None:
         """Keep the loss; every so often make sure that it is finite."""
-        self._losses.append(step, loss)
-        self._rates.append(self._rate)
-        self._unchecked.append(loss)
+        if self._rate is not None:
+            self._rates.append((step, self._rate))
+        if loss is None:
+            self.absent["loss"] = "the model's training_step returned no loss, at one step at least"
+        else:
+            self._unchecked.append((step, loss))
+            if trainer.world_size == 1:
+                self._losses.append(step, loss)
         if step % self.check_every == 0 or step == trainer.max_steps:
-            finite = torch.stack(self._unchecked).isfinite().cpu().numpy()
-            self._unchecked.clear()
-            self._check(trainer, step, finite)
+            self._look(trainer)
 
-    def _check(self, trainer: Trainer, step: int, finite: np.ndarray) -> None:
-        """Raise `Diverged` where one of the losses up to this step was not finite: bool ``[steps]``."""
-        if trainer.strategy.reduce_boolean_decision(not finite.all(), all=False):
-            raise Diverged(first_not_finite(step, finite))
+    def _look(self, trainer: Trainer) -> None:
+        """Look at the losses since the last time; those of several devices are averaged and kept."""
+        if not self._unchecked:
+            return
+        steps = [step for step, _ in self._unchecked]
+        losses = torch.stack([loss for _, loss in self._unchecked])
+        self._unchecked.clear()
+        if trainer.world_size > 1:
+            losses = trainer.strategy.reduce(losses.double(), reduce_op="mean")
+            for step, loss in zip(steps, losses, strict=True):
+                self._losses.append(step, loss)
+        self._check(trainer, steps, losses.isfinite().cpu().numpy())
+
+    def _check(self, trainer: Trainer, steps: list[int], finite: np.ndarray) -> None:
+        """Raise `Diverged` where one of the losses at these steps was not finite: bool ``[steps]``."""
+        if not finite.all():
+            raise Diverged(steps[int(finite.argmin())])
 
     def series(self) -> dict[str, Series]:
         """Columns ``loss`` and ``learning_rate``."""
+        columns = {}
         steps, rows = self._losses.rows()
-        if not len(steps):
-            return {}
-        return {"loss": Series(steps, rows), "learning_rate": Series(steps, np.array(self._rates, dtype=np.float64))}
+        if len(steps):
+            columns["loss"] = Series(steps, rows)
+        if self._rates:
+            at, rates = zip(*self._rates, strict=True)
+            columns["learning_rate"] = Series(np.array(at, dtype=np.int64), np.array(rates, dtype=np.float64))
+        return columns
 
     def of_member(self, member: int) -> "TrainingCurve":
         """What was measured of one of K models trained as one: losses and rates are then vectors of K."""
         mine = copy.copy(self)
         mine._losses = self._losses.of_member(member)
-        mine._rates = [rates[member] for rates in self._rates]
+        mine._rates = [(step, rates[member]) for step, rates in self._rates]
         return mine
-
-
-def first_not_finite(step: int, finite: np.ndarray) -> int:
-    """The first step whose loss was not finite, of those up to `step`; the first of all where all were finite here.
-
-    Args:
-        step: The last one, from 1.
-        finite: Whether each loss was finite: bool ``[steps]``.
-    """
-    return step - len(finite) + 1 + int(finite.argmin())

@@ -10,6 +10,7 @@ from jaxtyping import Float
 from lightning import LightningModule, Trainer
 from torch import Tensor
 
+from rnnae_bench.clipping import entries
 from rnnae_bench.probes.base import OptimizerSteps, Probe, StepBuffer, loss_scale
 from rnnae_bench.results.history import Series
 
@@ -42,11 +43,14 @@ def underflow(
     smallest = torch.finfo(format).smallest_normal
     shape = (1 if members is None else members, -1)
     lost, total = torch.zeros(shape[0], dtype=torch.float64, device=gradients[0].device), 0
-    for gradient in gradients:
+    for whole in gradients:
+        gradient = entries(whole)
         # Half precision itself has no room for the scaled values.
         each = gradient.to(torch.promote_types(gradient.dtype, torch.float32)).abs().mul(scale).reshape(shape)
-        lost += (each < smallest).sum(dim=1)
-        total += each.shape[1]
+        # What a sparse gradient does not hold is zero.
+        absent = 0 if gradient is whole else whole.numel() - gradient.numel()
+        lost += (each < smallest).sum(dim=1) + absent
+        total += each.shape[1] + absent
     return (lost / total).squeeze(0) if members is None else lost / total
 
 
@@ -97,7 +101,7 @@ class Underflow(OptimizerSteps, Probe):
             self._row = underflow(gradients, self._format, loss_scale(trainer), self._members)
 
     def on_optimizer_step(
-        self, trainer: Trainer, pl_module: LightningModule, step: int, loss: Tensor, batch: Any
+        self, trainer: Trainer, pl_module: LightningModule, step: int, loss: Tensor | None, batch: Any
     ) -> None:
         """Keep what was measured."""
         if self._row is not None:

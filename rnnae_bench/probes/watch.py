@@ -215,12 +215,11 @@ class _Inputs:
         )
 
     def take(self, inputs: Tensor) -> Tensor:
-        """The same inputs, differentiable."""
-        if not inputs.requires_grad:
-            inputs = inputs.detach().requires_grad_()
-        inputs.register_hook(partial(self.gradients.__setitem__, len(self.roots)))
-        self.roots.append(inputs)
-        return inputs
+        """The same inputs, differentiable, and free to be changed in place."""
+        root = inputs if inputs.requires_grad else inputs.detach().requires_grad_()
+        root.register_hook(partial(self.gradients.__setitem__, len(self.roots)))
+        self.roots.append(root)
+        return inputs if root is inputs else root.clone()
 
 
 @contextmanager
@@ -231,9 +230,13 @@ def _watched_inputs(module: LightningModule) -> Iterator[_Inputs | None]:
         hook = module.embedding.register_forward_hook(lambda _, args, embedded: watched.take(embedded))
     else:
         hook = module.register_forward_pre_hook(
-            lambda _, args: (watched.take(args[0]), *args[1:]) if args and args[0].is_floating_point() else None
+            lambda _, args: (watched.take(args[0]), *args[1:]) if args and _is_real(args[0]) else None
         )
     try:
         yield watched
     finally:
         hook.remove()
+
+
+def _is_real(inputs: object) -> bool:
+    return isinstance(inputs, Tensor) and inputs.is_floating_point()

@@ -22,7 +22,6 @@ from rnnae_bench.probes import (
     Underflow,
 )
 from rnnae_bench.probes.last_step import last_step_loss
-from rnnae_bench.probes.training_curve import first_not_finite
 from rnnae_bench.task import Batch
 from rnnae_bench.trial import Measured, measured
 from rnnae_bench.vectorized.module import VectorizedModule
@@ -56,11 +55,11 @@ class VectorizedTrainingCurve(TrainingCurve):
         super().on_before_optimizer_step(trainer, pl_module, optimizer)
         self._rate = self._peaks * self._rate
 
-    def _check(self, trainer: Trainer, step: int, finite: np.ndarray) -> None:
+    def _check(self, trainer: Trainer, steps: list[int], finite: np.ndarray) -> None:
         module = trainer.lightning_module
         assert isinstance(module, VectorizedModule)
         for member in [one for one in module.living if not finite[:, one].all()]:
-            error = Diverged(first_not_finite(step, finite[:, member]))
+            error = Diverged(steps[int(finite[:, member].argmin())])
             self._diverged(member, error)
             module.freeze_member(member)
             if not module.living:

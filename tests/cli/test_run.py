@@ -268,6 +268,9 @@ def test_two_processes_learn_what_one_learns(tmp_path):
         norms = [Store(tmp_path / name).series(record) for name, record in (("two", many), ("one", single))]
         # The gradient over both halves of each batch is the gradient over the whole batch.
         assert norms[0]["gradient_norm"].values == pytest.approx(norms[1]["gradient_norm"].values, rel=1e-3)
+        # So is the loss, to rounding; one half's is 2 % off.
+        assert norms[0]["loss"].steps.tolist() == list(range(1, 13))
+        assert norms[0]["loss"].values == pytest.approx(norms[1]["loss"].values, rel=1e-4)
         assert many["metrics"]["test"]["loss"] == pytest.approx(single["metrics"]["test"]["loss"], rel=1e-4)
         # The examples that the processes answered in turn lie in the order of the test set again.
         examples, expected = (series["test/examples/recall_accuracy"].values for series in norms)

@@ -183,16 +183,18 @@ def compare(
     values = _values_of_row(record, records)
     column, step = _first_difference(series, series_again)
     precision = record["environment"]["precision"]
+    has_value, has_again = (one["primary"]["value"] is not None for one in (record, again))
     same = column is None and all(one == two for one, two in _both(record["metrics"], again["metrics"]).values())
     beyond = _beyond(record["metrics"], again["metrics"], precision)
     # A trial that failed early has no metrics; its histories decide.
     close = not beyond if any(record["metrics"].values()) else _alike(series, series_again, precision)
+    agreement: Agreement = "exact" if same else "rounding" if close else "different"
     return Reproduction(
         before=record["status"],
         after=again["status"],
         value_before=record["primary"]["value"],
         value_after=again["primary"]["value"],
-        agreement="exact" if same else "rounding" if close else "different",
+        agreement=agreement if has_value == has_again else "different",
         tolerance=rounding(precision),
         beyond=beyond,
         column=column,

@@ -44,7 +44,7 @@ def layout_for(width: int, label: str, metric: str, steps: int) -> Layout:
 
     >>> layout_for(80, "gru on copy:standard, seed 0", "recall_accuracy", 5000)
     Layout(label='gru on copy:standard, seed 0', bar=False, loss=False, metric='recall_accuracy ')
-    >>> layout_for(120, "gru on copy:standard, seed 0", "recall_accuracy", 5000)
+    >>> layout_for(140, "gru on copy:standard, seed 0", "recall_accuracy", 5000)
     Layout(label='gru on copy:standard, seed 0', bar=True, loss=True, metric='recall_accuracy ')
     """
     room = width - (2 * len(str(steps)) + 2) - _SPEED_AND_TIME - (_NUMBER + 1)

@@ -45,5 +45,6 @@ def test_the_terminal_picture_does_not_mind_profiles():
 def test_the_page_shows_a_trial_with_profiles(tmp_path, make_record):
     store = Store(tmp_path)
     store.write(make_record(), {**CURVES, **flows(2)})
-    shown = page(store.read().records, store)
+    records = store.read().records
+    shown = page(records, records, store)
     assert shown.count("data:image/png;base64,") == 1

@@ -162,14 +162,14 @@ def _online(api: Any, target: Target) -> dict[str, str]:
 def _delivered(target: Target) -> dict[str, str]:
     """The same of the runs that were written offline."""
     notes = target.folder / "delivered"
-    return {path.name: path.read_text() for path in notes.iterdir()} if notes.is_dir() else {}
+    return {path.name: path.read_text(encoding="utf-8") for path in notes.iterdir()} if notes.is_dir() else {}
 
 
 def _note(target: Target, identity: str, digest: str) -> None:
     if target.mode == "offline":
         notes = target.folder / "delivered"
         notes.mkdir(parents=True, exist_ok=True)
-        (notes / identity).write_text(digest)
+        (notes / identity).write_text(digest, encoding="utf-8")
 
 
 def table_rows(standing: Standing) -> Iterator[list[Any]]:

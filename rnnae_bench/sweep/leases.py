@@ -62,8 +62,8 @@ def _machine() -> str:
 def _started(pid: int) -> str | None:
     """When a process started; None where there is none (or only a zombie)."""
     try:
-        # The name, in parentheses, may hold spaces.
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        # The name, in parentheses, may hold spaces, and bytes of any kind.
+        fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].decode().split()
     except OSError:
         return None
     return None if fields[0] == "Z" else fields[19]
@@ -128,7 +128,7 @@ class Leases:
             return False
         mine = self._folder / f"{identity}.{latest + 1}"
         draft = self._folder / f".{identity}.{self._owner}"
-        draft.write_text(self._owner)
+        draft.write_text(self._owner, encoding="utf-8")
         try:
             os.link(draft, mine)
         except FileExistsError:
@@ -175,13 +175,13 @@ class Leases:
     def _is_dead(self, lease: Path) -> bool:
         """Whether the owner of a lease is gone; also where the lease is, given back just now."""
         try:
-            return self._is_over(lease.read_text())
+            return self._is_over(lease.read_text(encoding="utf-8"))
         except OSError:
             return True
 
     def _is_over(self, owner: str) -> bool:
         try:
-            life = json.loads(self._life_file(owner).read_text())
+            life = json.loads(self._life_file(owner).read_text(encoding="utf-8"))
             known = _Life(life["machine"], life["pid"], life["started"])
         except (OSError, ValueError, KeyError):
             # Its life file is the last thing that an owner removes, and the first that it makes.

@@ -27,6 +27,9 @@ _SECRET = (
 )
 """Names of options, parameters and environment variables that hold one."""
 
+_SECRET_OPTION = re.compile(_SECRET.replace("token|", "(?:auth|access|api|bearer|hf|wandb)[_-]?token|"), re.IGNORECASE)
+"""Likewise, of options of a model or task. Their tokens may be symbols, which determine the result: ``pad_token``."""
+
 _NUMBER = re.compile(r"[-+.\d][\d_.e+-]*|true|false|null|none", re.IGNORECASE)
 _URL_PASSWORD = re.compile(r"(?<=://)([^\s/?#:@'\"]*):[^\s'\"]*@")
 _URL_USER = re.compile(r"(?<=://)[^\s/?#:@'\"]+@")
@@ -123,7 +126,7 @@ def _option(value: Any, name: str) -> Any:
         return [_option(one, name) for one in value]
     if not isinstance(value, str):
         return value
-    if re.fullmatch(_SECRET, name, re.IGNORECASE) and not _NUMBER.fullmatch(value):
+    if _SECRET_OPTION.fullmatch(name.rpartition(".")[2]) and not _NUMBER.fullmatch(value):
         return HIDDEN
     return _home_as_tilde(without_secrets(value))
 

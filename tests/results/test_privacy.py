@@ -80,6 +80,12 @@ def test_a_home_comes_back_where_a_record_is_run_again(monkeypatch):
     assert with_home(told) == {"task": {"folder": "/elsewhere/digits", "note": "~x"}}
 
 
+def test_an_options_symbols_are_no_secrets():
+    """They determine the result: without them two trials would have one id."""
+    told = {"model": {"pad_token": "<pad>", "token": "eos", "keys": "a b"}, "task": {"hf_token": "hf_abc"}}
+    assert privacy.options_without_home(told) == {**told, "task": {"hf_token": "***"}}
+
+
 def test_a_text_without_end_is_cut_in_the_middle(tmp_path, make_record):
     endless = "begin" + "lost \ud800" * 10**6 + "end"
     failure = {"message": endless, "step": None, "traceback": endless}

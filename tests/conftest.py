@@ -12,6 +12,22 @@ import torch
 
 torch.set_num_threads(1)
 
+LONGEST = (
+    *("executors/test_local.py", "cli/test_sweep.py", "cli/test_run.py", "executors/test_ray.py"),
+    *("vectorized/test_vectorized_trial.py", "test_docs.py", "test_multinode.py"),
+)
+"""Files of tests that take a minute or more, the longest first."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the longest files, so that no process is left with one of them when the others are done."""
+
+    def place(item: pytest.Item) -> int:
+        name = item.path.relative_to(Path(__file__).parent).as_posix()
+        return LONGEST.index(name) if name in LONGEST else len(LONGEST)
+
+    items.sort(key=place)
+
 
 @pytest.fixture
 def shared_data() -> Path:

@@ -216,7 +216,7 @@ def _report(trial: "Trial", outcome: "Outcome", console: Console) -> None:
     if drawn:
         console.print(drawn, markup=False, highlight=False, no_wrap=True, overflow="crop")
     lines = [f"not measured: {name}: {reason}" for name, reason in record.get("absent", {}).items()]
-    lines.append(f"record  {outcome.path}")
+    lines.append(f"record  {_shown(outcome.path)}")
     try:
         picture = plots.write_picture(outcome.path, record, outcome.series)
         lines += [f"picture {_shown(picture)}"] if picture else []

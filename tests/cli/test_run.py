@@ -279,7 +279,7 @@ def test_two_processes_learn_what_one_learns(tmp_path):
 
 
 @pytest.mark.usefixtures("single_thread")
-@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
+@pytest.mark.parametrize("name", ["SIGINT", "SIGHUP"])
 def test_a_stopped_trial_keeps_its_history(name, tmp_path):
     endless = command(
         "--task.protocol.max_steps", "1000000", "--task.protocol.evaluate_every", "20", "--out", str(tmp_path)

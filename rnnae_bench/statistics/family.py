@@ -6,7 +6,7 @@ degrees of freedom are those of all models together, and where they differ more,
 continuous in the data, where all differences of a pair are equal too, and no number of models makes a perfect
 separation a tie.
 
-Chosen by simulation (``benchmarks/statistics``): of 3 to 30 equal models under five seeds, 0 to 5.5 % of the families
+Chosen by simulation (``benchmarks/statistics``): of 3 to 30 equal models under five seeds, 0 to 6 % of the families
 have any pair with p <= 0.05, whether their results are normal, skewed, heavy-tailed, in steps, solved or not, or of
 unequal variances.
 """

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from jaxtyping import Float
@@ -26,6 +26,8 @@ from rnnae_bench.task import Batch
 from rnnae_bench.trial import Measured, measured
 from rnnae_bench.vectorized.module import VectorizedModule
 from rnnae_bench.vectorized.task import VectorizedTask
+
+_P = TypeVar("_P", bound=Probe)
 
 
 class VectorizedGradientFlow(GradientFlow):
@@ -88,12 +90,12 @@ class VectorizedEvaluation(Evaluation):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the clocks."""
-        for _, one in self._living(pl_module):
+        for _, one in _living(self.members, pl_module):
             one.on_train_start(trainer, pl_module)
 
     def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Empty the metrics."""
-        for _, one in self._living(pl_module):
+        for _, one in _living(self.members, pl_module):
             one.on_validation_epoch_start(trainer, pl_module)
 
     def on_validation_batch_end(
@@ -106,17 +108,17 @@ class VectorizedEvaluation(Evaluation):
         dataloader_idx: int = 0,
     ) -> None:
         """Score one batch, answered by every member; `outputs` has the predictions by member."""
-        for member, one in self._living(pl_module):
+        for member, one in _living(self.members, pl_module):
             one.on_validation_batch_end(trainer, pl_module, outputs[member], batch, batch_idx, dataloader_idx)
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Keep this look's metrics."""
-        for _, one in self._living(pl_module):
+        for _, one in _living(self.members, pl_module):
             one.on_validation_epoch_end(trainer, pl_module)
 
     def on_test_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Empty the metrics."""
-        for _, one in self._living(pl_module):
+        for _, one in _living(self.members, pl_module):
             one.on_test_epoch_start(trainer, pl_module)
 
     def on_test_batch_end(
@@ -129,17 +131,13 @@ class VectorizedEvaluation(Evaluation):
         dataloader_idx: int = 0,
     ) -> None:
         """Score one batch, answered by every member; `outputs` has the predictions by member."""
-        for member, one in self._living(pl_module):
+        for member, one in _living(self.members, pl_module):
             one.on_test_batch_end(trainer, pl_module, outputs[member], batch, batch_idx, dataloader_idx)
 
     def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Keep the test metrics."""
-        for _, one in self._living(pl_module):
+        for _, one in _living(self.members, pl_module):
             one.on_test_epoch_end(trainer, pl_module)
-
-    def _living(self, module: LightningModule) -> list[tuple[int, Evaluation]]:
-        assert isinstance(module, VectorizedModule)
-        return [(member, self.members[member]) for member in module.living]
 
 
 class VectorizedExampleScores(ExampleScores):
@@ -156,7 +154,7 @@ class VectorizedExampleScores(ExampleScores):
 
     def on_test_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Forget all scores."""
-        for _, one in self._living(pl_module):
+        for _, one in _living(self.members, pl_module):
             one.on_test_epoch_start(trainer, pl_module)
 
     def on_test_batch_end(
@@ -169,17 +167,19 @@ class VectorizedExampleScores(ExampleScores):
         dataloader_idx: int = 0,
     ) -> None:
         """Score each row of a batch, answered by every member."""
-        for member, one in self._living(pl_module):
+        for member, one in _living(self.members, pl_module):
             one.on_test_batch_end(trainer, pl_module, outputs[member], batch, batch_idx, dataloader_idx)
 
     def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Keep the scores."""
-        for _, one in self._living(pl_module):
+        for _, one in _living(self.members, pl_module):
             one.on_test_epoch_end(trainer, pl_module)
 
-    def _living(self, module: LightningModule) -> list[tuple[int, ExampleScores]]:
-        assert isinstance(module, VectorizedModule)
-        return [(member, self.members[member]) for member in module.living]
+
+def _living(probes: list[_P], module: LightningModule) -> list[tuple[int, _P]]:
+    """The members that still learn, each with its probe."""
+    assert isinstance(module, VectorizedModule)
+    return [(member, probes[member]) for member in module.living]
 
 
 def _or_worst(value: float) -> float:

@@ -9,29 +9,29 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from rnnae_bench.card import Card, Protocol, Variant
-    from rnnae_bench.module import Autoencoder, BenchModule, Optimization, SequenceModel
-    from rnnae_bench.results.frame import frame
-    from rnnae_bench.spec import Classes, Images, TaskSpec, Tokens, Values, Vectors
-    from rnnae_bench.task import Batch, Task
+    from rnnae_bench.contracts.card import Card, Protocol, Variant
+    from rnnae_bench.contracts.model import Autoencoder, BenchModule, Optimization, SequenceModel
+    from rnnae_bench.contracts.spec import Classes, Images, TaskSpec, Tokens, Values, Vectors
+    from rnnae_bench.contracts.task import Batch, Task
+    from rnnae_bench.records.frame import frame
 
 _HOME = {
-    "Autoencoder": "rnnae_bench.module",
-    "Batch": "rnnae_bench.task",
-    "BenchModule": "rnnae_bench.module",
-    "Card": "rnnae_bench.card",
-    "Classes": "rnnae_bench.spec",
-    "Images": "rnnae_bench.spec",
-    "Optimization": "rnnae_bench.module",
-    "Protocol": "rnnae_bench.card",
-    "SequenceModel": "rnnae_bench.module",
-    "Task": "rnnae_bench.task",
-    "TaskSpec": "rnnae_bench.spec",
-    "Tokens": "rnnae_bench.spec",
-    "Values": "rnnae_bench.spec",
-    "Variant": "rnnae_bench.card",
-    "Vectors": "rnnae_bench.spec",
-    "frame": "rnnae_bench.results.frame",
+    "Autoencoder": "rnnae_bench.contracts.model",
+    "Batch": "rnnae_bench.contracts.task",
+    "BenchModule": "rnnae_bench.contracts.model",
+    "Card": "rnnae_bench.contracts.card",
+    "Classes": "rnnae_bench.contracts.spec",
+    "Images": "rnnae_bench.contracts.spec",
+    "Optimization": "rnnae_bench.contracts.model",
+    "Protocol": "rnnae_bench.contracts.card",
+    "SequenceModel": "rnnae_bench.contracts.model",
+    "Task": "rnnae_bench.contracts.task",
+    "TaskSpec": "rnnae_bench.contracts.spec",
+    "Tokens": "rnnae_bench.contracts.spec",
+    "Values": "rnnae_bench.contracts.spec",
+    "Variant": "rnnae_bench.contracts.card",
+    "Vectors": "rnnae_bench.contracts.spec",
+    "frame": "rnnae_bench.records.frame",
 }
 
 __all__ = [

@@ -20,9 +20,9 @@ from lightning import LightningModule, Trainer
 from lightning.fabric.utilities.warnings import PossibleUserWarning
 from torch import Tensor
 
-from rnnae_bench.card import Variant
-from rnnae_bench.spec import Classes, Images, TaskSpec, Tokens
-from rnnae_bench.task import Batch, Split, Task
+from rnnae_bench.contracts.card import Variant
+from rnnae_bench.contracts.spec import Classes, Images, TaskSpec, Tokens
+from rnnae_bench.contracts.task import Batch, Split, Task
 
 FROZEN_TOLERANCE = 5e-4
 """Relative: a card's frozen values must stand to four significant digits."""

@@ -13,8 +13,8 @@ import torch
 torch.set_num_threads(1)
 
 LONGEST = (
-    *("executors/test_local.py", "cli/test_sweep.py", "cli/test_run.py", "executors/test_ray.py"),
-    *("vectorized/test_vectorized_trial.py", "test_docs.py", "test_multinode.py"),
+    *("sweep/executors/test_local.py", "cli/test_sweep.py", "cli/test_run.py", "sweep/executors/test_ray.py"),
+    *("trial/vectorized/test_vectorized_trial.py", "test_docs.py", "trial/test_multinode.py"),
 )
 """Files of tests that take a minute or more, the longest first."""
 

@@ -12,7 +12,12 @@ import rnnae_bench
 BENCH = Path(rnnae_bench.__file__).parent
 TASKS = Path(rnnae_tasks.__file__).parent
 TORCH = {"torch", "lightning", "torchmetrics", "torchvision"}
-CONTRACTS = {"rnnae_bench.task", "rnnae_bench.spec", "rnnae_bench.card", "rnnae_bench.errors"}
+CONTRACTS = {
+    "rnnae_bench.contracts.task",
+    "rnnae_bench.contracts.spec",
+    "rnnae_bench.contracts.card",
+    "rnnae_bench.errors",
+}
 
 
 def imported(path: Path, everywhere: bool = True) -> Iterator[str]:
@@ -57,9 +62,11 @@ IN_WORKERS = {"worker"}
 def test_a_sweep_is_driven_without_torch(path):
     modules = set(imported(path))
     assert not {module.partition(".")[0] for module in modules} & TORCH
-    inside = {f"rnnae_bench.executors.{name}" for name in IN_WORKERS}
-    assert not modules & (inside | {"rnnae_bench.trial", "rnnae_bench.planning", "rnnae_bench.configuration"})
-    assert "rnnae_bench.process_state" not in modules
+    inside = {f"rnnae_bench.sweep.executors.{name}" for name in IN_WORKERS}
+    assert not modules & (
+        inside | {"rnnae_bench.trial.trial", "rnnae_bench.sweep.executors.planning", "rnnae_bench.trial.pair"}
+    )
+    assert "rnnae_bench.trial.process_state" not in modules
 
 
 @pytest.mark.parametrize("path", sorted(TASKS.rglob("*.py")), ids=lambda path: f"{path.parent.name}.{path.stem}")
@@ -73,9 +80,9 @@ def test_models_know_nothing_of_what_runs_them(path):
     suite = {module for module in imported(path) if module.startswith("rnnae_bench.")}
     assert suite <= {
         "rnnae_bench.errors",
-        "rnnae_bench.module",
-        "rnnae_bench.ranges",
-        "rnnae_bench.spec",
+        "rnnae_bench.contracts.model",
+        "rnnae_bench.contracts.search_space",
+        "rnnae_bench.contracts.spec",
         "rnnae_bench.models.initialization",
         "rnnae_bench.recurrence",
         "rnnae_bench.recurrence.stack",
@@ -86,17 +93,17 @@ def test_models_know_nothing_of_what_runs_them(path):
 def test_probes_know_nothing_of_trials(path):
     suite = {module for module in imported(path) if module.startswith("rnnae_bench.")}
     allowed = (
-        "rnnae_bench.card",
-        "rnnae_bench.clipping",
+        "rnnae_bench.contracts.card",
+        "rnnae_bench.training.clipping",
         "rnnae_bench.errors",
-        "rnnae_bench.heads",
-        "rnnae_bench.module",
+        "rnnae_bench.contracts.heads",
+        "rnnae_bench.contracts.model",
         "rnnae_bench.probes",
         "rnnae_bench.recurrence",
-        "rnnae_bench.results.history",
-        "rnnae_bench.results.profile",
-        "rnnae_bench.spec",
-        "rnnae_bench.task",
+        "rnnae_bench.records.history",
+        "rnnae_bench.records.profile",
+        "rnnae_bench.contracts.spec",
+        "rnnae_bench.contracts.task",
     )
     assert all(module.startswith(allowed) for module in suite)
 

@@ -77,7 +77,7 @@ def check_leaky(leaky):
 
 
 def test_readme_names_what_is_installed():
-    from rnnae_bench.registry import models, tasks
+    from rnnae_bench.plugins.registry import models, tasks
 
     text = README.read_text()
     for name in [*models().names(), *tasks().names()]:

@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 
 from rnnae_bench.leaderboard import readme, submission
-from rnnae_bench.leaderboard.standings import interval, rank
-from rnnae_bench.objections import objections
-from rnnae_bench.registry import tasks
-from rnnae_bench.results.standing import standings
-from rnnae_bench.results.store import Store
+from rnnae_bench.plugins.registry import tasks
+from rnnae_bench.records.store import Store
+from rnnae_bench.report.standing_tables import interval, rank
+from rnnae_bench.standings.standing import standings
+from rnnae_bench.trial.verify import objections
 
 FOLDER = Path(__file__).parents[1] / "leaderboards"
 STORE = Store(FOLDER / "records")

@@ -9,11 +9,11 @@ from rnnae_tasks.copy.datamodule import CopyTask
 from torch.nn.functional import cross_entropy
 from torchmetrics import MeanMetric, MetricCollection
 
+from rnnae_bench.contracts.spec import Classes, TaskSpec, Tokens, Vectors
+from rnnae_bench.contracts.task import Batch
 from rnnae_bench.errors import UserError
 from rnnae_bench.models.recurrent import GRU
-from rnnae_bench.registry import models, tasks
-from rnnae_bench.spec import Classes, TaskSpec, Tokens, Vectors
-from rnnae_bench.task import Batch
+from rnnae_bench.plugins.registry import models, tasks
 from rnnae_bench.testing import check_model, check_task
 
 

@@ -29,7 +29,7 @@ from pathlib import Path
 
 import psutil
 
-from rnnae_bench.results.store import DRAFTS, SUPERSEDED, Store
+from rnnae_bench.records.store import DRAFTS, SUPERSEDED, Store
 
 LIMIT_SECONDS = 600.0
 """After this long a phase counts as hung."""
@@ -42,7 +42,7 @@ FAKETIME = "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1"
 STEPS = 300
 """Optimiser steps of each trial: about a second, so that many a kill strikes in the midst of one."""
 
-WORKER = "rnnae_bench.executors.worker"
+WORKER = "rnnae_bench.sweep.executors.worker"
 
 
 def grid(trials: int) -> list[str]:

@@ -12,11 +12,11 @@ from typing import Any
 
 import torch
 
-from rnnae_bench.configuration import Pair
-from rnnae_bench.leaderboard.heatmaps import gallery
-from rnnae_bench.results.history import Series
-from rnnae_bench.results.store import Store
-from rnnae_bench.trial import Trial
+from rnnae_bench.records.history import Series
+from rnnae_bench.records.store import Store
+from rnnae_bench.report.heatmaps import gallery
+from rnnae_bench.trial.pair import Pair
+from rnnae_bench.trial.trial import Trial
 
 RECURRENCES: dict[str, tuple[str, dict[str, Any]]] = {
     "rnn": ("rnn", {"initialization": "pytorch"}),

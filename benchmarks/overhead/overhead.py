@@ -25,12 +25,12 @@ from lightning import Callback, LightningModule, Trainer
 from rich.console import Console
 from torch import nn
 
-from rnnae_bench import environment
 from rnnae_bench.cli.progress import LiveProgress
-from rnnae_bench.configuration import Pair
-from rnnae_bench.results.store import Store
-from rnnae_bench.task import Task
-from rnnae_bench.trial import Trial
+from rnnae_bench.contracts.task import Task
+from rnnae_bench.records.store import Store
+from rnnae_bench.trial import environment
+from rnnae_bench.trial.pair import Pair
+from rnnae_bench.trial.trial import Trial
 
 TURNS = 5
 """Turns of each in a burst."""

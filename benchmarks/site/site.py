@@ -17,10 +17,10 @@ from pathlib import Path
 
 import numpy as np
 
-from rnnae_bench.results import history
-from rnnae_bench.results.history import Series
-from rnnae_bench.results.record import checksum
-from rnnae_bench.results.store import load
+from rnnae_bench.records import history
+from rnnae_bench.records.history import Series
+from rnnae_bench.records.record import checksum
+from rnnae_bench.records.store import load
 
 SEEDS, TASKS, MODELS, STEPS, LAGS, HISTORIES = 5, 50, 20, 1000, 40, 40
 FLOW = "gradient_flow/last_step/recurrence.l0/h"
@@ -34,7 +34,7 @@ def main() -> None:
     records, site = options.folder / "records", options.folder / "site"
     if len(list(records.glob("*.json"))) != options.count:
         generate(records, options.count)
-    code = "import sys; from rnnae_bench.cli.leaderboard_build import main; sys.exit(main(sys.argv[1:]))"
+    code = "import sys; from rnnae_bench.cli.leaderboard.build import main; sys.exit(main(sys.argv[1:]))"
     start = time.perf_counter()
     subprocess.run([sys.executable, "-c", code, str(records), "--out", str(site)], check=True)
     seconds = time.perf_counter() - start

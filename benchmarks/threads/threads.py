@@ -28,10 +28,10 @@ def serve(task: str, model: str, threads: int, seconds: float) -> None:
 
     import torch
 
-    from rnnae_bench.configuration import Pair
     from rnnae_bench.probes import OptimizerSteps
-    from rnnae_bench.results.store import Store
-    from rnnae_bench.trial import Trial
+    from rnnae_bench.records.store import Store
+    from rnnae_bench.trial.pair import Pair
+    from rnnae_bench.trial.trial import Trial
 
     class Stop(OptimizerSteps):
         """Ends a trial once it has trained for so long, as Ctrl-C does."""

@@ -18,10 +18,10 @@ from pathlib import Path
 
 import torch
 
-from rnnae_bench.configuration import Pair
-from rnnae_bench.results.store import Store
-from rnnae_bench.trial import Trial
-from rnnae_bench.vectorized import VectorizedTrial
+from rnnae_bench.records.store import Store
+from rnnae_bench.trial.pair import Pair
+from rnnae_bench.trial.trial import Trial
+from rnnae_bench.trial.vectorized import VectorizedTrial
 
 RECALL = 3
 

@@ -17,10 +17,10 @@ from pathlib import Path
 import torch
 import yaml
 
-from rnnae_bench.configuration import Pair
 from rnnae_bench.options.yaml12 import load
-from rnnae_bench.results.store import Store
-from rnnae_bench.trial import Trial
+from rnnae_bench.records.store import Store
+from rnnae_bench.trial.pair import Pair
+from rnnae_bench.trial.trial import Trial
 
 LEARNING_RATES = (3e-4, 1e-3, 3e-3, 1e-2, 2e-2)
 SEED = 1000

@@ -6,8 +6,8 @@ from rnnae_bench import __version__
 from rnnae_bench.cli.dispatch import dispatch
 from rnnae_bench.cli.output import Lost, discard, prepare
 from rnnae_bench.errors import UserError
-from rnnae_bench.interruption import Interruptions
-from rnnae_bench.results.record import printable
+from rnnae_bench.records.record import printable
+from rnnae_bench.trial.interruption import Interruptions
 
 COMMANDS = {
     "run": "train a model on a task and keep a record of it",

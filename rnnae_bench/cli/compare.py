@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from numpy import ndarray
     from rich.console import Console
 
-    from rnnae_bench.results.comparison import Contrast
-    from rnnae_bench.results.examples import Sampling
+    from rnnae_bench.standings.contrast import Contrast
+    from rnnae_bench.standings.examples import Sampling
 
 _UNITS = {
     "training_seconds": "training seconds",
@@ -54,8 +54,8 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: list[str]) -> int:
     """Print the comparison; 0 whatever the verdict."""
     options = parser().parse_args(arguments)
-    from rnnae_bench.results.examples import over_examples
-    from rnnae_bench.results.store import Store
+    from rnnae_bench.records.store import Store
+    from rnnae_bench.standings.examples import over_examples
 
     found, folders = _contrasts(options)
     first, second = map(Store, folders)
@@ -74,7 +74,7 @@ def main(arguments: list[str]) -> int:
 
 def _contrasts(options: argparse.Namespace) -> "tuple[list[Contrast], list[Path]]":
     """What is compared, and the folders that the first's and the second's records lie in."""
-    from rnnae_bench.results.comparison import contrasts, folder_contrasts
+    from rnnae_bench.standings.contrast import contrasts, folder_contrasts
 
     folders = [Path(operand) for operand in (options.first, options.second)]
     if all(folder.is_dir() for folder in folders):
@@ -105,7 +105,7 @@ def _baseline_scores(one: "Contrast", name: str) -> "tuple[str, ndarray] | None"
     standing = one.standing
     if standing.setting != f"{standing.task}:{standing.variant}":
         return None
-    from rnnae_bench.registry import tasks
+    from rnnae_bench.plugins.registry import tasks
 
     try:
         task = tasks().get(standing.task).load().from_variant(standing.variant)
@@ -117,10 +117,10 @@ def _baseline_scores(one: "Contrast", name: str) -> "tuple[str, ndarray] | None"
 
 
 def _print(one: "Contrast", sampling: "Sampling", console: "Console") -> None:
-    from rnnae_bench.leaderboard.standings import interval
-    from rnnae_bench.leaderboard.tables import empty, number
-    from rnnae_bench.leaderboard.text import Text
-    from rnnae_bench.results.comparison import probability
+    from rnnae_bench.report.standing_tables import interval
+    from rnnae_bench.report.tables import empty, number
+    from rnnae_bench.report.text import Text
+    from rnnae_bench.standings.contrast import probability
 
     first, second, found = one.first.entry, one.second.entry, one.comparison
     table = empty()

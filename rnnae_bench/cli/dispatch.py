@@ -16,7 +16,7 @@ def dispatch(arguments: list[str], known: Mapping[str, str], help: str, kind: st
         help: What ``-h`` prints, and no argument at all.
         kind: What a word names: ``command`` or ``action``.
         under: The command that has these actions; the module of ``build`` under ``leaderboard`` is
-            ``rnnae_bench.cli.leaderboard_build``.
+            ``rnnae_bench.cli.leaderboard.build``.
 
     Raises:
         UserError: the word is none of them.
@@ -29,6 +29,6 @@ def dispatch(arguments: list[str], known: Mapping[str, str], help: str, kind: st
         near = difflib.get_close_matches(name, known, n=1)
         hint = f"did you mean '{near[0]}'? " if near else ""
         raise UserError(f"there is no {kind} '{f'{under} {name}'.strip()}'; {hint}{kind}s: {', '.join(known)}")
-    module = f"{under}_{name}" if under else name
+    module = f"{under}.{name}" if under else name
     code: int = import_module(f"rnnae_bench.cli.{module}").main(arguments[1:])
     return code

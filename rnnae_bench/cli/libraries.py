@@ -7,9 +7,9 @@ def load_libraries() -> None:
     Raises:
         UserError: the torchvision that is installed does not fit torch.
     """
-    from rnnae_bench.environment import require_matching_torchvision
+    from rnnae_bench.trial.environment import require_matching_torchvision
 
     require_matching_torchvision()
-    from rnnae_bench import lightning_log
+    from rnnae_bench.training import lightning as lightning_log
 
     lightning_log.errors_only()

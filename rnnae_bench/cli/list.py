@@ -6,11 +6,11 @@ import sys
 from dataclasses import asdict, dataclass
 from typing import Literal
 
-from rnnae_bench.card import load_card
 from rnnae_bench.cli.table import print_table
+from rnnae_bench.contracts.card import load_card
 from rnnae_bench.errors import UserError, in_a_line
-from rnnae_bench.registry import Handle, Kind, Registry, models, tasks
-from rnnae_bench.results.record import printable
+from rnnae_bench.plugins.registry import Handle, Kind, Registry, models, tasks
+from rnnae_bench.records.record import printable
 
 
 @dataclass(frozen=True)

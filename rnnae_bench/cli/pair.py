@@ -4,10 +4,10 @@ from typing import TYPE_CHECKING
 
 from rnnae_bench.cli.libraries import load_libraries
 from rnnae_bench.cli.output import plugins_aside
-from rnnae_bench.registry import models, parse_task, tasks
+from rnnae_bench.plugins.registry import models, parse_task, tasks
 
 if TYPE_CHECKING:
-    from rnnae_bench.configuration import Pair
+    from rnnae_bench.trial.pair import Pair
 
 
 def load_pair(task: str, model: str) -> "Pair":
@@ -19,7 +19,7 @@ def load_pair(task: str, model: str) -> "Pair":
     tasks().get(parse_task(task)[0])
     models().get(model)
     load_libraries()
-    from rnnae_bench.configuration import Pair
+    from rnnae_bench.trial.pair import Pair
 
     with plugins_aside():
         return Pair(task, model)

@@ -15,18 +15,18 @@ from rnnae_bench.cli.output import plugins_aside
 from rnnae_bench.cli.pair import load_pair
 from rnnae_bench.cli.table import print_table
 from rnnae_bench.errors import UserError, require_not_negative, require_positive
-from rnnae_bench.leaderboard.tables import number
-from rnnae_bench.registry import parse_task
-from rnnae_bench.results.files import require_writable_file
-from rnnae_bench.results.record import finite, printable
+from rnnae_bench.plugins.registry import parse_task
+from rnnae_bench.records.files import require_writable_file
+from rnnae_bench.records.record import finite, printable
+from rnnae_bench.report.tables import number
 
 if TYPE_CHECKING:
     import torch
     from jsonargparse import ArgumentParser, Namespace
     from torch import nn
 
-    from rnnae_bench.probes.dynamics import LayerDynamics
-    from rnnae_bench.trial import Trial
+    from rnnae_bench.probes.examination import LayerDynamics
+    from rnnae_bench.trial.trial import Trial
 
 _USAGE = "rnnae-bench probe MODEL TASK[:VARIANT] [options]"
 
@@ -85,7 +85,7 @@ def main(arguments: list[str]) -> int:
     picture = _writable(options.out)
     import torch
 
-    from rnnae_bench.trial import Trial
+    from rnnae_bench.trial.trial import Trial
 
     torch.set_num_threads(options.threads)
     try:
@@ -108,7 +108,7 @@ def main(arguments: list[str]) -> int:
     }
     _show(report, options.json)
     if picture is not None:
-        from rnnae_bench.leaderboard import dynamics
+        from rnnae_bench.report import dynamics_picture as dynamics
 
         picture.write_bytes(dynamics.picture(_title(report), layers))
         Console(stderr=True).print(printable(f"picture {picture}"), markup=False, highlight=False, soft_wrap=True)
@@ -133,7 +133,7 @@ def _writable(out: str) -> Path | None:
 
 
 def _examine(trial: "Trial", options: "Namespace") -> "list[LayerDynamics]":
-    from rnnae_bench.probes.dynamics import examine
+    from rnnae_bench.probes.examination import examine
 
     columns = TextColumn("{task.description}"), BarColumn(bar_width=24), MofNCompleteColumn(), TimeRemainingColumn()
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
@@ -158,7 +158,7 @@ def _trained(trial: "Trial", steps: int, progress: Progress) -> "nn.Module":
     from lightning import LightningModule, Trainer
 
     from rnnae_bench.probes import OptimizerSteps
-    from rnnae_bench.results.store import Store
+    from rnnae_bench.records.store import Store
 
     budget = trial.task.protocol.max_steps
     if steps > budget:
@@ -198,7 +198,7 @@ def _show(report: Mapping[str, Any], as_json: bool) -> None:
     if as_json:
         print(json.dumps(finite(report), indent=1))
         return
-    from rnnae_bench.leaderboard import dynamics
+    from rnnae_bench.report import dynamics_picture as dynamics
 
     layers = report["layers"]
     overrides = "".join(f" --{name} {value}" for name, value in report["overrides"].items())

@@ -9,9 +9,9 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
-from rnnae_bench.leaderboard.tables import number
 from rnnae_bench.probes import Evaluation, OptimizerSteps
-from rnnae_bench.results.record import printable
+from rnnae_bench.records.record import printable
+from rnnae_bench.report.tables import number
 
 _REFRESH_SECONDS = 0.2
 _BAR = 24

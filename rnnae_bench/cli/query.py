@@ -12,11 +12,11 @@ from rnnae_bench.cli.places import RUNS
 from rnnae_bench.cli.results import read_records
 from rnnae_bench.cli.table import print_table
 from rnnae_bench.errors import UserError
-from rnnae_bench.results.record import printable
-from rnnae_bench.results.store import Store
+from rnnae_bench.records.record import printable
+from rnnae_bench.records.store import Store
 
 if TYPE_CHECKING:
-    from rnnae_bench.results.query import Answer
+    from rnnae_bench.records.query import Answer
 
 
 def parser() -> argparse.ArgumentParser:
@@ -47,7 +47,7 @@ def main(arguments: list[str]) -> int:
         return _print_columns(store, options.json)
     if options.sql is None:
         raise UserError('no query was given; write one, such as "select model, score from trials", or --columns')
-    from rnnae_bench.results.query import query
+    from rnnae_bench.records.query import query
 
     sql = sys.stdin.read() if options.sql == "-" else options.sql
     answer = query(sql, read_records(store), store)
@@ -56,7 +56,7 @@ def main(arguments: list[str]) -> int:
     if options.json:
         print(json.dumps(_rows(answer), indent=1, allow_nan=False))
     elif options.csv:
-        from rnnae_bench.leaderboard.tables import spreadsheet_cell
+        from rnnae_bench.report.tables import spreadsheet_cell
 
         writer = csv.writer(sys.stdout, lineterminator="\n")
         writer.writerow(map(spreadsheet_cell, answer.columns))
@@ -67,8 +67,8 @@ def main(arguments: list[str]) -> int:
 
 
 def _print_columns(store: Store, as_json: bool) -> int:
-    from rnnae_bench.results import frame
-    from rnnae_bench.results.query import TABLES
+    from rnnae_bench.records import frame
+    from rnnae_bench.records.query import TABLES
 
     columns = frame.columns_of(read_records(store)) if store.folder.is_dir() else list(frame.COLUMNS)
     if as_json:
@@ -89,7 +89,7 @@ def _rows(answer: "Answer") -> list[dict[str, Any]]:
 
 def _plain(value: Any, type: str) -> Any:
     """A value of DuckDB's as JSON has it; a column of JSON is put in as it is."""
-    from rnnae_bench.results.record import finite
+    from rnnae_bench.records.record import finite
 
     if type == "JSON" and isinstance(value, str):
         return json.loads(value)
@@ -103,8 +103,8 @@ def _plain(value: Any, type: str) -> Any:
 def _print(answer: "Answer") -> None:
     from rich.console import Console
 
-    from rnnae_bench.leaderboard.tables import empty, number
-    from rnnae_bench.leaderboard.text import Text
+    from rnnae_bench.report.tables import empty, number
+    from rnnae_bench.report.text import Text
 
     table = empty()
     is_number = [kind in _NUMBERS or kind.startswith("DECIMAL") for kind in answer.types]

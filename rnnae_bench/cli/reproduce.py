@@ -13,13 +13,13 @@ from rnnae_bench.cli.output import plugins_aside
 from rnnae_bench.cli.places import COMMITTED, RUNS
 from rnnae_bench.cli.table import print_table
 from rnnae_bench.errors import UserError, require_positive
-from rnnae_bench.launchers import rank
-from rnnae_bench.results.record import printable
-from rnnae_bench.results.store import Store, load
+from rnnae_bench.records.record import printable
+from rnnae_bench.records.store import Store, load
+from rnnae_bench.trial.launchers import rank
 
 if TYPE_CHECKING:
-    from rnnae_bench.reproduction import Difference, Reproduction
-    from rnnae_bench.trial import Trial
+    from rnnae_bench.trial.reproduce import Difference, Reproduction
+    from rnnae_bench.trial.trial import Trial
 
 PLACES = (RUNS, COMMITTED)
 """Where records are looked for unless a folder is named."""
@@ -60,8 +60,8 @@ def main(arguments: list[str]) -> int:
     load_libraries()
     import torch
 
-    from rnnae_bench import reproduction
-    from rnnae_bench.rebuilding import rebuild
+    from rnnae_bench.trial import reproduce as reproduction
+    from rnnae_bench.trial.rebuild import rebuild
 
     torch.set_num_threads(options.threads or reproduction.here_threads(record))
     with plugins_aside():
@@ -132,7 +132,7 @@ def _run(record: dict[str, Any], store: Store, trial: "Trial", out: str | None) 
     from rich.console import Console
 
     from rnnae_bench.cli.progress import LiveProgress
-    from rnnae_bench.reproduction import compare, run_again
+    from rnnae_bench.trial.reproduce import compare, run_again
 
     series = _series(store, record)
     label = f"{record['model']} on {record['task']}:{record['variant']}, seed {record['seed']}"

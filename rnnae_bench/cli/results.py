@@ -8,11 +8,11 @@ from typing import Any, get_args
 
 from rnnae_bench.cli.places import RUNS
 from rnnae_bench.errors import UserError
-from rnnae_bench.registry import parse_task
-from rnnae_bench.results.files import require_writable_file
-from rnnae_bench.results.record import Status, printable
-from rnnae_bench.results.store import Store
-from rnnae_bench.results.summary import summarize
+from rnnae_bench.plugins.registry import parse_task
+from rnnae_bench.records.files import require_writable_file
+from rnnae_bench.records.record import Status, printable
+from rnnae_bench.records.store import Store
+from rnnae_bench.standings.rows import summarize
 
 
 def parser() -> argparse.ArgumentParser:
@@ -60,7 +60,7 @@ def main(arguments: list[str]) -> int:
     if options.json:
         print(json.dumps([row.as_dict() for row in summarize(records, found)], indent=1))
         return 0
-    from rnnae_bench.leaderboard import tables
+    from rnnae_bench.report import tables
 
     if options.csv:
         print(tables.comma_separated(records), end="")
@@ -142,7 +142,7 @@ def of_tasks(records: list[dict[str, Any]], tasks: list[str]) -> list[dict[str, 
 
 
 def _write_page(path: Path, records: list[dict[str, Any]], among: list[dict[str, Any]], store: Store) -> None:
-    from rnnae_bench.leaderboard.page import page
+    from rnnae_bench.report.page import page
 
     require_writable_file(path, "the page")
     content = page(records, among, store)

@@ -13,17 +13,18 @@ from rnnae_bench.cli.output import plugins_aside
 from rnnae_bench.cli.pair import load_pair
 from rnnae_bench.cli.threads import Load, threads_beside
 from rnnae_bench.errors import UserError, require_positive
-from rnnae_bench.launchers import rank
-from rnnae_bench.leaderboard import heatmaps, plots, tables
-from rnnae_bench.registry import models, tasks
-from rnnae_bench.results.record import printable
-from rnnae_bench.results.store import Store
+from rnnae_bench.plugins.registry import models, tasks
+from rnnae_bench.records.record import printable
+from rnnae_bench.records.store import Store
+from rnnae_bench.report import heatmaps, tables
+from rnnae_bench.report import trial_picture as plots
+from rnnae_bench.trial.launchers import rank
 
 if TYPE_CHECKING:
     from jsonargparse import Namespace
 
-    from rnnae_bench.configuration import Pair
-    from rnnae_bench.trial import Outcome, Trial
+    from rnnae_bench.trial.pair import Pair
+    from rnnae_bench.trial.trial import Outcome, Trial
 
 _PENDING = "RNNAE_BENCH_PENDING"
 """Environment variable by which the first process of a trial on several devices tells the others what to run."""
@@ -62,7 +63,7 @@ def main(arguments: list[str]) -> int:
         raise UserError(str(error)) from error
     configuration: dict[str, Any] = {}
     if named.config:
-        from rnnae_bench.configuration import read_configs
+        from rnnae_bench.trial.pair import read_configs
 
         configuration = read_configs(named.config)
     task, model = (_name(part, getattr(named, part), configuration) for part in ("task", "model"))
@@ -110,7 +111,7 @@ def _parse(pair: "Pair", arguments: list[str]) -> "Namespace":
 def _run(pair: "Pair", options: "Namespace", store: Store, command: list[str], load: Load) -> int:
     import torch
 
-    from rnnae_bench.trial import Trial
+    from rnnae_bench.trial.trial import Trial
 
     require_positive(seeds=options.seeds)
     loggers = logger_names(options.logger)
@@ -191,7 +192,7 @@ def _run_one(
     trial: "Trial", store: Store, command: list[str], names: tuple[str, ...], console: Console
 ) -> "Outcome | None":
     from rnnae_bench.cli.progress import LiveProgress
-    from rnnae_bench.loggers import run_logged
+    from rnnae_bench.leaderboard.trackers.loggers import run_logged
 
     callbacks: list[Any] = [LiveProgress(console, _label(trial), trial.pair.variant.primary.metric)]
     outcome = run_logged(trial, store, command, callbacks, [] if console.quiet else names)

@@ -9,12 +9,12 @@ import textwrap
 from pathlib import Path
 from typing import Any
 
-from rnnae_bench.card import Card, Variant, load_card
 from rnnae_bench.cli.table import print_table
+from rnnae_bench.contracts.card import Card, Variant, load_card
 from rnnae_bench.errors import UserError
-from rnnae_bench.registry import Handle, models, parse_task, tasks
-from rnnae_bench.results.record import printable
-from rnnae_bench.source import ClassSource, Parameter
+from rnnae_bench.plugins.registry import Handle, models, parse_task, tasks
+from rnnae_bench.plugins.source import ClassSource, Parameter
+from rnnae_bench.records.record import printable
 
 
 def describe_model(name: str) -> dict[str, Any]:

@@ -13,17 +13,18 @@ from rnnae_bench.cli.logger_names import logger_names
 from rnnae_bench.cli.results import read_records
 from rnnae_bench.cli.sweep_view import SweepView
 from rnnae_bench.cli.table import print_table
+from rnnae_bench.contracts.search_space import dimension_from
 from rnnae_bench.errors import UserError
-from rnnae_bench.executors.job import Plan, Refusal
-from rnnae_bench.leaderboard import precision, tables
-from rnnae_bench.ranges import dimension_from
-from rnnae_bench.results.precision import compare
-from rnnae_bench.results.record import printable
-from rnnae_bench.results.store import Store
+from rnnae_bench.records.record import printable
+from rnnae_bench.records.store import Store
+from rnnae_bench.report import equivalence_tables as precision
+from rnnae_bench.report import tables
+from rnnae_bench.standings.equivalence import compare
 from rnnae_bench.sweep import capacity
 from rnnae_bench.sweep.config import SweepOptions, parse
 from rnnae_bench.sweep.driver import Driver, Terms
 from rnnae_bench.sweep.estimate import estimate
+from rnnae_bench.sweep.executors.job import Plan, Refusal
 from rnnae_bench.sweep.grid import label, settings
 from rnnae_bench.sweep.leases import Leases
 from rnnae_bench.sweep.queue import Candidate, Queue, candidates
@@ -144,11 +145,11 @@ def _none_failed(records: Iterable[dict[str, Any]]) -> bool:
 def _executor(options: SweepOptions, trials: int) -> Any:
     store = Path(options.out)
     if options.executor == "ray":
-        from rnnae_bench.executors.ray import RayExecutor
+        from rnnae_bench.sweep.executors.ray import RayExecutor
 
         share = 0.0 if options.accelerator == "cpu" else options.gpus_per_trial
         return RayExecutor(store, options.ray_address, options.threads, share)
-    from rnnae_bench.executors.local import LocalExecutor
+    from rnnae_bench.sweep.executors.local import LocalExecutor
 
     gpus = () if options.accelerator == "cpu" else capacity.gpus()
     trials = max(trials, *(options.devices or [1]))

@@ -10,11 +10,11 @@ from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 
-from rnnae_bench.executors.base import Advanced
-from rnnae_bench.executors.job import Job
-from rnnae_bench.leaderboard.tables import number
-from rnnae_bench.leaderboard.text import Text
-from rnnae_bench.results.summary import summarize
+from rnnae_bench.report.tables import number
+from rnnae_bench.report.text import Text
+from rnnae_bench.standings.rows import summarize
+from rnnae_bench.sweep.executors.base import Advanced
+from rnnae_bench.sweep.executors.job import Job
 from rnnae_bench.sweep.grid import label
 
 _SUMMARY_SECONDS = 30.0

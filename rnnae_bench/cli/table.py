@@ -18,7 +18,7 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     from rich.measure import Measurement
     from rich.table import Table
 
-    from rnnae_bench.leaderboard.text import Text
+    from rnnae_bench.report.text import Text
 
     console = Console(width=None if sys.stdout.isatty() else _UNLIMITED)
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")

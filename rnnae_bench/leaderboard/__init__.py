@@ -1,1 +1,1 @@
-"""What people look at: tables, pictures and pages made from records. Nothing here imports torch."""
+"""What is published of many records: submissions, the README's tables, the site, W&B. Only `trackers` imports torch."""

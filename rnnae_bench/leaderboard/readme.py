@@ -5,9 +5,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from rnnae_bench.leaderboard.standings import markdown
-from rnnae_bench.results.files import write_atomically
-from rnnae_bench.results.standing import overview, standings
+from rnnae_bench.records.files import write_atomically
+from rnnae_bench.report.standing_tables import markdown
+from rnnae_bench.standings.standing import overview, standings
 
 _HEADING = "# Leaderboards\n"
 

@@ -2,7 +2,7 @@
 
 A checksum tells a record that was torn or edited by hand. It is no signature: who edits a record and computes the
 checksum again is caught by what must agree within a record, by its fingerprints and its id
-(`rnnae_bench.objections.objections`), or by nobody until somebody runs it again (``rnnae-bench reproduce``).
+(`rnnae_bench.trial.verify.objections`), or by nobody until somebody runs it again (``rnnae-bench reproduce``).
 """
 
 import hashlib
@@ -18,12 +18,12 @@ from typing import Any
 import numpy as np
 
 from rnnae_bench.errors import UserError
-from rnnae_bench.results import history
-from rnnae_bench.results.history import Series
-from rnnae_bench.results.record import printable
-from rnnae_bench.results.standing import MINIMUM_SEEDS
-from rnnae_bench.results.store import Store, load
-from rnnae_bench.results.summary import summarize
+from rnnae_bench.records import history
+from rnnae_bench.records.history import Series
+from rnnae_bench.records.record import printable
+from rnnae_bench.records.store import Store, load
+from rnnae_bench.standings.rows import summarize
+from rnnae_bench.standings.standing import MINIMUM_SEEDS
 
 LONGEST_TEXT = 2000
 """Characters that a text in a record has at most, outside its failure."""
@@ -32,7 +32,7 @@ TUNING_SEEDS = 1000
 """From here up, seeds are for tuning: a score under one is no test."""
 
 Objections = Callable[[Mapping[str, Any]], tuple[list[str], list[str]]]
-"""What else speaks against a record, and what is to be remarked: `rnnae_bench.objections.objections`."""
+"""What else speaks against a record, and what is to be remarked: `rnnae_bench.trial.verify.objections`."""
 
 
 @dataclass(frozen=True)

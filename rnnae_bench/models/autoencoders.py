@@ -18,10 +18,10 @@ from typing import Annotated, Any, Literal
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from rnnae_bench.contracts.model import Autoencoder, Optimization
+from rnnae_bench.contracts.search_space import Range
+from rnnae_bench.contracts.spec import Images, TaskSpec
 from rnnae_bench.errors import UserError, require_choice, require_positive
-from rnnae_bench.module import Autoencoder, Optimization
-from rnnae_bench.ranges import Range
-from rnnae_bench.spec import Images, TaskSpec
 
 Activation = Literal["relu", "tanh"]
 """What follows every hidden layer."""

@@ -11,18 +11,12 @@ from typing import Annotated, Any, Literal
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from rnnae_bench.errors import (
-    UserError,
-    require_choice,
-    require_fraction,
-    require_not_negative,
-    require_positive,
-)
+from rnnae_bench.contracts.model import Optimization, SequenceModel
+from rnnae_bench.contracts.search_space import Range
+from rnnae_bench.contracts.spec import TaskSpec
+from rnnae_bench.errors import UserError, require_choice, require_fraction, require_not_negative, require_positive
 from rnnae_bench.models.initialization import Initialization, initialize, set_gate_bias
-from rnnae_bench.module import Optimization, SequenceModel
-from rnnae_bench.ranges import Range
 from rnnae_bench.recurrence import stack
-from rnnae_bench.spec import TaskSpec
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn.parameter import UninitializedParameter
 
 from rnnae_bench.errors import UserError, in_a_line
-from rnnae_bench.results.history import Series
+from rnnae_bench.records.history import Series
 
 _LONGEST_REASON = 300
 """Characters."""
@@ -148,8 +148,8 @@ class StepBuffer:
 class OptimizerSteps(Callback):
     """A callback that is told of every step, however many steps or batches go into one Lightning batch.
 
-    A model that trains in blocks tells it by itself (`rnnae_bench.module.BenchModule`); for all others it is found out
-    here from Lightning's own hooks, to the same calls. Where several batches make one optimiser step, the first of them
+    A model that trains in blocks tells it by itself (`rnnae_bench.BenchModule`); for all others it is found out here
+    from Lightning's own hooks, to the same calls. Where several batches make one optimiser step, the first of them
     starts it, and the last goes with its end; the loss is their mean. Under manual optimisation a step is a batch,
     however many optimiser steps the model makes of it (`CountBatches`).
     """

@@ -8,11 +8,11 @@ from lightning import LightningModule, Trainer
 from torch import Tensor
 from torchmetrics import MetricCollection
 
-from rnnae_bench.card import Primary
+from rnnae_bench.contracts.card import Primary
+from rnnae_bench.contracts.task import Batch, Task
 from rnnae_bench.errors import UserError
 from rnnae_bench.probes.base import Probe
-from rnnae_bench.results.history import Series
-from rnnae_bench.task import Batch, Task
+from rnnae_bench.records.history import Series
 
 
 class NoPrediction(UserError):

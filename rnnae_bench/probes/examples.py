@@ -6,9 +6,9 @@ import numpy as np
 import torch
 from lightning import LightningModule, Trainer
 
+from rnnae_bench.contracts.task import Batch, Task
 from rnnae_bench.probes.base import Probe
-from rnnae_bench.results.history import EXAMPLES, Series
-from rnnae_bench.task import Batch, Task
+from rnnae_bench.records.history import EXAMPLES, Series
 
 
 class ExampleScores(Probe):

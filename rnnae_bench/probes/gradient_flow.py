@@ -12,15 +12,15 @@ from jaxtyping import Float, Int
 from lightning import LightningModule, Trainer
 from torch import Tensor
 
+from rnnae_bench.contracts.spec import TaskSpec
+from rnnae_bench.contracts.task import Batch, Task
 from rnnae_bench.errors import UserError
 from rnnae_bench.probes.base import OptimizerSteps, Probe, loss_scale
 from rnnae_bench.probes.evaluating import evaluating
+from rnnae_bench.probes.flows import Watch, extent, misplaced
 from rnnae_bench.probes.last_step import Reading, lag_origin, last_step_loss
-from rnnae_bench.probes.watch import Watch, extent, misplaced
-from rnnae_bench.results.history import Series
-from rnnae_bench.results.profile import measures
-from rnnae_bench.spec import TaskSpec
-from rnnae_bench.task import Batch, Task
+from rnnae_bench.records.history import Series
+from rnnae_bench.records.profile import measures
 
 QUANTILES = (0.1, 0.9)
 """Over the batch."""
@@ -103,7 +103,7 @@ class GradientFlow(OptimizerSteps, Probe):
     belongs to it. A model without a known recurrence has ``input_saliency/READING/inputs/x`` instead, the norms of
     dL/dx_t, where its inputs are real numbers. A recurrence that is called several times in a forward pass is read as
     one, where each call begins with the state that the last one left. Where its rows or steps are not known to be the
-    task's it is `absent`, with the reason. Measures: those of `rnnae_bench.results.profile.measures`.
+    task's it is `absent`, with the reason. Measures: those of `rnnae_bench.records.profile.measures`.
 
     Nothing under- or overflows in a recurrence: where single precision could, its backward pass is repeated on a
     logarithmic scale.

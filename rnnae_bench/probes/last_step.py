@@ -6,8 +6,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from rnnae_bench.spec import Images, TaskSpec
-from rnnae_bench.task import Batch, Task
+from rnnae_bench.contracts.spec import Images, TaskSpec
+from rnnae_bench.contracts.task import Batch, Task
 
 Reading = Literal["training_loss", "last_step"]
 """Whose gradient is read: the loss that is minimised, or that of the last scored step alone."""

@@ -9,7 +9,7 @@ from lightning import LightningModule, Trainer
 from torch import Tensor
 
 from rnnae_bench.probes.base import Diverged, OptimizerSteps, Probe, StepBuffer
-from rnnae_bench.results.history import Series
+from rnnae_bench.records.history import Series
 
 
 class TrainingCurve(OptimizerSteps, Probe):

@@ -10,9 +10,9 @@ from jaxtyping import Float
 from lightning import LightningModule, Trainer
 from torch import Tensor
 
-from rnnae_bench.clipping import entries
 from rnnae_bench.probes.base import OptimizerSteps, Probe, StepBuffer, loss_scale
-from rnnae_bench.results.history import Series
+from rnnae_bench.records.history import Series
+from rnnae_bench.training.clipping import entries
 
 FORMATS = {
     "64-true": torch.float64,

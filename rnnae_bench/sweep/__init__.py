@@ -1,1 +1,1 @@
-"""Many trials: from what the user asks for to a record for each."""
+"""Many trials: from what is asked for, over the executors that run them, to a record for each."""

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import psutil
 
-from rnnae_bench import environment
 from rnnae_bench.errors import UserError
+from rnnae_bench.trial import environment
 
 WORKER_BYTES = 900 * 2**20
 """Memory of a worker with torch and a small trial; measured 600 to 800 MiB resident."""

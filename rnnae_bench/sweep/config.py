@@ -23,7 +23,7 @@ from jsonargparse import ArgumentParser
 from rnnae_bench.errors import UserError, require_not_negative, require_positive
 from rnnae_bench.options import yaml12
 from rnnae_bench.options.parsing import MODE
-from rnnae_bench.registry import models, tasks
+from rnnae_bench.plugins.registry import models, tasks
 from rnnae_bench.sweep.grid import Axes
 
 SEARCH_SEED = 1000

@@ -9,12 +9,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-from rnnae_bench.executors.base import Advanced, Ended, Executor, Lost
-from rnnae_bench.executors.job import Job
-from rnnae_bench.interruption import Interruption, Interruptions, interruption_in
-from rnnae_bench.results.store import Store
+from rnnae_bench.records.store import Store
+from rnnae_bench.sweep.executors.base import Advanced, Ended, Executor, Lost
+from rnnae_bench.sweep.executors.job import Job
 from rnnae_bench.sweep.leases import Leases
 from rnnae_bench.sweep.queue import Candidate, Queue, job_of
+from rnnae_bench.trial.interruption import Interruption, Interruptions, interruption_in
 
 _LOOK_SECONDS = 0.5
 """The longest wait for an event before the driver looks at the rest of the world."""

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from rnnae_bench.executors.job import Plan
+from rnnae_bench.sweep.executors.job import Plan
 
 
 @dataclass(frozen=True)

@@ -22,11 +22,11 @@ from typing import Any
 import yaml
 
 from rnnae_bench.errors import UserError, require_positive
-from rnnae_bench.executors.job import Setting
-from rnnae_bench.nested import flatten, nest
+from rnnae_bench.options.nested import flatten, nest
 from rnnae_bench.options.plain import plain
 from rnnae_bench.options.yaml12 import load, reason
-from rnnae_bench.registry import Kind, models, parse_task, tasks
+from rnnae_bench.plugins.registry import Kind, models, parse_task, tasks
+from rnnae_bench.sweep.executors.job import Setting
 
 PRECISIONS = {
     "64": "64-true",

@@ -23,7 +23,7 @@ from types import TracebackType
 from typing import Any
 
 from rnnae_bench.errors import UserError
-from rnnae_bench.results.files import write_atomically
+from rnnae_bench.records.files import write_atomically
 
 BEAT_SECONDS = 5.0
 """Between two signs of life."""

@@ -6,9 +6,9 @@ from functools import cached_property
 from math import ceil
 from typing import Any, Literal
 
-from rnnae_bench.executors.job import Job, Member, Plan, Setting
-from rnnae_bench.nested import flatten, nest
-from rnnae_bench.results.store import Store
+from rnnae_bench.options.nested import flatten, nest
+from rnnae_bench.records.store import Store
+from rnnae_bench.sweep.executors.job import Job, Member, Plan, Setting
 from rnnae_bench.sweep.grid import key_of
 
 Overwrite = Literal["never", "failed", "always"]

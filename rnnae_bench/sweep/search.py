@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Group
 
+from rnnae_bench.contracts.search_space import Dimension, Range, dimension_from, is_range, plain
 from rnnae_bench.errors import UserError, in_a_line, missing_extra, require_positive
-from rnnae_bench.executors.job import Setting
-from rnnae_bench.leaderboard.tables import empty, framed
-from rnnae_bench.leaderboard.text import Text
-from rnnae_bench.nested import flatten, nest
-from rnnae_bench.ranges import Dimension, Range, dimension_from, is_range, plain
-from rnnae_bench.results.expected_best import expected_best
-from rnnae_bench.results.privacy import without_secrets
+from rnnae_bench.options.nested import flatten, nest
+from rnnae_bench.records.privacy import without_secrets
+from rnnae_bench.report.tables import empty, framed
+from rnnae_bench.report.text import Text
+from rnnae_bench.statistics.expected_best import expected_best
+from rnnae_bench.sweep.executors.job import Setting
 from rnnae_bench.sweep.grid import key_of, label, run_command
 from rnnae_bench.sweep.journal import JournalLock
 
@@ -41,7 +41,7 @@ def space_of(model: str, given: Mapping[str, Any], declared: Space) -> dict[str,
     Args:
         model: Its name.
         given: The user's `search_space`: by option, and by model and option.
-        declared: As from `rnnae_bench.ranges.declared`.
+        declared: As from `rnnae_bench.contracts.search_space.declared`.
 
     Raises:
         UserError: what the user gave is no search space, or there is none at all.

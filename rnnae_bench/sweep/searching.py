@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
-from rnnae_bench.executors.job import Plan, Refusal, Setting
+from rnnae_bench.sweep.executors.job import Plan, Refusal, Setting
 from rnnae_bench.sweep.queue import Queue, candidates
 from rnnae_bench.sweep.search import Search
 

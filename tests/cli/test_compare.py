@@ -10,8 +10,8 @@ from scipy import stats
 
 from rnnae_bench.cli import compare
 from rnnae_bench.errors import UserError
-from rnnae_bench.results.history import Series
-from rnnae_bench.results.store import Store
+from rnnae_bench.records.history import Series
+from rnnae_bench.records.store import Store
 
 GRU, LSTM = [0.98, 0.97, 0.99, 0.98, 0.96], [0.52, 0.47, 0.55, 0.41, 0.5]
 

@@ -3,7 +3,7 @@
 import pytest
 
 from rnnae_bench.cli import main
-from rnnae_bench.results.store import Store
+from rnnae_bench.records.store import Store
 
 BAD = {
     "digits": (b'{"a": ' + b"9" * 400 + b"}", "more than 308 digits"),

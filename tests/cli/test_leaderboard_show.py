@@ -6,9 +6,9 @@ import pytest
 
 from rnnae_bench.cli import leaderboard
 from rnnae_bench.errors import UserError
-from rnnae_bench.leaderboard.standings import markdown
-from rnnae_bench.results.standing import overview, standings
-from rnnae_bench.results.store import Store
+from rnnae_bench.records.store import Store
+from rnnae_bench.report.standing_tables import markdown
+from rnnae_bench.standings.standing import overview, standings
 
 VALUES = {
     "gru": [0.98, 0.97, 0.99, 0.98, 0.96],

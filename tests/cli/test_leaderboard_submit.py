@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from rnnae_bench.cli import main
-from rnnae_bench.results.record import checksum
-from rnnae_bench.results.store import Store
+from rnnae_bench.records.record import checksum
+from rnnae_bench.records.store import Store
 
 COMMITTED = Store(Path(__file__).parents[2] / "leaderboards" / "records")
 

@@ -8,7 +8,7 @@ from rnnae_tasks.copy.datamodule import CopyTask
 
 from rnnae_bench.cli import main
 from rnnae_bench.cli.table import print_table
-from rnnae_bench.registry import models, tasks
+from rnnae_bench.plugins.registry import models, tasks
 
 
 def output(capsys, *arguments):

@@ -14,8 +14,8 @@ import pytest
 from rnnae_bench.cli import COMMANDS, main
 from rnnae_bench.cli.leaderboard import ACTIONS
 from rnnae_bench.cli.output import plugins_aside
-from rnnae_bench.leaderboard.tables import comma_separated, markdown
-from rnnae_bench.results.store import Store
+from rnnae_bench.records.store import Store
+from rnnae_bench.report.tables import comma_separated, markdown
 
 EVIL = "\x1b]0;owned\x07\x1b[2J\r\u202e[red]x[/b] $\\frac <b>"
 

@@ -12,11 +12,11 @@ import torch
 from torch import nn
 
 from rnnae_bench.cli import main
-from rnnae_bench.configuration import Pair
 from rnnae_bench.errors import UserError
-from rnnae_bench.probes.dynamics import examine
+from rnnae_bench.probes.examination import examine
+from rnnae_bench.records.store import Store
 from rnnae_bench.recurrence import dynamics
-from rnnae_bench.results.store import Store
+from rnnae_bench.trial.pair import Pair
 
 SMALL = ["--model.hidden_size", "6", "--rows", "3", "--exponents", "2"]
 SHORT = ["--task.protocol.max_steps", "12", "--task.protocol.evaluate_every", "6"]
@@ -118,7 +118,7 @@ def test_after_examines_the_weights_that_the_trial_had_then(capsys, tmp_path):
     overrides = {"model": {"hidden_size": 6}, "task": {"protocol": {"max_steps": 12, "evaluate_every": 6}}}
     from lightning import Callback
 
-    from rnnae_bench.trial import Trial
+    from rnnae_bench.trial.trial import Trial
 
     class Keep(Callback):
         weights: dict

@@ -7,9 +7,9 @@ import pytest
 from rich.console import Console
 
 from rnnae_bench.cli.progress import LiveProgress, layout_for
-from rnnae_bench.configuration import Pair
-from rnnae_bench.results.store import Store
-from rnnae_bench.trial import Trial
+from rnnae_bench.records.store import Store
+from rnnae_bench.trial.pair import Pair
+from rnnae_bench.trial.trial import Trial
 
 LABEL = "gru on copy:smoke, seed 0"
 

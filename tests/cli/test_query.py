@@ -7,8 +7,8 @@ import json
 import pytest
 
 from rnnae_bench.cli import main
-from rnnae_bench.results.frame import COLUMNS
-from rnnae_bench.results.store import Store
+from rnnae_bench.records.frame import COLUMNS
+from rnnae_bench.records.store import Store
 
 SCORES = "select model, avg(score) as score from trials where task = 'copy' group by model order by model"
 

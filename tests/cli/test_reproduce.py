@@ -6,18 +6,18 @@ from pathlib import Path
 
 import pytest
 
-from rnnae_bench import trial
 from rnnae_bench.cli import main
 from rnnae_bench.cli.reproduce import sentences
-from rnnae_bench.configuration import Pair
 from rnnae_bench.errors import UserError
-from rnnae_bench.objections import objections
-from rnnae_bench.rebuilding import rebuild
-from rnnae_bench.reproduction import compare, prediction_interval
-from rnnae_bench.results.record import identity
-from rnnae_bench.results.store import Store
-from rnnae_bench.trial import Trial
-from rnnae_bench.vectorized import VectorizedTrial
+from rnnae_bench.records.record import identity
+from rnnae_bench.records.store import Store
+from rnnae_bench.trial import trial
+from rnnae_bench.trial.pair import Pair
+from rnnae_bench.trial.rebuild import rebuild
+from rnnae_bench.trial.reproduce import compare, prediction_interval
+from rnnae_bench.trial.trial import Trial
+from rnnae_bench.trial.vectorized import VectorizedTrial
+from rnnae_bench.trial.verify import objections
 
 SMALL = {"task": {"protocol": {"max_steps": 12, "evaluate_every": 6}}, "model": {"hidden_size": 8}}
 

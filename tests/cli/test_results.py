@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from rnnae_bench.cli import main
-from rnnae_bench.results.history import Series
-from rnnae_bench.results.store import Store
+from rnnae_bench.records.history import Series
+from rnnae_bench.records.store import Store
 
 SERIES = {
     "loss": Series(np.arange(1, 500), np.geomspace(2, 0.1, 499)),

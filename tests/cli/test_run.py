@@ -11,8 +11,8 @@ import pytest
 
 from rnnae_bench.cli import main
 from rnnae_bench.options.yaml12 import load
-from rnnae_bench.results.record import problem_of
-from rnnae_bench.results.store import Store
+from rnnae_bench.records.record import problem_of
+from rnnae_bench.records.store import Store
 
 QUICK = ["--task.protocol.max_steps", "12", "--task.protocol.evaluate_every", "6", "--model.hidden_size", "8"]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from rnnae_bench.cli import main
-from rnnae_bench.results.store import Store
+from rnnae_bench.records.store import Store
 
 SHORT = "copy:smoke[protocol.max_steps=6,protocol.evaluate_every=3]"
 LONG = "copy:smoke[protocol.max_steps=600,protocol.evaluate_every=600]"

@@ -6,9 +6,9 @@ import re
 import pytest
 
 from rnnae_bench.cli import main
-from rnnae_bench.executors.job import Setting
 from rnnae_bench.leaderboard.site.build import build
-from rnnae_bench.results.store import Store
+from rnnae_bench.records.store import Store
+from rnnae_bench.sweep.executors.job import Setting
 from rnnae_bench.sweep.grid import Axes, settings
 
 STEPS = {"protocol.max_steps": 2, "protocol.evaluate_every": 2}

@@ -10,16 +10,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rnnae_bench.cli import leaderboard_build
+from rnnae_bench.cli.leaderboard import build as leaderboard_build
 from rnnae_bench.errors import UserError
-from rnnae_bench.leaderboard.site import curves
+from rnnae_bench.leaderboard.site import downsampled as curves
 from rnnae_bench.leaderboard.site.build import build
 from rnnae_bench.leaderboard.site.folder import MARK, replaced
 from rnnae_bench.leaderboard.site.pages import slug
-from rnnae_bench.results.history import Series
-from rnnae_bench.results.profile import decay_rate, effective_horizon
-from rnnae_bench.results.standing import standings
-from rnnae_bench.results.store import Store
+from rnnae_bench.records.history import Series
+from rnnae_bench.records.profile import decay_rate, effective_horizon
+from rnnae_bench.records.store import Store
+from rnnae_bench.standings.standing import standings
 
 STEPS = np.arange(1, 301)
 FLOW = "gradient_flow/last_step/recurrence.l0/h"

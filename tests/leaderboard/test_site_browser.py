@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from rnnae_bench.leaderboard.site.build import build
-from rnnae_bench.results.history import Series
-from rnnae_bench.results.store import Store
+from rnnae_bench.records.history import Series
+from rnnae_bench.records.store import Store
 from rnnae_bench.statistics.estimates import Estimate
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")

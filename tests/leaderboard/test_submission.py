@@ -9,9 +9,9 @@ import pytest
 
 from rnnae_bench.leaderboard import readme, submission
 from rnnae_bench.leaderboard.submission import MINIMUM_SEEDS
-from rnnae_bench.results.history import Series
-from rnnae_bench.results.record import checksum
-from rnnae_bench.results.store import Store
+from rnnae_bench.records.history import Series
+from rnnae_bench.records.record import checksum
+from rnnae_bench.records.store import Store
 
 STEPS = np.arange(1, 11)
 SERIES = {"gradient_norm": Series(STEPS, np.ones(10)), "loss": Series(STEPS, np.ones(10))}

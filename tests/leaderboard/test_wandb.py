@@ -13,11 +13,11 @@ import wandb
 
 from rnnae_bench.cli.leaderboard import main
 from rnnae_bench.errors import UserError
-from rnnae_bench.leaderboard import wandb_run
-from rnnae_bench.leaderboard.wandb_client import quiet
-from rnnae_bench.results.history import Series
-from rnnae_bench.results.record import checksum
-from rnnae_bench.results.store import Store
+from rnnae_bench.leaderboard.trackers import wandb_run
+from rnnae_bench.leaderboard.trackers.wandb_client import quiet
+from rnnae_bench.records.history import Series
+from rnnae_bench.records.record import checksum
+from rnnae_bench.records.store import Store
 
 PATH = "team/rnnae"
 RUNS = [f"{seed:016x}" for seed in range(3)]

@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import nn
 
+from rnnae_bench.contracts.spec import Classes, Images, TaskSpec, Tokens, Values
 from rnnae_bench.errors import UserError
 from rnnae_bench.models.autoencoders import ConvAutoencoder, DenseAutoencoder
-from rnnae_bench.spec import Classes, Images, TaskSpec, Tokens, Values
 
 
 @pytest.fixture(autouse=True)

@@ -7,12 +7,12 @@ import pytest
 import torch
 from torch import nn
 
+from rnnae_bench.contracts.heads import last_state
+from rnnae_bench.contracts.spec import Classes, Images, TaskSpec, Tokens, Values, Vectors
 from rnnae_bench.errors import UserError
-from rnnae_bench.heads import last_state
 from rnnae_bench.models.initialization import initialize, set_gate_bias
 from rnnae_bench.models.recurrent import GRU, LSTM, RNN, ThroughTime
 from rnnae_bench.recurrence import stack
-from rnnae_bench.spec import Classes, Images, TaskSpec, Tokens, Values, Vectors
 
 CELLS = {RNN: nn.RNN, LSTM: nn.LSTM, GRU: nn.GRU}
 GATES = {RNN: 1, LSTM: 4, GRU: 3}

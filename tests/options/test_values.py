@@ -13,18 +13,18 @@ import torch
 from torch import nn
 
 from rnnae_bench.cli import main
-from rnnae_bench.configuration import Pair
+from rnnae_bench.contracts.search_space import Choices, dimension_from
+from rnnae_bench.contracts.search_space import plain as plain_range
 from rnnae_bench.errors import UserError
-from rnnae_bench.executors.job import Plan, Refusal, Setting
 from rnnae_bench.options.plain import alike, name_of, named
 from rnnae_bench.options.yaml12 import load
-from rnnae_bench.planning import plan
-from rnnae_bench.ranges import Choices, dimension_from
-from rnnae_bench.ranges import plain as plain_range
-from rnnae_bench.rebuilding import rebuild
-from rnnae_bench.results.record import problem_of
-from rnnae_bench.results.store import Store
-from rnnae_bench.trial import Trial
+from rnnae_bench.records.record import problem_of
+from rnnae_bench.records.store import Store
+from rnnae_bench.sweep.executors.job import Plan, Refusal, Setting
+from rnnae_bench.sweep.executors.planning import plan
+from rnnae_bench.trial.pair import Pair
+from rnnae_bench.trial.rebuild import rebuild
+from rnnae_bench.trial.trial import Trial
 
 MODELS = '''
 import datetime, decimal, enum, math, uuid

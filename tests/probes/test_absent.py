@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from rnnae_bench.cli.run import main
-from rnnae_bench.configuration import Pair
 from rnnae_bench.probes import Cost, Diverged, Evaluation, GradientFlow, GradientNorms, TrainingCurve, Underflow
-from rnnae_bench.results.store import Store
-from rnnae_bench.trial import Trial
+from rnnae_bench.records.store import Store
+from rnnae_bench.trial.pair import Pair
+from rnnae_bench.trial.trial import Trial
 
 logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
 
@@ -48,7 +48,7 @@ def test_a_probe_that_fails_is_switched_off_and_the_trial_goes_on(probe, whole, 
     class Failing(probe):
         on_optimizer_step = failing(probe.on_optimizer_step, 4, ZeroDivisionError("by\nzero"))
 
-    monkeypatch.setattr(f"rnnae_bench.trial.{probe.__name__}", Failing)
+    monkeypatch.setattr(f"rnnae_bench.trial.trial.{probe.__name__}", Failing)
     record, series = run(tmp_path)
     expected, complete = whole
     assert record["status"] == "ok"
@@ -67,7 +67,7 @@ def test_the_score_is_not_optional(tmp_path, monkeypatch):
         def on_validation_epoch_end(self, trainer, pl_module):
             raise ZeroDivisionError("by zero")
 
-    monkeypatch.setattr("rnnae_bench.trial.Evaluation", Failing)
+    monkeypatch.setattr("rnnae_bench.trial.trial.Evaluation", Failing)
     record, _ = run(tmp_path)
     assert record["status"] == "error"
     assert record["failure"]["message"] == "ZeroDivisionError: by zero"
@@ -77,7 +77,7 @@ def test_divergence_still_ends_a_trial(tmp_path, monkeypatch):
     class Failing(GradientNorms):
         on_optimizer_step = failing(GradientNorms.on_optimizer_step, 4, Diverged(4))
 
-    monkeypatch.setattr("rnnae_bench.trial.GradientNorms", Failing)
+    monkeypatch.setattr("rnnae_bench.trial.trial.GradientNorms", Failing)
     record, _ = run(tmp_path)
     assert record["status"] == "diverged"
     assert record["failure"]["step"] == 4
@@ -88,7 +88,7 @@ def test_what_fails_when_asked_for_its_results_is_absent_too(tmp_path, monkeypat
         def series(self):
             raise ValueError("x" * 1000)
 
-    monkeypatch.setattr("rnnae_bench.trial.Underflow", Failing)
+    monkeypatch.setattr("rnnae_bench.trial.trial.Underflow", Failing)
     record, series = run(tmp_path)
     assert record["status"] == "ok"
     assert "gradient_underflow" not in series
@@ -100,7 +100,7 @@ def test_the_run_says_what_it_did_not_measure(tmp_path, monkeypatch, capsys):
     class Failing(Underflow):
         on_optimizer_step = failing(Underflow.on_optimizer_step, 1, ValueError("no [red] gradient"))
 
-    monkeypatch.setattr("rnnae_bench.trial.Underflow", Failing)
+    monkeypatch.setattr("rnnae_bench.trial.trial.Underflow", Failing)
     arguments = ["--task", "copy:smoke", "--model", "gru", "--model.hidden_size", "4"]
     arguments += ["--task.protocol.max_steps", "2", "--task.protocol.evaluate_every", "2"]
     assert main([*arguments, "--out", str(tmp_path)]) == 0

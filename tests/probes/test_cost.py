@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from rnnae_bench import Optimization, SequenceModel
-from rnnae_bench.allocator import keep_freed_memory, release_freed_memory
+from rnnae_bench.contracts.spec import TaskSpec, Values, Vectors
 from rnnae_bench.probes import Cost
-from rnnae_bench.spec import TaskSpec, Values, Vectors
+from rnnae_bench.training.allocator import keep_freed_memory, release_freed_memory
 
 MEBIBYTE = 2**20
 

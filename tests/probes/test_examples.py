@@ -9,10 +9,10 @@ import torch
 from rnnae_tasks.names.datamodule import NamesTask
 from sklearn.metrics import balanced_accuracy_score
 
-from rnnae_bench.configuration import Pair
-from rnnae_bench.results.store import Store
+from rnnae_bench.records.store import Store
 from rnnae_bench.testing import check_task
-from rnnae_bench.trial import Trial
+from rnnae_bench.trial.pair import Pair
+from rnnae_bench.trial.trial import Trial
 
 logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
 

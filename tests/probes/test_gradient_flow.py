@@ -9,16 +9,16 @@ import torch
 from lightning import Trainer
 from torch import nn
 
-from rnnae_bench.configuration import Pair
+from rnnae_bench.contracts.model import Optimization, SequenceModel
+from rnnae_bench.contracts.spec import Images, TaskSpec, Tokens
+from rnnae_bench.contracts.task import Batch
 from rnnae_bench.models.autoencoders import DenseAutoencoder
 from rnnae_bench.models.recurrent import GRU, LSTM, RNN, ThroughTime
-from rnnae_bench.module import Optimization, SequenceModel
+from rnnae_bench.plugins.registry import tasks
 from rnnae_bench.probes.gradient_flow import COLUMNS, GradientFlow, by_lag, over_batch, sampled_steps
 from rnnae_bench.probes.last_step import scored_steps
-from rnnae_bench.registry import tasks
-from rnnae_bench.results.profile import decay_rate
-from rnnae_bench.spec import Images, TaskSpec, Tokens
-from rnnae_bench.task import Batch
+from rnnae_bench.records.profile import decay_rate
+from rnnae_bench.trial.pair import Pair
 
 STILL = Optimization(learning_rate=1e-30, clip=0.0)
 """Learns nothing: the weights stay what the test made them."""

@@ -8,9 +8,9 @@ import torch
 from lightning import LightningModule, Trainer
 from rnnae_tasks.copy.datamodule import CopyTask
 
-from rnnae_bench.card import Protocol
+from rnnae_bench.contracts.card import Protocol
+from rnnae_bench.contracts.model import Optimization
 from rnnae_bench.models.recurrent import GRU
-from rnnae_bench.module import Optimization
 from rnnae_bench.probes import Evaluation, GradientNorms, TrainingCurve
 from rnnae_bench.probes.base import StepBuffer
 from rnnae_bench.probes.gradient_norms import layer_of

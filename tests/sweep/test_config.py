@@ -9,8 +9,8 @@ import pytest
 import yaml
 
 from rnnae_bench.errors import UserError
-from rnnae_bench.executors.job import Setting
 from rnnae_bench.sweep.config import SweepOptions, parse, parser, read, seconds
+from rnnae_bench.sweep.executors.job import Setting
 from rnnae_bench.sweep.grid import settings
 
 PAIR = ("--task", "copy", "--model", "gru")

@@ -4,13 +4,13 @@ import signal
 
 import pytest
 
-from rnnae_bench.executors.base import Advanced, Ended, Lost
-from rnnae_bench.executors.job import Job, Member, Plan, Setting
-from rnnae_bench.interruption import Interruption, Interruptions
-from rnnae_bench.results.store import Store
+from rnnae_bench.records.store import Store
 from rnnae_bench.sweep.driver import Driver, Terms
+from rnnae_bench.sweep.executors.base import Advanced, Ended, Lost
+from rnnae_bench.sweep.executors.job import Job, Member, Plan, Setting
 from rnnae_bench.sweep.leases import Leases
 from rnnae_bench.sweep.queue import Queue, candidates
+from rnnae_bench.trial.interruption import Interruption, Interruptions
 
 
 def identity(number: int) -> str:

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from rnnae_bench.executors.job import Plan, Setting
 from rnnae_bench.sweep.estimate import Estimate, estimate
+from rnnae_bench.sweep.executors.job import Plan, Setting
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ import sys
 import pytest
 
 from rnnae_bench.errors import UserError
-from rnnae_bench.executors.job import Setting
-from rnnae_bench.nested import flatten, nest
+from rnnae_bench.options.nested import flatten, nest
+from rnnae_bench.sweep.executors.job import Setting
 from rnnae_bench.sweep.grid import Axes, label, run_command, settings
 
 
@@ -135,7 +135,7 @@ def test_the_run_command_of_a_setting_is_parsed_back_to_it():
     (setting,) = grid(["denoise:smoke[protocol.max_steps=3]"], [text], precisions=["bf16"])
     code = (
         "import json, shlex, sys\n"
-        "from rnnae_bench.configuration import Pair\n"
+        "from rnnae_bench.trial.pair import Pair\n"
         "pair = Pair('denoise:smoke', 'dense_ae')\n"
         "words = shlex.split(sys.argv[1])\n"
         "assert words[:6] == ['rnnae-bench', 'run', '--task', 'denoise:smoke', '--model', 'dense_ae'], words\n"

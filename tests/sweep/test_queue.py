@@ -2,8 +2,8 @@
 
 import pytest
 
-from rnnae_bench.executors.job import Member, Plan, Setting
-from rnnae_bench.results.store import Store
+from rnnae_bench.records.store import Store
+from rnnae_bench.sweep.executors.job import Member, Plan, Setting
 from rnnae_bench.sweep.queue import Queue, candidates, is_done, job_of
 
 

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from rnnae_bench.contracts.search_space import Choices, Range
 from rnnae_bench.errors import UserError
-from rnnae_bench.executors.job import Setting
-from rnnae_bench.ranges import Choices, Range
+from rnnae_bench.sweep.executors.job import Setting
 from rnnae_bench.sweep.grid import label
 from rnnae_bench.sweep.journal import JournalLock
 from rnnae_bench.sweep.search import Search, space_of, table
@@ -308,8 +308,8 @@ def test_the_brackets_of_a_study_are_shown(storage):
 SEARCHER = textwrap.dedent(
     """
     import sys
-    from rnnae_bench.executors.job import Setting
-    from rnnae_bench.ranges import Choices, Range
+    from rnnae_bench.sweep.executors.job import Setting
+    from rnnae_bench.contracts.search_space import Choices, Range
     from rnnae_bench.sweep.grid import label
     from rnnae_bench.sweep.search import Search
     space = {"layers": Range(1, 1000000), "activation": Choices(("tanh", "relu"))}
@@ -382,8 +382,8 @@ def test_the_lock_is_gone_with_its_process(tmp_path):
 def test_optuna_comes_only_with_a_search_and_torch_never(storage):
     code = (
         "import sys\n"
-        "from rnnae_bench.executors.job import Setting\n"
-        "from rnnae_bench.ranges import Choices\n"
+        "from rnnae_bench.sweep.executors.job import Setting\n"
+        "from rnnae_bench.contracts.search_space import Choices\n"
         "from rnnae_bench.sweep.search import Search\n"
         "assert 'optuna' not in sys.modules\n"
         "search = Search([Setting('copy:smoke', 'gru', {})], {'gru': {'layers': Choices((1, 2))}}, 14, sys.argv[1])\n"

@@ -6,7 +6,7 @@ import pytest
 import torch
 from rnnae_tasks.copy.datamodule import CopyTask
 
-from rnnae_bench.card import Protocol
+from rnnae_bench.contracts.card import Protocol
 from rnnae_bench.errors import UserError
 
 

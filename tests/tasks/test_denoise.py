@@ -18,7 +18,7 @@ from skimage.metrics import structural_similarity as skimage_similarity
 from sklearn.linear_model import Ridge
 from torchvision.datasets import MNIST
 
-from rnnae_bench.card import Protocol
+from rnnae_bench.contracts.card import Protocol
 from rnnae_bench.errors import UserError
 
 TRAIN_FILE, TEST_FILE = "train-images-idx3-ubyte.gz", "t10k-images-idx3-ubyte.gz"

@@ -18,7 +18,7 @@ from rnnae_tasks.names.witten_bell import WittenBell
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, log_loss
 from sklearn.utils.class_weight import compute_sample_weight
 
-from rnnae_bench.card import Protocol
+from rnnae_bench.contracts.card import Protocol
 from rnnae_bench.errors import UserError
 from rnnae_bench.models.recurrent import GRU
 

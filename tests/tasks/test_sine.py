@@ -11,7 +11,7 @@ from scipy.signal import periodogram
 from scipy.stats import norm
 from sklearn.linear_model import LinearRegression
 
-from rnnae_bench.card import Protocol
+from rnnae_bench.contracts.card import Protocol
 from rnnae_bench.errors import UserError
 from rnnae_bench.models.recurrent import GRU
 

@@ -13,8 +13,8 @@ from rnnae_bench.errors import UserError
 from rnnae_bench.leaderboard.site.data import Histories, drawn, for_entry
 from rnnae_bench.leaderboard.site.folder import replaced
 from rnnae_bench.leaderboard.site.pages import model_page, overview_page, record_page, slug, task_page
-from rnnae_bench.results.standing import Entry, Standing, overview, standings
-from rnnae_bench.results.store import Store
+from rnnae_bench.records.store import Store
+from rnnae_bench.standings.standing import Entry, Standing, overview, standings
 
 _WORTH_PROCESSES = 500
 """Records from which on several processes are started."""

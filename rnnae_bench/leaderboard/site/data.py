@@ -4,11 +4,11 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from rnnae_bench.leaderboard.heatmaps import PANELS, panels
-from rnnae_bench.leaderboard.site.curves import heatmap, of_trial, over_seeds, over_trials, packed, short
-from rnnae_bench.results.history import Series
-from rnnae_bench.results.profile import Profiles
-from rnnae_bench.results.standing import Comparison, Entry, Estimate, Overview, Standing
+from rnnae_bench.leaderboard.site.downsampled import heatmap, of_trial, over_seeds, over_trials, packed, short
+from rnnae_bench.records.history import Series
+from rnnae_bench.records.profile import Profiles
+from rnnae_bench.report.heatmaps import PANELS, panels
+from rnnae_bench.standings.standing import Comparison, Entry, Estimate, Overview, Standing
 
 _PROFILE_POINTS = 101
 

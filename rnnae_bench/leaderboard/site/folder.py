@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from rnnae_bench.errors import UserError
-from rnnae_bench.results.files import require_writable
+from rnnae_bench.records.files import require_writable
 
 MARK = ".rnnae-bench-site"
 """The file by which a folder that was made here is known; no other is ever replaced."""

@@ -14,9 +14,9 @@ from markupsafe import Markup
 
 from rnnae_bench import __version__
 from rnnae_bench.leaderboard.site.data import Histories, Record, for_overview, for_record, for_task, seconds_to_solved
-from rnnae_bench.leaderboard.standings import rank, resolution
-from rnnae_bench.leaderboard.tables import FAILURE_COUNTS, number
-from rnnae_bench.results.standing import Entry, Overview, Standing
+from rnnae_bench.report.standing_tables import rank, resolution
+from rnnae_bench.report.tables import FAILURE_COUNTS, number
+from rnnae_bench.standings.standing import Entry, Overview, Standing
 
 _DEPTH = 4
 """Nested options are spread into dotted names this deep; what lies deeper is shown as JSON."""

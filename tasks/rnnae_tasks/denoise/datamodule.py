@@ -12,10 +12,10 @@ from torch.nn.functional import mse_loss
 from torchmetrics import Metric, MetricCollection
 from torchmetrics.image import PeakSignalNoiseRatio
 
-from rnnae_bench.card import Protocol
+from rnnae_bench.contracts.card import Protocol
+from rnnae_bench.contracts.spec import Images, TaskSpec
+from rnnae_bench.contracts.task import Batch, Split, Task
 from rnnae_bench.errors import UserError, require_choice, require_positive
-from rnnae_bench.spec import Images, TaskSpec
-from rnnae_bench.task import Batch, Split, Task
 from rnnae_tasks.denoise.digits import Digits, packed_digits, published_digits
 from rnnae_tasks.denoise.ridge import fit_ridge
 from rnnae_tasks.denoise.similarity import StructuralSimilarity, structural_similarity

@@ -13,10 +13,10 @@ from torch.nn.functional import cross_entropy
 from torchmetrics import Metric, MetricCollection
 from torchmetrics.classification import MulticlassAccuracy
 
-from rnnae_bench.card import Protocol
+from rnnae_bench.contracts.card import Protocol
+from rnnae_bench.contracts.spec import Classes, TaskSpec, Tokens
+from rnnae_bench.contracts.task import Batch, Split, Task
 from rnnae_bench.errors import UserError, require_choice
-from rnnae_bench.spec import Classes, TaskSpec, Tokens
-from rnnae_bench.task import Batch, Split, Task
 from rnnae_tasks.names.surnames import ALPHABET, embedded, unambiguous
 from rnnae_tasks.names.tutorial import tutorial
 from rnnae_tasks.names.witten_bell import WittenBell

@@ -10,10 +10,10 @@ from torch import Tensor
 from torch.nn.functional import mse_loss
 from torchmetrics import Metric, MetricCollection
 
-from rnnae_bench.card import Protocol
+from rnnae_bench.contracts.card import Protocol
+from rnnae_bench.contracts.spec import TaskSpec, Values, Vectors
+from rnnae_bench.contracts.task import Batch, Split, Task
 from rnnae_bench.errors import UserError, require_fraction, require_not_negative, require_positive
-from rnnae_bench.spec import TaskSpec, Values, Vectors
-from rnnae_bench.task import Batch, Split, Task
 
 
 class SineTask(Task):

@@ -4,9 +4,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from rnnae_bench.contracts.model import Optimization, SequenceModel
+from rnnae_bench.contracts.spec import TaskSpec
 from rnnae_bench.errors import UserError, require_positive
-from rnnae_bench.module import Optimization, SequenceModel
-from rnnae_bench.spec import TaskSpec
 
 
 class LeakyRNN(SequenceModel):

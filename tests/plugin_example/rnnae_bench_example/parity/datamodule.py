@@ -8,10 +8,10 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 from torchmetrics import MeanMetric, MetricCollection
 
-from rnnae_bench.card import Protocol
+from rnnae_bench.contracts.card import Protocol
+from rnnae_bench.contracts.spec import Classes, TaskSpec, Tokens
+from rnnae_bench.contracts.task import Batch, Split, Task
 from rnnae_bench.errors import UserError, require_positive
-from rnnae_bench.spec import Classes, TaskSpec, Tokens
-from rnnae_bench.task import Batch, Split, Task
 
 
 class ParityTask(Task):

@@ -1,0 +1,105 @@
+"""``rnnae-bench leaderboard show``: the standings in the terminal."""
+
+import argparse
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rnnae_bench.cli.places import COMMITTED, RUNS
+from rnnae_bench.errors import UserError
+
+if TYPE_CHECKING:
+    from rnnae_bench.standings.standing import Overview, Standing
+
+
+def parser() -> argparse.ArgumentParser:
+    """The action's options."""
+    parser = argparse.ArgumentParser(
+        prog="rnnae-bench leaderboard show",
+        description="Print who is better than whom, as far as the records can tell: ranks as intervals.",
+        allow_abbrev=False,
+    )
+    parser.add_argument(
+        "folder", nargs="?", type=Path, help=f"folder of records (default: {COMMITTED} if it is there, else {RUNS})"
+    )
+    parser.add_argument(
+        "--task",
+        action="append",
+        default=[],
+        metavar="NAME[:VARIANT]",
+        help="only this task (all variants if none is named), without the overview",
+    )
+    parser.add_argument(
+        "--minimum-seeds", type=int, default=5, metavar="N", help="seeds that a rank needs (default: 5; 2 at least)"
+    )
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="everything as JSON")
+    form.add_argument("--markdown", action="store_true", help="the tables in Markdown")
+    return parser
+
+
+def main(arguments: list[str]) -> int:
+    """Print the standings; 0 also where nothing matches."""
+    from rnnae_bench.cli.results import read_records_of
+    from rnnae_bench.standings.standing import overview, standings
+
+    options = parser().parse_args(arguments)
+    if options.minimum_seeds < 2:
+        raise UserError(
+            f"--minimum-seeds {options.minimum_seeds}: one seed has no interval and no test; give 2 or more"
+        )
+    folder = options.folder or Path(COMMITTED if Path(COMMITTED).is_dir() else RUNS)
+    found = standings(read_records_of(folder, options.task), options.minimum_seeds)
+    whole = None if options.task else overview(found)
+    if options.json:
+        print(json.dumps(as_dict(found, whole), indent=1))
+        return 0
+    from rnnae_bench.report import standing_tables as tables
+
+    if options.markdown:
+        print(tables.markdown(found, whole))
+        return 0
+    if not found:
+        print(f"there are no records in {folder}")
+        return 0
+    from rich.console import Console
+
+    console = Console()
+    for table in tables.terminal(found, console):
+        console.print(table)
+    if whole is not None:
+        console.print()
+        console.print(tables.terminal_overview(whole))
+    return 0
+
+
+def as_dict(standings: "list[Standing]", overview: "Overview | None") -> dict[str, Any]:
+    """Standings and overview as plain data; keys that are pairs become lists of objects."""
+    return {
+        "standings": [
+            {
+                **{name: value for name, value in vars(standing).items() if name not in ("entries", "comparisons")},
+                "entries": [asdict(entry) for entry in standing.entries],
+                "comparisons": [asdict(one) for one in standing.comparisons.values()],
+            }
+            for standing in standings
+        ],
+        "overview": None
+        if overview is None
+        else {
+            "settings": overview.settings,
+            "models": overview.models,
+            "scores": [
+                {"model": model, "setting": setting, **asdict(estimate)}
+                for (model, setting), estimate in overview.scores.items()
+            ],
+            "overall": {model: asdict(estimate) for model, estimate in overview.overall.items()},
+            "counted": overview.counted,
+            "missing": overview.missing,
+            "profiles": {
+                model: dict(zip(("score", "fraction", "low", "high"), (one.tolist() for one in curve), strict=True))
+                for model, curve in overview.profiles.items()
+            },
+        },
+    }

@@ -1,0 +1,58 @@
+"""``rnnae-bench leaderboard validate``: what CI runs over a leaderboard's records and its README.md."""
+
+import argparse
+import json
+from pathlib import Path
+
+from rnnae_bench.cli.leaderboard.submit import objections, print_findings
+from rnnae_bench.cli.output import plugins_aside
+from rnnae_bench.cli.places import COMMITTED
+from rnnae_bench.errors import UserError
+from rnnae_bench.records.store import Store
+
+
+def parser() -> argparse.ArgumentParser:
+    """The action's options."""
+    parser = argparse.ArgumentParser(
+        prog="rnnae-bench leaderboard validate",
+        description="Check a leaderboard's records as 'submit' does, and that the README.md beside them says what they "
+        "say. Records of before there were checksums, and rows that lack seeds, are remarked only.",
+        allow_abbrev=False,
+    )
+    parser.add_argument(
+        "records",
+        nargs="?",
+        default=COMMITTED,
+        metavar="RECORDS",
+        help=f"the leaderboard's folder (default: {COMMITTED})",
+    )
+    parser.add_argument("--write", action="store_true", help="write README.md anew from the records")
+    parser.add_argument("--json", action="store_true", help="the findings as JSON")
+    return parser
+
+
+def main(arguments: list[str]) -> int:
+    """Validate; 0 where nothing speaks against any record and the page is in step, 1 otherwise."""
+    options = parser().parse_args(arguments)
+    from rnnae_bench.leaderboard import readme, submission
+
+    records = Path(options.records)
+    with plugins_aside():
+        found = submission.inspect(records, objections())
+    content = Store(records).read().records
+    if options.write:
+        try:
+            readme.write(records, content)
+        except OSError as error:
+            raise UserError(f"cannot write {readme.path_of(records)}: {error.strerror}") from error
+    in_step = readme.is_in_step(records, content)
+    page = readme.path_of(records)
+    if options.json:
+        print(json.dumps({"findings": [one.as_dict() for one in found.findings], "in_step": in_step}))
+    else:
+        if any(one.reasons or one.remarks for one in found.findings):
+            print_findings([one for one in found.findings if one.reasons or one.remarks])
+        print(f"{len(found.findings)} records, {len(found.refused)} refused")
+        mend = f"not in step with the records; 'rnnae-bench leaderboard validate {records} --write' mends it"
+        print(f"{page} is {'in step with the records' if in_step else mend}")
+    return 0 if in_step and not found.refused else 1

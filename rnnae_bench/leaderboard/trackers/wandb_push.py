@@ -1,0 +1,300 @@
+"""Records, standings and a report, published in a project on Weights & Biases."""
+
+import contextlib
+import hashlib
+import importlib
+import importlib.util
+import json
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from rnnae_bench.errors import UserError, missing_extra
+from rnnae_bench.leaderboard.trackers import wandb_run
+from rnnae_bench.leaderboard.trackers.wandb_client import plain_errors, quiet, wandb_client
+from rnnae_bench.records.record import checksum
+from rnnae_bench.records.store import Store
+from rnnae_bench.report.standing_tables import markdown_table, rank
+from rnnae_bench.report.tables import number
+from rnnae_bench.standings.standing import Estimate, Standing, standings
+
+LEADERBOARD = "leaderboard"
+"""Id, name and job type of the run that holds the table, and the table's name."""
+
+TITLE = "rnnae-bench leaderboard"
+"""Of the report, by which the next push finds it."""
+
+COLUMNS = (
+    "setting",
+    "rank",
+    "model",
+    "devices",
+    "seeds",
+    "failed",
+    "metric",
+    "mean",
+    "mean low",
+    "mean high",
+    "interquartile mean",
+    "score",
+    "score low",
+    "score high",
+    "remark",
+)
+"""Of the table: one row an entry of the standings, intervals of 95 %."""
+
+
+@dataclass
+class Pushed:
+    """What became of a push."""
+
+    written: list[str] = field(default_factory=list)
+    """Ids of the runs that were made, or made anew."""
+    present: list[str] = field(default_factory=list)
+    """Ids of the runs that were as they should be."""
+    failed: dict[str, str] = field(default_factory=dict)
+    """Ids of the runs that could not be made (``report``: the report), with the reason."""
+    report: str | None = None
+    """The report's URL; None offline."""
+
+    @contextlib.contextmanager
+    def attempt(self, what: str, attempt: str) -> Iterator[None]:
+        """Note what goes wrong inside, and go on."""
+        try:
+            with plain_errors(attempt):
+                yield
+        except UserError as error:
+            self.failed[what] = str(error)
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where a push goes.
+
+    Args:
+        entity: User or team.
+        project: Its project; made where there is none.
+        folder: Where the client keeps its files.
+        mode: ``offline`` keeps the runs in the folder, for ``wandb sync``.
+    """
+
+    entity: str
+    project: str
+    folder: Path
+    mode: Literal["online", "offline"] = "online"
+
+    @property
+    def path(self) -> str:
+        """``ENTITY/PROJECT``."""
+        return f"{self.entity}/{self.project}"
+
+    @property
+    def place(self) -> wandb_run.Place:
+        """The same for `wandb_run`."""
+        return wandb_run.Place(self.folder, self.mode, self.entity, self.project)
+
+
+def push(
+    api: Any,
+    target: Target,
+    store: Store,
+    records: Sequence[Mapping[str, Any]],
+    report: bool,
+    tell: Callable[[str], None],
+) -> Pushed:
+    """Make the runs that the project lacks, the table, and the report.
+
+    A run whose record the project has is left alone; any other one of the same id is replaced.
+
+    Args:
+        api: W&B's public API, as from `connect`; None offline.
+        target: Where to.
+        store: The records' folder.
+        records: The records.
+        report: Whether to write the report; it can't be written offline.
+        tell: Is told of each run before it is written.
+
+    Raises:
+        UserError: the project can't be read.
+    """
+    pushed = Pushed()
+    there = _delivered(target) if api is None else _online(api, target)
+    for record in records:
+        identity = record["id"]
+        if there.get(identity) == checksum(record):
+            pushed.present.append(identity)
+            continue
+        tell(f"{record['model']} on {record['task']}:{record['variant']}, seed {record['seed']}")
+        with pushed.attempt(identity, "write the run"):
+            wandb_run.write(record, store.path(identity), store.series(record), target.place)
+            _note(target, identity, checksum(record))
+            pushed.written.append(identity)
+    found = standings(records)
+    rows = [row for standing in found for row in table_rows(standing)]
+    digest = hashlib.sha256(json.dumps([COLUMNS, rows]).encode()).hexdigest()
+    if there.get(LEADERBOARD) == digest:
+        pushed.present.append(LEADERBOARD)
+    else:
+        tell("the table")
+        with pushed.attempt(LEADERBOARD, "write the table"):
+            _write_table(target, rows, digest)
+            _note(target, LEADERBOARD, digest)
+            pushed.written.append(LEADERBOARD)
+    if api is not None and report:
+        tell("the report")
+        with pushed.attempt("report", "write the report"):
+            pushed.report = _write_report(api, target, found)
+    return pushed
+
+
+def _online(api: Any, target: Target) -> dict[str, str]:
+    """By run id, the checksum of what the project has of it."""
+    known = api.projects(target.entity)
+    with plain_errors(f"read {target.path}"):
+        if all(one.name != target.project for one in known):
+            return {}
+        runs = api.runs(target.path, per_page=200, lazy=False, include_sweeps=False)
+        return {run.id: run.summary_metrics.get(wandb_run.CHECKSUM) for run in runs}
+
+
+def _delivered(target: Target) -> dict[str, str]:
+    """The same of the runs that were written offline."""
+    notes = target.folder / "delivered"
+    return {path.name: path.read_text(encoding="utf-8") for path in notes.iterdir()} if notes.is_dir() else {}
+
+
+def _note(target: Target, identity: str, digest: str) -> None:
+    if target.mode == "offline":
+        notes = target.folder / "delivered"
+        notes.mkdir(parents=True, exist_ok=True)
+        (notes / identity).write_text(digest, encoding="utf-8")
+
+
+def table_rows(standing: Standing) -> Iterator[list[Any]]:
+    """The rows of the table that a standing gives; their cells are `COLUMNS`."""
+    for entry in standing.entries:
+        row = entry.row
+        yield [
+            standing.setting,
+            rank(entry),
+            row.label,
+            row.layout,
+            len(entry.values),
+            len(entry.failed),
+            standing.metric,
+            *_numbers(entry.mean),
+            _numbers(entry.iqm)[0],
+            *_numbers(entry.score),
+            entry.unranked or "",
+        ]
+
+
+def _numbers(estimate: Estimate | None) -> tuple[float | None, float | None, float | None]:
+    return (None, None, None) if estimate is None else (estimate.value, estimate.low, estimate.high)
+
+
+def _write_table(target: Target, rows: list[list[Any]], digest: str) -> None:
+    wandb = wandb_client()
+    target.folder.mkdir(parents=True, exist_ok=True)
+    with wandb.init(
+        id=LEADERBOARD,
+        name=LEADERBOARD,
+        group=LEADERBOARD,
+        job_type=LEADERBOARD,
+        entity=target.entity,
+        project=target.project,
+        dir=target.folder,
+        mode=target.mode,
+        reinit="create_new",
+        settings=quiet(watch_machine=False),
+    ) as run:
+        # Ranks and remarks stay text, and a column of numbers may have gaps.
+        table = wandb.Table(columns=list(COLUMNS), data=rows, allow_mixed_types=True)
+        run.log({"standings": table})
+        run.summary[wandb_run.CHECKSUM] = digest
+
+
+def require_reports() -> None:
+    """Raise `UserError` where the package that writes reports is missing."""
+    if importlib.util.find_spec("wandb_workspaces") is None:
+        raise missing_extra("the report (--no-report leaves it out)", "wandb-workspaces", "wandb")
+
+
+def _write_report(api: Any, target: Target, found: Iterable[Standing]) -> str:
+    """Write the report, in the place of the one of the same title if there is one; returns its URL."""
+    # Written without a list of what it exports, and for an older pydantic, of which it warns.
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        reports: Any = importlib.import_module("wandb_workspaces.reports.v2")
+    report = reports.Report(
+        entity=target.entity,
+        project=target.project,
+        title=TITLE,
+        description="Written by 'rnnae-bench leaderboard push', and replaced by the next one.",
+        width="fluid",
+    )
+    before = next((one for one in api.reports(target.path) if one.display_name == TITLE), None)
+    if before is not None:
+        report.id = before.id
+    report.blocks = [reports.TableOfContents()]
+    for standing in found:
+        report.blocks += _blocks(reports, target, standing)
+    report.save()
+    return str(report.url)
+
+
+def _blocks(reports: Any, target: Target, standing: Standing) -> list[Any]:
+    """The part of the report about one task variant: the table, and charts of its runs by model."""
+    better = "higher" if standing.direction == "maximize" else "lower"
+    runs = reports.Runset(
+        entity=target.entity,
+        project=target.project,
+        name=standing.setting,
+        filters=_having("setting", standing.setting),
+        groupby=["config.model_name"],
+    )
+    charts = [
+        reports.LinePlot(title=title, x=wandb_run.STEP, y=[column], log_y=log)
+        for title, column, log in (
+            ("training loss", "loss", False),
+            (f"validation {standing.metric}", f"validation/{standing.metric}", False),
+            ("gradient norm", "gradient_norm", True),
+        )
+    ]
+    pictures = reports.MediaBrowser(title="gradients through time", media_keys=[wandb_run.HEATMAP])
+    bounds = f"floor {number(standing.floor)}, ceiling {number(standing.ceiling)}"
+    return [
+        reports.H2(standing.setting),
+        reports.P(f"{standing.metric}, {better} is better; {bounds}."),
+        reports.MarkdownBlock(_table(standing)),
+        reports.PanelGrid(runsets=[runs], panels=[*charts, pictures]),
+    ]
+
+
+def _having(key: str, value: str) -> Any:
+    """A report's filter: runs with this value in their configuration."""
+    from wandb_workspaces import expr
+
+    return expr.And(expr.Config(key) == value)
+
+
+def _table(standing: Standing) -> str:
+    """A standing as a table in Markdown."""
+    head = ("rank", "model", "seeds", f"mean {standing.metric}", "95 % interval", "score", "remark")
+    rows = []
+    for entry in standing.entries:
+        mean, low, high = _numbers(entry.mean)
+        remarks = [entry.unranked, f"{len(entry.failed)} failed" if entry.failed else None]
+        cells = [
+            rank(entry) or "-",
+            entry.row.label,
+            str(len(entry.values)),
+            number(mean),
+            "-" if low is None else f"{number(low)} to {number(high)}",
+            number(_numbers(entry.score)[0]),
+            ", ".join(remark for remark in remarks if remark),
+        ]
+        rows.append(cells)
+    return "\n".join(markdown_table(head, rows))

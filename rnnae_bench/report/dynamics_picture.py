@@ -1,0 +1,72 @@
+"""Pictures of the dynamics of a model's recurrences, as PNG and in the terminal."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from rnnae_bench.report.heatmaps import as_png, new_figure
+from rnnae_bench.report.terminal_curve import terminal_curve
+
+
+def picture(title: str, layers: Sequence[Mapping[str, Any]]) -> bytes:
+    """A PNG with a row for each layer: singular values over time, Lyapunov exponents, gradient norms by lag.
+
+    Args:
+        title: Stands above.
+        layers: As from ``LayerDynamics.summary``.
+    """
+    figure = new_figure(12.0, 0.6 + 2.9 * len(layers))
+    figure.suptitle(title)
+    for axes, layer in zip(figure.subplots(len(layers), 3, squeeze=False), layers, strict=True):
+        _singular_values(axes[0], layer)
+        _exponents(axes[1], layer)
+        _gradients(axes[2], layer)
+    return as_png(figure)
+
+
+def _singular_values(axes: Any, layer: Mapping[str, Any]) -> None:
+    values = layer["largest_singular_value"]["by_step"]
+    steps = np.array(values["step"])
+    axes.plot(steps, values["median"], linewidth=1.2, label="median over sequences")
+    axes.fill_between(steps, values["min"], values["max"], alpha=0.2, linewidth=0, label="smallest to largest")
+    axes.axhline(1, color="gray", linestyle=":", linewidth=1)
+    axes.set_title(f"{layer['layer']}: largest singular value of $J_t$", fontsize="medium")
+    axes.set_xlabel("step, as the direction reads")
+    axes.legend(fontsize="small")
+
+
+def _exponents(axes: Any, layer: Mapping[str, Any]) -> None:
+    exponents = layer["lyapunov_exponents"]
+    mean = np.array(exponents["mean"])
+    spread = None if exponents["standard_deviation"] is None else np.array(exponents["standard_deviation"])
+    known = np.isfinite(mean)
+    places = np.arange(1, len(mean) + 1)
+    axes.errorbar(places[known], mean[known], None if spread is None else spread[known], fmt="o", capsize=3)
+    axes.axhline(0, color="gray", linestyle=":", linewidth=1)
+    axes.set_xticks(places)
+    axes.set_title("Lyapunov exponents, ± standard deviation", fontsize="medium")
+    axes.set_xlabel("number")
+    axes.set_ylabel("nats per step")
+
+
+def _gradients(axes: Any, layer: Mapping[str, Any]) -> None:
+    for state, found in layer["gradient_norm"].items():
+        lags = np.arange(len(found["log10_mean"]))
+        axes.plot(lags, found["log10_mean"], ".-", markersize=3, linewidth=1.2, label=f"{state}: geometric mean")
+        axes.fill_between(lags, found["log10_q10"], found["log10_q90"], alpha=0.2, linewidth=0)
+    axes.set_title(r"$\log_{10}\Vert\partial L/\partial s_t\Vert_2$, 10-90 % of the sequences", fontsize="medium")
+    axes.set_xlabel("lag (steps back from the last scored step)")
+    axes.legend(fontsize="small")
+
+
+def terminal_picture(layer: Mapping[str, Any], width: int = 52, height: int = 10) -> str:
+    """One layer's gradient norms by lag for h, drawn with braille dots; empty where fewer than two lags are known."""
+    mean = np.array(layer["gradient_norm"]["h"]["log10_mean"])
+    lags = np.flatnonzero(np.isfinite(mean))
+    if len(lags) < 2:
+        return ""
+    curve = terminal_curve(
+        lags, mean[lags], float(lags[-1]), ("lag", "log10"), lambda exponent: f"{exponent:.1f}", width, height
+    )
+    return f"gradient norm by lag: {layer['layer']} h, loss of the last scored step alone\n{curve}"

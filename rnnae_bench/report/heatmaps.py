@@ -1,0 +1,223 @@
+"""Pictures of gradients through sequence time: heatmaps of profiles over training, as PNG and in the terminal."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from io import BytesIO
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from rnnae_bench.records.history import Series
+from rnnae_bench.records.profile import Profiles, effective_horizon, profiles_of, relative
+
+PANELS = 4
+"""The most states that a trial's picture shows."""
+
+_PANEL_HEIGHT, _BAR_HEIGHT = 2.1, 0.8
+
+DECADES = 6
+"""The colours tell this many decades up and as many down apart, in every picture alike."""
+
+SHADES = {3.0: "▲", -1.0: "█", -3.0: "▓", -6.0: "▒", -9.0: "░"}
+"""Characters of the terminal's heatmap: each stands for values above that power of ten, relative to lag 0."""
+
+FAINT, UNKNOWN = "·", " "
+"""The characters for what is below all `SHADES`, and for what was not measured."""
+
+_LAG = "lag (steps back from the loss)"
+_SCALE = "gradient norm relative to lag 0"
+_MARKS = "black line: effective horizon; hatched: not measured"
+
+
+def panels(series: Mapping[str, Series]) -> list[Profiles]:
+    """The states that a trial's picture shows: the first `PANELS` of `profiles_of`."""
+    return profiles_of(series)[:PANELS]
+
+
+def height_of(shown: Sequence[Profiles]) -> float:
+    """The inches that `draw` needs for these states."""
+    return len(shown) * _PANEL_HEIGHT + _BAR_HEIGHT
+
+
+def draw(figure: Any, shown: Sequence[Profiles]) -> None:
+    """Draw a row for each state into a figure or subfigure of matplotlib: the heatmap, and three profiles as lines.
+
+    The heatmap's colour is g relative to lag 0 and its line the effective horizon; the profiles are absolute: the
+    first, the middle and the last, each in a band from its 10 % to its 90 % quantile over the batch. Dotted, where it
+    is not 1 everywhere, is the share of the sequences whose gradient is neither zero nor not finite.
+    """
+    rows = figure.subplots(len(shown), 2, squeeze=False, width_ratios=(1.25, 1))
+    for (left, right), one in zip(rows, shown, strict=True):
+        image = _heatmap(left, one.typical)
+        left.set_title(one.title, fontsize="medium")
+        left.set_ylabel("optimiser step")
+        _lines(right, one)
+    for axes in rows[-1]:
+        axes.set_xlabel(_LAG)
+    _colour_bar(figure, image, f"{_SCALE} ({_MARKS})", location="bottom", aspect=60, pad=0.02)
+
+
+def gallery(named: Mapping[str, Series]) -> bytes:
+    """A PNG of several heatmaps side by side, by name, all on one colour scale; five in a row.
+
+    Args:
+        named: Profiles ``[profiles lags]``, log10 g, of each.
+
+    Raises:
+        ValueError: there is nothing to show.
+    """
+    if not named:
+        raise ValueError("a gallery needs at least one series of profiles")
+    across = min(5, len(named))
+    down = -(-len(named) // across)
+    figure = new_figure(max(5.0, 0.7 + 1.8 * across), 1.1 + 2.1 * down)
+    grid = figure.subplots(down, across, squeeze=False)
+    for axes, (name, one) in zip(grid.flat, named.items(), strict=False):
+        image = _heatmap(axes, one)
+        axes.set_title(name, fontsize="medium")
+    for axes in grid.flat[len(named) :]:
+        axes.remove()
+    figure.supxlabel(f"{_LAG}\n{_MARKS}", fontsize="medium")
+    figure.supylabel("optimiser step", fontsize="medium")
+    _colour_bar(figure, image, _SCALE, location="right")
+    return as_png(figure)
+
+
+def new_figure(width: float, height: float) -> Any:
+    """An empty figure of matplotlib, its sizes in inches, that needs no display."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained", dpi=120)
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def as_png(figure: Any) -> bytes:
+    """The figure as a PNG file."""
+    buffer = BytesIO()
+    figure.savefig(buffer, format="png")
+    return buffer.getvalue()
+
+
+def _heatmap(axes: Any, one: Series) -> Any:
+    """One row a profile, the first lowest, however many steps lie between two."""
+    count, lags = one.values.shape
+    axes.patch.set(hatch="////", facecolor="white", edgecolor="0.8")
+    values = relative(one.values)
+    image = axes.imshow(
+        # What is infinite is left out of a picture: zero is drawn as the least that the colours tell apart.
+        np.where(values == -np.inf, -2.0 * DECADES, values),
+        cmap="coolwarm",
+        vmin=-DECADES,
+        vmax=DECADES,
+        origin="lower",
+        aspect="auto",
+        interpolation="nearest",
+        extent=(-0.5, lags - 0.5, -0.5, count - 0.5),
+    )
+    horizon = [effective_horizon(profile) for profile in one.values]
+    edge = np.array([np.nan if lag is None else lag + 0.5 for lag in horizon])
+    axes.stairs(edge, np.arange(count + 1) - 0.5, orientation="horizontal", baseline=None, color="black", linewidth=1)
+    places = np.unique(np.linspace(0, count - 1, min(count, 6)).round().astype(int))
+    axes.set_yticks(places, [f"{one.steps[place]:,}" for place in places])
+    _lag_axis(axes, lags)
+    return image
+
+
+def _lag_axis(axes: Any, lags: int) -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    axes.set_xlim(-0.5, lags - 0.5)
+    axes.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
+
+
+def _colour_bar(figure: Any, image: Any, label: str, **place: Any) -> None:
+    bar = figure.colorbar(image, ax=figure.axes, extend="both", **place)
+    ticks = range(-DECADES, DECADES + 1, 3)
+    bar.set_ticks(list(ticks), labels=[_power(tick) for tick in ticks])
+    bar.set_label(label, fontsize="medium")
+
+
+def _power(exponent: float | int, _: object = None) -> str:
+    return f"$10^{{{exponent:g}}}$"
+
+
+def _lines(axes: Any, one: Profiles) -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    lags = np.arange(one.middle.values.shape[1])
+    measured = np.flatnonzero(np.isfinite(one.middle.values).any(axis=1))
+    places = dict.fromkeys((measured[0], measured[len(measured) // 2], measured[-1]))
+    for place, color in zip(places, ("C0", "C1", "C2"), strict=False):
+        axes.plot(lags, one.middle.values[place], color=color, linewidth=1.2, label=f"step {one.middle.steps[place]:,}")
+        if one.low is not None and one.high is not None:
+            band = one.low.values[place], one.high.values[place]
+            axes.fill_between(lags, *band, color=color, alpha=0.2, linewidth=0)
+    if one.alive is not None and (one.alive.values[list(places)] < 1).any():
+        shares = axes.twinx()
+        for place, color in zip(places, ("C0", "C1", "C2"), strict=False):
+            shares.plot(lags, one.alive.values[place], color=color, linewidth=1, linestyle=":")
+        shares.set_ylim(-0.05, 1.05)
+        shares.set_ylabel("share of sequences alive (dotted)", fontsize="small")
+    axes.yaxis.set_major_locator(MaxNLocator(6, integer=True))
+    axes.yaxis.set_major_formatter(_power)
+    low, high = axes.get_ylim()
+    axes.set_ylim(np.floor(low), np.ceil(high))
+    _lag_axis(axes, len(lags))
+    norm = rf"$\Vert\partial L/\partial {one.state}_t\Vert_2$"
+    axes.set_title(f"{norm}: geometric mean, 10-90 % of the batch", fontsize="medium")
+    axes.legend(fontsize="small")
+
+
+def terminal_heatmap(series: Mapping[str, Series], width: int = 60, height: int = 12) -> str:
+    """The first state of `panels` as a heatmap of characters, relative to lag 0; empty where there is none.
+
+    Denser is larger, so that it can be read on any terminal, without colour. The first profile is lowest.
+
+    Args:
+        series: Histories of a trial.
+        width: Characters in a line of the heatmap, the labels of the optimiser steps included.
+        height: Lines of the heatmap; a title comes above, its axis and its legend below.
+    """
+    lines = (line for shown in panels(series)[:1] for line in _text(shown, width, height))
+    return "\n".join(lines)
+
+
+def _text(shown: Profiles, width: int, height: int) -> Iterator[str]:
+    one = shown.typical
+    count, lags = one.values.shape
+    gutter = max(len("step"), len(f"{one.steps[-1]:,}"))
+    room = width - gutter - 2
+    rows = np.array_split(np.arange(count), min(height, count))
+    columns = np.array_split(np.arange(lags), min(room, lags))
+    wide = room // len(columns)
+    values = relative(one.values)
+    yield f"gradient norm by lag: {shown.title}"
+    yield f"{'step':>{gutter}}"
+    for place, row in reversed(list(enumerate(rows))):
+        edge = row[-1] if place == len(rows) - 1 else row[0]
+        label = f"{one.steps[edge]:,}" if place in (0, len(rows) // 2, len(rows) - 1) else ""
+        cells = "".join(_shade(values[np.ix_(row, column)]) * wide for column in columns)
+        yield f"{label:>{gutter}} │{cells}".rstrip()
+    drawn = wide * len(columns)
+    yield f"{'':>{gutter}} └{'─' * drawn}"
+    yield f"{'lag':>{gutter}}  0{lags - 1:>{drawn - 1}}"
+    yield " ".join(f"{shade} >1e{power:g}" for power, shade in SHADES.items()) + f" {FAINT} less, of lag 0"
+    alive, dead = shown.alive, shown.dead
+    if alive is not None and dead is not None and (alive.values < 1).any():
+        place, lag = divmod(int(np.nanargmin(alive.values)), lags)
+        living, zero = float(alive.values[place, lag]), float(dead.values[place, lag])
+        yield (
+            f"fewest alive: {living:.0%} of the sequences at step {one.steps[place]:,}, lag {lag}; "
+            f"{zero:.0%} zero, {max(0.0, 1 - living - zero):.0%} not finite"
+        )
+
+
+def _shade(block: Float[np.ndarray, "profiles lags"]) -> str:
+    """The character for the median of what was measured in a block; a gradient of zero is below everything."""
+    known = block[~np.isnan(block)]
+    if not len(known):
+        return UNKNOWN
+    middle = np.median(known)
+    return next((shade for power, shade in SHADES.items() if middle > power), FAINT)

@@ -1,0 +1,243 @@
+"""The table over records, for the terminal, as Markdown, as CSV."""
+
+import csv
+import io
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console, Group
+from rich.table import Table
+
+from rnnae_bench.records.record import printable
+from rnnae_bench.report.text import Text
+from rnnae_bench.standings.rows import Row, baselines, summarize
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of the table."""
+
+    head: str
+    """Its lines are those of the terminal's table."""
+    cell: Callable[[Row], str]
+    explanation: str
+
+
+def number(value: float | int | None) -> str:
+    """A number with four significant digits; a dash for None.
+
+    >>> number(0.99963), number(0.000123456), number(None)
+    ('0.9996', '0.0001235', '-')
+    """
+    return "-" if value is None else f"{value:z.4g}"
+
+
+def _spread(row: Row) -> str:
+    return number(row.mean) if row.sd is None else f"{number(row.mean)} ± {row.sd:.2g}"
+
+
+FAILURE_COUNTS = (
+    "a failed trial counts as the worst of its task variant that finished, or as the floor if that is worse"
+)
+"""What a table with failed trials says below."""
+
+_ON = Column("on", lambda row: row.layout, "devices, their kind, and the precision")
+_FAILED = Column("not ok", lambda row: row.failures or "-", "trials that did not end ok, by status")
+COLUMNS = (
+    Column("model", lambda row: row.label, "the model, with what differs from its defaults"),
+    Column("seeds", lambda row: str(row.trials), "trials, one a seed"),
+    Column(
+        "metric",
+        _spread,
+        "the primary metric on the test set: mean ± standard deviation over seeds",
+    ),
+    Column(
+        "score", lambda row: "-" if row.score is None else f"{row.score:z.3f}", "of the mean: 0 = floor, 1 = ceiling"
+    ),
+    Column("solved", lambda row: f"{row.solved}/{row.trials}", "trials that reached the solved threshold"),
+    Column(
+        "steps to\nsolve",
+        lambda row: number(row.steps_to_solved),
+        "steps until it was solved: the median over the trials that did",
+    ),
+    Column(
+        "training\nseconds",
+        lambda row: "-" if row.training_seconds is None else f"{row.training_seconds:.0f}",
+        "seconds of the whole training, whether it was solved or not: the mean",
+    ),
+    Column("weights", lambda row: "-" if row.parameters is None else f"{row.parameters:,}", "trained parameters"),
+    _FAILED,
+    _ON,
+)
+
+_DISPENSABLE = ("weights", "training\nseconds", "steps to\nsolve", "score", "on")
+"""Columns that a narrow console does without, the first to go first."""
+
+
+@dataclass(frozen=True)
+class Section:
+    """The table of one task setting."""
+
+    setting: str
+    metric: str
+    direction: str
+    floor: float
+    rows: list[Row]
+    baselines: dict[str, float]
+    """The primary metric of what needs no training, by name."""
+
+    @property
+    def note(self) -> str:
+        """What the rows don't say."""
+        return FAILURE_COUNTS if any(row.failed for row in self.rows) else ""
+
+    @property
+    def title(self) -> str:
+        """Task, metric and direction in a line."""
+        better = "higher" if self.direction == "maximize" else "lower"
+        return f"{self.setting}: {self.metric}, {better} is better"
+
+
+def sections(records: Iterable[Mapping[str, Any]], among: Iterable[Mapping[str, Any]] | None = None) -> list[Section]:
+    """One section a task setting, rows best first; `among` as in `summarize`."""
+    records = list(records)
+    known = baselines(records)
+    return [
+        Section(setting, rows[0].metric, rows[0].direction, rows[0].floor, rows, known[setting])
+        for setting, group in groupby(summarize(records, among), key=lambda row: row.setting)
+        for rows in [list(group)]
+    ]
+
+
+def terminal(
+    records: Iterable[Mapping[str, Any]], console: Console, among: Iterable[Mapping[str, Any]] | None = None
+) -> Iterator[Group]:
+    """Rich tables, one a task setting, the baselines below the models; `among` as in `summarize`.
+
+    A column that says the same in every row goes to the caption; where the console is narrow, columns go.
+    """
+    for section in sections(records, among):
+        columns = list(COLUMNS)
+        caption = ""
+        for column in (_ON, _FAILED):
+            said = {column.cell(row) for row in section.rows}
+            if len(said) == 1 and (column is _ON or said == {"-"}):
+                columns.remove(column)
+                caption = f"on {said.pop()}" if column is _ON else caption
+        table = _table(section, columns)
+        left_out: list[str] = []
+        for head in _DISPENSABLE:
+            if fits(table, console):
+                break
+            left_out += [column.head for column in columns if column.head == head]
+            columns = [column for column in columns if column.head != head]
+            table = _table(section, columns)
+        yield framed(section.title, table, "; ".join(filter(None, (caption, section.note, without(left_out)))))
+
+
+def fits(table: Table, console: Console) -> bool:
+    """Whether the console is wide enough for the whole table."""
+    return console.measure(table, options=console.options.update(max_width=1000)).maximum <= console.width
+
+
+def without(columns: Sequence[str]) -> str:
+    """What a caption says of columns that a narrow console did without; empty where there are none.
+
+    >>> without(["weights", "seconds"])
+    'no room here for: weights, seconds'
+    """
+    return f"no room here for: {', '.join(map(in_line, columns))}" if columns else ""
+
+
+def in_line(head: str) -> str:
+    """A column's head, which may be of several lines, in one."""
+    return " ".join(head.split())
+
+
+def empty() -> Table:
+    """A table in the style of all results, without columns."""
+    return Table(box=SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
+
+
+def framed(title: str, table: Table, caption: str) -> Group:
+    """A table below its title and above its caption, neither of them folded to the table's width."""
+    # As text, or rich would take options in brackets for its own markup.
+    return Group(Text(title, style="bold"), table, Text(caption, style="dim italic"))
+
+
+def _table(section: Section, columns: Sequence[Column]) -> Table:
+    table = empty()
+    for column in columns:
+        if column.head == "model":
+            table.add_column(column.head, overflow="fold", max_width=40)
+        else:
+            table.add_column(column.head, justify="right", no_wrap=column is not _FAILED)
+    for row in section.rows:
+        table.add_row(*(Text(column.cell(row)) for column in columns))
+    for name, value in section.baselines.items():
+        note = " (floor)" if value == section.floor else ""
+        table.add_row(Text(f"{name}{note}"), "", number(value), *[""] * (len(columns) - 3), style="dim")
+    return table
+
+
+def markdown(records: Iterable[Mapping[str, Any]], among: Iterable[Mapping[str, Any]] | None = None) -> str:
+    """The same tables in Markdown."""
+    lines: list[str] = []
+    for section in sections(records, among):
+        lines += [f"### {markdown_text(section.title)}", ""]
+        lines.append("| " + " | ".join(in_line(column.head) for column in COLUMNS) + " |")
+        lines.append("| " + " | ".join("---" for _ in COLUMNS) + " |")
+        lines += [
+            "| " + " | ".join(markdown_text(column.cell(row)) for column in COLUMNS) + " |" for row in section.rows
+        ]
+        for name, value in section.baselines.items():
+            note = " (floor)" if value == section.floor else ""
+            lines.append(f"| *{markdown_text(name)}{note}* | | {number(value)} |" + " |" * (len(COLUMNS) - 3))
+        lines += ["", section.note, ""] if section.note else [""]
+    return "\n".join(lines)
+
+
+def markdown_text(text: str) -> str:
+    """Text that Markdown shows as it is, in one line."""
+    text = printable(" ".join(text.split()))
+    for character in ("\\", "|", "<", "&", "*", "_", "~", "`", "[", "$"):
+        text = text.replace(character, f"\\{character}")
+    return text
+
+
+def spreadsheet_cell(value: Any) -> Any:
+    """A value as a cell of CSV: text that a spreadsheet would take for a formula is marked as text.
+
+    >>> spreadsheet_cell("=1+1"), spreadsheet_cell(-1.5)
+    ("'=1+1", -1.5)
+    """
+    if not isinstance(value, str):
+        return value
+    return f"'{printable(value)}" if value.startswith(("=", "+", "-", "@", "\t", "\r")) else printable(value)
+
+
+def comma_separated(records: Iterable[Mapping[str, Any]]) -> str:
+    """One line a record: what a spreadsheet or a data frame wants."""
+    rows = [_flat(record) for record in records]
+    columns = list(dict.fromkeys(column for row in rows for column in row))
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(map(spreadsheet_cell, columns))
+    writer.writerows([spreadsheet_cell(row.get(column, "")) for column in columns] for row in rows)
+    return buffer.getvalue()
+
+
+def _flat(record: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        **{key: record[key] for key in ("id", "status", "task", "variant", "model", "seed", "data_seed")},
+        "overrides": ";".join(f"{key}={value}" for key, value in record["overrides"].items()),
+        **{f"primary.{key}": value for key, value in record["primary"].items()},
+        **{f"test.{key}": value for key, value in record["metrics"]["test"].items()},
+        **record["measures"],
+        **{key: record["environment"][key] for key in ("device", "accelerator", "devices", "precision")},
+        "started": record["started"],
+        "finished": record["finished"],
+    }

@@ -1,1 +1,0 @@
-"""Records of trials: their form, their place on disk, their summary. Nothing here imports torch."""

@@ -1,0 +1,1 @@
+"""What records say together: rows over seeds, ranks, contrasts and equivalence. Nothing here imports torch."""

@@ -1,0 +1,1 @@
+"""How optimiser steps are done: many in one call of Lightning's, clipped, without its remarks, on freed memory."""

@@ -1,0 +1,70 @@
+"""Which trials can be trained as one, and how many of them are worth it."""
+
+from rnnae_bench.models.recurrent import GRU, LSTM, RNN
+from rnnae_bench.trial.trial import Trial
+from rnnae_bench.trial.vectorized.examination import objection
+
+PRECISIONS = ("32-true", "64-true", "bf16-mixed")
+"""That trials can be trained as one in; fp16 would need one loss scale a member."""
+
+
+def reason_apart(trial: Trial) -> str | None:
+    """Why trials like this one, of other seeds, can't be trained as one with it; None where they can."""
+    if trial.pair.model_class not in (RNN, LSTM, GRU):
+        return "only the suite's own rnn, gru and lstm can"
+    model, trainer, layout = trial.options["model"], trial.options["trainer"], trial.layout
+    if layout["devices"] > 1:
+        return f"it runs on {layout['devices']} devices, and only a trial on one can"
+    if trial.blocks is None:
+        return "it is not trained in blocks (a trainer option or the task asks for single batches)"
+    if layout["strategy"] != "SingleDeviceStrategy":
+        return f"it runs under {layout['strategy']}"
+    if layout["precision"] not in PRECISIONS:
+        return f"precision {layout['precision']}; only {', '.join(PRECISIONS)} can"
+    for option in ("profiler", "plugins"):
+        if trainer[option]:
+            return f"the option trainer.{option} is for a single trial"
+    through_time = model["through_time"]
+    if model["dropout"] or through_time["recurrent_dropout"]:
+        return "dropout would draw other random numbers than in the trial alone"
+    if through_time["stateful"]:
+        return "it carries its state from batch to batch"
+    return objection(trial.pair, trial.options["task"])
+
+
+TOGETHER = {256: 64, 512: 32, 1024: 16, 2048: 8}
+"""How many are trained as one where batch times units are at most so many numbers, on a CPU."""
+
+_STATES = 2**22
+"""Numbers in the states of all members, over all steps and layers, that are kept for the backward pass at most."""
+
+
+def worthwhile(trial: Trial) -> int:
+    """How many trials like this one, which can be trained as one, it pays to: 1 where nothing is won.
+
+    Measured on one CPU thread, on copy with T = 20: how many times as many model-steps a second as alone, all probes
+    included (`benchmarks/throughput`; its README has the whole table). A step of a small model is overhead, which is
+    shared; from some 4096 numbers in a batch of states on, most is arithmetic.
+
+    ======  ======  ======  ======  ======
+    units   batch   K       rnn     gru
+    ======  ======  ======  ======  ======
+    16      8       64      9.9     9.8
+    16      16      32      5.8     4.8
+    16      32      32      4.4     3.9
+    64      32      8       2.4     1.7
+    64      32      32      2.9     1.8
+    ======  ======  ======  ======  ======
+
+    An lstm wins 3.4 with 16 units (K = 8) and 1.6 with 64 (K = 8), where it runs alone in PyTorch's fused recurrence.
+
+    On a GPU nothing could be measured yet, and a trial alone has fused recurrences there: 1, until it is. To train some
+    as one there is left to who asks for it (``--vectorize K``).
+    """
+    if trial.layout["accelerator"] != "cpu":
+        return 1
+    model, batch_size = trial.options["model"], trial.task.protocol.batch_size
+    state = batch_size * model["hidden_size"]
+    together = next((most for size, most in TOGETHER.items() if state <= size), 1)
+    passages = model["layers"] * (2 if model["bidirectional"] else 1)
+    return max(1, min(together, _STATES // (state * passages * trial.task.spec.sequence.length)))

@@ -1,0 +1,109 @@
+"""The tasks of K trials as one task, whose batches have a leading model axis."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn.functional import pad
+from torchmetrics import MetricCollection
+
+from rnnae_bench.contracts.spec import TaskSpec
+from rnnae_bench.contracts.task import Batch, Split, Task
+
+Objective = Callable[[Tensor, Batch], Float[Tensor, ""]]
+"""From a prediction and its batch, of one model, to a loss."""
+
+
+class VectorizedTask(Task):
+    """K instances of one task that differ only in their data seed.
+
+    A training batch holds those of all K, ``[K batch ...]``; the evaluation sets, which do not depend on the data
+    seed, have no model axis. Each member has a task of its own, which is asked all that it would be asked alone, but
+    for the loss: that is the first's, for all of them in one go. What has to hold for that to be right is found out by
+    `rnnae_bench.trial.vectorized.examination`.
+
+    Args:
+        tasks: One a member.
+    """
+
+    def __init__(self, tasks: Sequence[Task]) -> None:
+        first = tasks[0]
+        super().__init__(first.protocol, first.data_seed)
+        self.tasks = list(tasks)
+        self.name = first.name
+        self.example_block = first.example_block
+
+    @property
+    def first(self) -> Task:
+        """The first member's."""
+        return self.tasks[0]
+
+    @property
+    def spec(self) -> TaskSpec:
+        """That of all members."""
+        return self.first.spec
+
+    def prepare_data(self) -> None:
+        """Have every member prepare."""
+        for task in self.tasks:
+            task.prepare_data()
+
+    def setup(self, stage: str) -> None:
+        """Set every member up."""
+        for task in self.tasks:
+            task.setup(stage)
+
+    def teardown(self, stage: str) -> None:
+        """Tear every member down."""
+        for task in self.tasks:
+            task.teardown(stage)
+
+    def train_batch(self, step: int) -> Batch:
+        """The members' batches ``[K batch ...]``."""
+        return self.stacked([task.train_batch(step) for task in self.tasks])
+
+    @staticmethod
+    def stacked(batches: Sequence[Batch]) -> Batch:
+        """Batches side by side, ``[K batch ...]``, those whose sequences are shorter padded with zeros."""
+        inputs = [batch.inputs for batch in batches]
+        steps = max(one.shape[1] for one in inputs)
+        if any(one.shape[1] < steps for one in inputs):
+            inputs = [pad(one, (0, 0) * (one.dim() - 2) + (0, steps - one.shape[1])) for one in inputs]
+        lengths = [batch.lengths for batch in batches if batch.lengths is not None]
+        return Batch(
+            torch.stack(inputs),
+            torch.stack([batch.targets for batch in batches]),
+            torch.stack(lengths) if lengths else None,
+        )
+
+    def evaluation_set(self, split: Split) -> Batch:
+        """The one evaluation set of all members, without a model axis."""
+        return self.first.evaluation_set(split)
+
+    def held_out(self, rows: int) -> Batch:
+        """The same rows for every member, ``[K batch ...]``."""
+        members, batch = len(self.tasks), self.first.held_out(rows)
+        return Batch(*(None if one is None else one.expand(members, *one.shape) for one in batch))  # type: ignore[arg-type]
+
+    def loss(self, prediction: Tensor, batch: Batch) -> Float[Tensor, " models"]:
+        """The loss of each member."""
+        return self.each(self.first.loss, prediction, batch)
+
+    def each(self, objective: Objective, prediction: Tensor, batch: Batch) -> Float[Tensor, " models"]:
+        """What an objective gives for each member, in one go."""
+        along = (0, 0, 0, None if batch.lengths is None else 0)
+        losses: Tensor = torch.vmap(lambda answer, *own: objective(answer, Batch(*own)), along)(prediction, *batch)
+        return losses
+
+    def metrics(self) -> MetricCollection:
+        """Fresh metrics for one member."""
+        return self.first.metrics()
+
+    def example_scores(self, metric: str, prediction: Tensor, batch: Batch) -> Float[Tensor, " batch"] | None:
+        """Those of one member's prediction."""
+        return self.first.example_scores(metric, prediction, batch)
+
+    def baseline(self, name: str) -> dict[str, float]:
+        """That of all members."""
+        return self.first.baseline(name)

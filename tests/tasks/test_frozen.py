@@ -1,0 +1,62 @@
+"""A variant that was scored is never altered: its setting is frozen here by a hash, and changes need a new variant."""
+
+import hashlib
+import json
+from dataclasses import asdict
+
+import pytest
+
+from rnnae_bench.contracts.card import Variant
+from rnnae_bench.plugins.registry import tasks
+
+FROZEN = {
+    "copy:long": "4ad5ca7e40dfd96c",
+    "copy:long-1000": "9b11323b6cc8540e",
+    "copy:long-500": "b0eb124adedfc3c2",
+    "copy:smoke": "164735320d44bdfb",
+    "copy:standard": "e75e97c6222053d3",
+    "denoise:long": "5c7f9998828fb6a7",
+    "denoise:long.v2": "7dadee052d787a6d",
+    "denoise:sigma-0.3": "83cd5b19c4b21552",
+    "denoise:sigma-0.3.v2": "995a7cf4588a03c7",
+    "denoise:smoke": "b405a2634b8b7ba2",
+    "denoise:standard": "855e06e64d0a3768",
+    "denoise:standard.v2": "b65e2720fdb3b7cd",
+    "names:long": "5e6aad99c7489920",
+    "names:long.v2": "ef599e7af91a7e42",
+    "names:smoke": "67eb676c07c5661f",
+    "names:standard": "3f5cbc3eabff2c88",
+    "names:standard.v2": "bd889f9a8b71d207",
+    "sine:course": "9f665da90bb515cc",
+    "sine:course-full-batch": "0d85e0455f9457e8",
+    "sine:long": "aa0c60a2c2f6c94d",
+    "sine:long.v2": "5f9a14a24bc713ed",
+    "sine:smoke": "1e7071783ec06d03",
+    "sine:standard": "0906667e8d945633",
+    "sine:standard.v2": "d8b1ac33deedcf41",
+}
+
+
+def digest(variant: Variant) -> str:
+    """Hash of all that a score depends on: data, protocol, primary metric, baselines' values."""
+    setting = asdict(variant)
+    del setting["summary"], setting["superseded_by"]
+    for baseline in setting["baselines"].values():
+        del baseline["source"]
+    return hashlib.sha256(json.dumps(setting, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def variants() -> dict[str, Variant]:
+    return {
+        f"{name}:{variant.name}": variant
+        for name in tasks().names()
+        if tasks().get(name).distribution == "rnnae-bench"
+        for variant in tasks().get(name).load().card().variants.values()
+    }
+
+
+@pytest.mark.parametrize("label", sorted(variants().keys() | FROZEN.keys()))
+def test_variants_stay_as_they_were_scored(label):
+    found = digest(variants()[label]) if label in variants() else "gone"
+    assert label in FROZEN, f'a new variant; freeze it: "{label}": "{found}",'
+    assert found == FROZEN[label], f"{label} was altered; leave it as it was and add a successor, {label}.v2"

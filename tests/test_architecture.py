@@ -1,116 +1,46 @@
-"""Arrows between modules run one way: what may import what, read off the sources."""
+"""The house is easy to see: arrows between rooms run one way, the rooms are few, and each says what lives in it."""
 
-import ast
-from collections.abc import Iterator
+import re
+import tomllib
 from pathlib import Path
 
 import pytest
-import rnnae_tasks
+from importlinter.cli import EXIT_STATUS_SUCCESS, lint_imports
 
 import rnnae_bench
 
+ROOT = Path(__file__).parents[1]
 BENCH = Path(rnnae_bench.__file__).parent
-TASKS = Path(rnnae_tasks.__file__).parent
-TORCH = {"torch", "lightning", "torchmetrics", "torchvision"}
-CONTRACTS = {
-    "rnnae_bench.contracts.task",
-    "rnnae_bench.contracts.spec",
-    "rnnae_bench.contracts.card",
-    "rnnae_bench.errors",
-}
+ROOMS = sorted(path.parent for path in BENCH.rglob("__init__.py"))
 
 
-def imported(path: Path, everywhere: bool = True) -> Iterator[str]:
-    """The modules that a file imports; with `everywhere`, inside functions too."""
-    tree = ast.parse(path.read_text())
-    for node in ast.walk(tree) if everywhere else tree.body:
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            yield node.module
+def layers():
+    """The rooms of the package from the top down, as pyproject.toml gives them to import-linter."""
+    tools = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]
+    (contract,) = (one for one in tools["importlinter"]["contracts"] if one["type"] == "layers")
+    named = [re.sub("[()]", "", layer).split(" | ") for layer in contract["layers"]]
+    return [rooms for layer in named if (rooms := {room for room in layer if list(BENCH.glob(f"{room}*"))})]
 
 
-def sources(*folders: str) -> list[Path]:
-    return sorted(path for folder in folders for path in (BENCH / folder).rglob("*.py"))
-
-
-@pytest.mark.parametrize("path", sources("results", "leaderboard"), ids=lambda path: path.stem)
-def test_results_and_leaderboard_never_import_torch(path):
-    modules = set(imported(path))
-    assert not {module.partition(".")[0] for module in modules} & TORCH
-    allowed = ("results", "leaderboard", "statistics", "errors", "limits", "nested", "schema")
-    allowed = tuple(f"rnnae_bench.{name}" for name in allowed)
-    assert all(module.startswith(allowed) for module in modules if module.startswith("rnnae_bench."))
-
-
-@pytest.mark.parametrize("path", sources("statistics"), ids=lambda path: path.stem)
-def test_statistics_are_of_numbers_not_of_records(path):
-    modules = set(imported(path))
-    assert not {module.partition(".")[0] for module in modules} & TORCH
-    assert all(module.startswith("rnnae_bench.statistics") for module in modules if module.startswith("rnnae_bench"))
-
-
-IN_WORKERS = {"worker"}
-"""What runs in a worker process, where there is torch."""
-
-
-@pytest.mark.parametrize(
-    "path",
-    [one for one in sources("executors", "sweep") if one.stem not in IN_WORKERS],
-    ids=lambda path: f"{path.parent.name}.{path.stem}",
-)
-def test_a_sweep_is_driven_without_torch(path):
-    modules = set(imported(path))
-    assert not {module.partition(".")[0] for module in modules} & TORCH
-    inside = {f"rnnae_bench.sweep.executors.{name}" for name in IN_WORKERS}
-    assert not modules & (
-        inside | {"rnnae_bench.trial.trial", "rnnae_bench.sweep.executors.planning", "rnnae_bench.trial.pair"}
+def test_arrows_run_one_way(capsys):
+    assert lint_imports(config_filename=str(ROOT / "pyproject.toml"), no_cache=True) == EXIT_STATUS_SUCCESS, (
+        capsys.readouterr().out
     )
-    assert "rnnae_bench.trial.process_state" not in modules
 
 
-@pytest.mark.parametrize("path", sorted(TASKS.rglob("*.py")), ids=lambda path: f"{path.parent.name}.{path.stem}")
-def test_tasks_import_the_contracts_only(path):
-    suite = {module for module in imported(path) if module.startswith("rnnae_bench")}
-    assert suite <= CONTRACTS
+def test_contributing_lists_the_rooms_in_their_order():
+    table = (ROOT / "CONTRIBUTING.md").read_text().partition("## Where things are")[2].partition("\nBeside it")[0]
+    rooms = [re.findall(r"`(\w+)(?:/|\.py)`", line.split("|")[1]) for line in table.splitlines() if "|" in line]
+    rows = [row for row in rooms if row]
+    assert [set(row) for row in rows] == layers()
 
 
-@pytest.mark.parametrize("path", sources("models"), ids=lambda path: path.stem)
-def test_models_know_nothing_of_what_runs_them(path):
-    suite = {module for module in imported(path) if module.startswith("rnnae_bench.")}
-    assert suite <= {
-        "rnnae_bench.errors",
-        "rnnae_bench.contracts.model",
-        "rnnae_bench.contracts.search_space",
-        "rnnae_bench.contracts.spec",
-        "rnnae_bench.models.initialization",
-        "rnnae_bench.recurrence",
-        "rnnae_bench.recurrence.stack",
-    }
+def test_the_root_is_seen_at_a_glance():
+    rooms = {path.name.removesuffix(".py") for path in BENCH.iterdir() if not path.name.startswith(("_", "."))}
+    assert len(rooms - {"py.typed"}) <= 20
 
 
-@pytest.mark.parametrize("path", sources("probes"), ids=lambda path: path.stem)
-def test_probes_know_nothing_of_trials(path):
-    suite = {module for module in imported(path) if module.startswith("rnnae_bench.")}
-    allowed = (
-        "rnnae_bench.contracts.card",
-        "rnnae_bench.training.clipping",
-        "rnnae_bench.errors",
-        "rnnae_bench.contracts.heads",
-        "rnnae_bench.contracts.model",
-        "rnnae_bench.probes",
-        "rnnae_bench.recurrence",
-        "rnnae_bench.records.history",
-        "rnnae_bench.records.profile",
-        "rnnae_bench.contracts.spec",
-        "rnnae_bench.contracts.task",
-    )
-    assert all(module.startswith(allowed) for module in suite)
-
-
-@pytest.mark.parametrize("path", sources("recurrence"), ids=lambda path: path.stem)
-def test_recurrences_know_nothing_of_the_suite(path):
-    modules = set(imported(path))
-    assert "lightning" not in {module.partition(".")[0] for module in modules}
-    suite = {module for module in modules if module.startswith("rnnae_bench")}
-    assert all(module.startswith(("rnnae_bench.recurrence", "rnnae_bench.errors")) for module in suite)
+@pytest.mark.parametrize("room", ROOMS, ids=lambda room: str(room.relative_to(BENCH.parent)))
+def test_each_room_says_what_lives_there(room):
+    assert re.match(r'"""[A-Z`r][^"]{20,}\.', (room / "__init__.py").read_text())
+    assert any(path.suffix == ".py" for path in room.iterdir() if path.name != "__init__.py")

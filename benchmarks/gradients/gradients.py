@@ -28,14 +28,14 @@ from torch import Tensor, nn
 
 from rnnae_bench.contracts.task import Blocks, Task
 from rnnae_bench.probes import Cost, Evaluation, GradientFlow, GradientNorms, OptimizerSteps, TrainingCurve
-from rnnae_bench.recurrence import stack
+from rnnae_bench.recurrence import gru, lstm, vanilla
 from rnnae_bench.training.allocator import keep_freed_memory
 from rnnae_bench.trial.pair import Pair
 
 SHAPES = ((128, 120, 128), (32, 20, 16), (32, 784, 128))
 """Batch, time, hidden."""
 
-KINDS = {"rnn": (stack.RNN, nn.RNN), "gru": (stack.GRU, nn.GRU), "lstm": (stack.LSTM, nn.LSTM)}
+KINDS = {"rnn": (vanilla.RNN, nn.RNN), "gru": (gru.GRU, nn.GRU), "lstm": (lstm.LSTM, nn.LSTM)}
 
 SYMBOLS = 10
 PROFILE_EVERY = 80

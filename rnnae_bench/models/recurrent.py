@@ -16,7 +16,8 @@ from rnnae_bench.contracts.search_space import Range
 from rnnae_bench.contracts.spec import TaskSpec
 from rnnae_bench.errors import UserError, require_choice, require_fraction, require_not_negative, require_positive
 from rnnae_bench.models.initialization import Initialization, initialize, set_gate_bias
-from rnnae_bench.recurrence import stack
+from rnnae_bench.recurrence import gru, lstm, vanilla
+from rnnae_bench.recurrence.stack import Stack, States
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ class _Recurrent(SequenceModel):
 
     def __init__(
         self,
-        kind: Callable[..., stack.Stack],
+        kind: Callable[..., Stack],
         spec: TaskSpec,
         hidden_size: int,
         layers: int,
@@ -80,7 +81,7 @@ class _Recurrent(SequenceModel):
         )
         initialize(self.recurrence, initialization)
         self._stateful = through_time.stateful
-        self._carried: stack.States | None = None
+        self._carried: States | None = None
 
     @classmethod
     def supports(cls, spec: TaskSpec, **hyperparameters: Any) -> str | None:
@@ -143,7 +144,7 @@ class RNN(_Recurrent):
     ) -> None:
         require_choice(("tanh", "relu", "identity"), activation=activation)
         super().__init__(
-            stack.RNN,
+            vanilla.RNN,
             spec,
             hidden_size,
             layers,
@@ -187,7 +188,7 @@ class LSTM(_Recurrent):
         optimization: Optimization = Optimization(),  # noqa: B008 (frozen)
     ) -> None:
         super().__init__(
-            stack.LSTM, spec, hidden_size, layers, bidirectional, dropout, initialization, through_time, optimization
+            lstm.LSTM, spec, hidden_size, layers, bidirectional, dropout, initialization, through_time, optimization
         )
         set_gate_bias(self.recurrence, gate=1, bias=forget_bias)
 
@@ -223,6 +224,6 @@ class GRU(_Recurrent):
         optimization: Optimization = Optimization(),  # noqa: B008 (frozen)
     ) -> None:
         super().__init__(
-            stack.GRU, spec, hidden_size, layers, bidirectional, dropout, initialization, through_time, optimization
+            gru.GRU, spec, hidden_size, layers, bidirectional, dropout, initialization, through_time, optimization
         )
         set_gate_bias(self.recurrence, gate=1, bias=update_bias)

@@ -11,8 +11,11 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 from rnnae_bench.errors import UserError
+from rnnae_bench.recurrence.gru import GRU
+from rnnae_bench.recurrence.lstm import LSTM
 from rnnae_bench.recurrence.recording import Recording, going_on
-from rnnae_bench.recurrence.stack import GRU, LSTM, RNN, Stack, States
+from rnnae_bench.recurrence.stack import Stack, States
+from rnnae_bench.recurrence.vanilla import RNN
 
 
 def from_torch(module: nn.RNNBase) -> Stack:

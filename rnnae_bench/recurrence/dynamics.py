@@ -13,10 +13,13 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from rnnae_bench.errors import UserError, require_positive
+from rnnae_bench.recurrence.gru import GRU
+from rnnae_bench.recurrence.lstm import LSTM
 from rnnae_bench.recurrence.recording import Passage, Recording, padding_of
 from rnnae_bench.recurrence.recovery import Tape
 from rnnae_bench.recurrence.reference import Weights
-from rnnae_bench.recurrence.stack import GRU, LSTM, RNN, Stack
+from rnnae_bench.recurrence.stack import Stack
+from rnnae_bench.recurrence.vanilla import RNN
 
 GATES: dict[type[Stack], tuple[str, ...]] = {RNN: ("h",), LSTM: ("i", "f", "g", "o"), GRU: ("r", "z", "n")}
 """The names of the gates, in the order in which their matrices are stacked; the vanilla recurrence has one, ``h``."""

@@ -26,8 +26,10 @@ from rnnae_bench.recurrence.products import (
     stepwise,
     weight_gradient,
 )
+from rnnae_bench.recurrence.recording import Passage
 from rnnae_bench.recurrence.reference import Weights
 from rnnae_bench.recurrence.second_order import differentiable_gradients
+from rnnae_bench.recurrence.stack import Stack, States
 
 
 def gru(
@@ -226,3 +228,24 @@ class GRUTape:
         hidden = delta.shape[-1]
         r_and_z = torch.cat((delta, delta), dim=-1) * self.factors[..., : 2 * hidden]
         return input_gradient(torch.cat((r_and_z, delta * self.through), dim=-1), self.w_ih)
+
+
+class GRU(Stack):
+    """Gated recurrent unit (Cho et al. 2014); weights as in ``torch.nn.GRU``."""
+
+    gates = 3
+
+    def kernel(
+        self, x: Tensor, weights: Weights, initial: States, padding: Tensor | None, deltas: Deltas | None
+    ) -> States:
+        """All states of one layer and direction."""
+        return (gru(x, weights, initial[0], padding, deltas),)
+
+    def fused(self, x: Tensor, weights: Weights, initial: States) -> tuple[Tensor, States]:
+        """The same by PyTorch."""
+        states, final = torch.gru(x, initial[0], list(weights), True, 1, 0.0, True, False, False)
+        return states, (final,)
+
+    def tape(self, passage: Passage) -> GRUTape:
+        """Its backward recurrence."""
+        return GRUTape.recompute(passage.x, passage.weights, passage.initial, passage.states)

@@ -26,8 +26,10 @@ from rnnae_bench.recurrence.products import (
     stepwise,
     weight_gradient,
 )
+from rnnae_bench.recurrence.recording import Passage
 from rnnae_bench.recurrence.reference import Weights
 from rnnae_bench.recurrence.second_order import differentiable_gradients
+from rnnae_bench.recurrence.stack import Stack, States
 
 
 def lstm(
@@ -249,3 +251,31 @@ class LSTMTape:
         both = self.totals(delta)
         gates = torch.cat((both["c"], both["c"], both["c"], both["h"]), dim=-1) * self.factors
         return input_gradient(gates, self.w_ih)
+
+
+class LSTM(Stack):
+    """Long short-term memory (Hochreiter & Schmidhuber 1997); weights as in ``torch.nn.LSTM``."""
+
+    gates = 4
+    states = 2
+
+    @property
+    def prefers_fused(self) -> bool:
+        """Everywhere: on the CPU it is oneDNN's."""
+        return True
+
+    def kernel(
+        self, x: Tensor, weights: Weights, initial: States, padding: Tensor | None, deltas: Deltas | None
+    ) -> States:
+        """All states h and cells c of one layer and direction."""
+        h, c = initial
+        return lstm(x, weights, (h, c), padding, deltas)
+
+    def fused(self, x: Tensor, weights: Weights, initial: States) -> tuple[Tensor, States]:
+        """The same by PyTorch."""
+        states, h, c = torch.lstm(x, list(initial), list(weights), True, 1, 0.0, True, False, False)
+        return states, (h, c)
+
+    def tape(self, passage: Passage) -> LSTMTape:
+        """Its backward recurrence."""
+        return LSTMTape.recompute(passage.x, passage.weights, passage.initial, passage.states)

@@ -1,4 +1,4 @@
-"""Recurrences as modules: layers, directions, lengths, dropout, initial states; weights named as in ``torch.nn``."""
+"""What recurrences as modules have in common: layers, directions, lengths, dropout, initial states, weights."""
 
 import math
 from abc import ABC, abstractmethod
@@ -13,12 +13,9 @@ from torch.nn.functional import dropout
 
 from rnnae_bench.errors import UserError, require_choice, require_fraction, require_not_negative, require_positive
 from rnnae_bench.recurrence.deltas import Deltas
-from rnnae_bench.recurrence.gru import GRUTape, gru
-from rnnae_bench.recurrence.lstm import LSTMTape, lstm
 from rnnae_bench.recurrence.recording import Passage, Recording, going_on, padding_of, turned
 from rnnae_bench.recurrence.recovery import Tape
-from rnnae_bench.recurrence.reference import Activation, Weights
-from rnnae_bench.recurrence.vanilla import VanillaTape, rnn
+from rnnae_bench.recurrence.reference import Weights
 
 Backend = Literal["auto", "kernel", "fused"]
 States = tuple[Tensor, ...]
@@ -316,99 +313,3 @@ def _passage(name: str, x: Tensor, weights: Weights, initial: States, states: Te
     # The optimiser changes these in place before anybody looks.
     rest = [one.detach().to(dtype, copy=True) for one in (*weights, *initial)]
     return Passage(name, x, Weights(*rest[:4]), tuple(one.squeeze(-3) for one in rest[4:]), states, deltas)
-
-
-class RNN(Stack):
-    """Vanilla recurrences: h_t = f(W_ih x_t + b_ih + W_hh h_(t-1) + b_hh); weights as in ``torch.nn.RNN``.
-
-    Args:
-        input_size: Features of the inputs.
-        hidden_size: Numbers in the state of one layer and direction.
-        activation: f.
-        options: As of `Stack`.
-    """
-
-    gates = 1
-
-    def __init__(
-        self, input_size: int, hidden_size: int, *, activation: Activation = "tanh", **options: object
-    ) -> None:
-        require_choice(("tanh", "relu", "identity"), activation=activation)
-        self.activation: Activation = activation
-        super().__init__(input_size, hidden_size, **options)  # type: ignore[arg-type]
-        if self.backend == "fused" and activation == "identity":
-            raise UserError("PyTorch has no fused recurrence with the identity activation; use backend 'kernel'")
-
-    @property
-    def prefers_fused(self) -> bool:
-        """On a GPU, but for the identity."""
-        return super().prefers_fused and self.activation != "identity"
-
-    def extra_repr(self) -> str:
-        """Sizes, the activation, and what else differs from the defaults."""
-        return f"{super().extra_repr()}, activation={self.activation}"
-
-    def kernel(
-        self, x: Tensor, weights: Weights, initial: States, padding: Tensor | None, deltas: Deltas | None
-    ) -> States:
-        """All states of one layer and direction."""
-        return (rnn(x, weights, initial[0], self.activation, padding, deltas),)
-
-    def fused(self, x: Tensor, weights: Weights, initial: States) -> tuple[Tensor, States]:
-        """The same by PyTorch."""
-        run = torch.rnn_tanh if self.activation == "tanh" else torch.rnn_relu
-        states, final = run(x, initial[0], list(weights), True, 1, 0.0, True, False, False)
-        return states, (final,)
-
-    def tape(self, passage: Passage) -> VanillaTape:
-        """Its backward recurrence."""
-        return VanillaTape.recompute(passage.x, passage.weights, passage.initial, passage.states, self.activation)
-
-
-class LSTM(Stack):
-    """Long short-term memory (Hochreiter & Schmidhuber 1997); weights as in ``torch.nn.LSTM``."""
-
-    gates = 4
-    states = 2
-
-    @property
-    def prefers_fused(self) -> bool:
-        """Everywhere: on the CPU it is oneDNN's."""
-        return True
-
-    def kernel(
-        self, x: Tensor, weights: Weights, initial: States, padding: Tensor | None, deltas: Deltas | None
-    ) -> States:
-        """All states h and cells c of one layer and direction."""
-        h, c = initial
-        return lstm(x, weights, (h, c), padding, deltas)
-
-    def fused(self, x: Tensor, weights: Weights, initial: States) -> tuple[Tensor, States]:
-        """The same by PyTorch."""
-        states, h, c = torch.lstm(x, list(initial), list(weights), True, 1, 0.0, True, False, False)
-        return states, (h, c)
-
-    def tape(self, passage: Passage) -> LSTMTape:
-        """Its backward recurrence."""
-        return LSTMTape.recompute(passage.x, passage.weights, passage.initial, passage.states)
-
-
-class GRU(Stack):
-    """Gated recurrent unit (Cho et al. 2014); weights as in ``torch.nn.GRU``."""
-
-    gates = 3
-
-    def kernel(
-        self, x: Tensor, weights: Weights, initial: States, padding: Tensor | None, deltas: Deltas | None
-    ) -> States:
-        """All states of one layer and direction."""
-        return (gru(x, weights, initial[0], padding, deltas),)
-
-    def fused(self, x: Tensor, weights: Weights, initial: States) -> tuple[Tensor, States]:
-        """The same by PyTorch."""
-        states, final = torch.gru(x, initial[0], list(weights), True, 1, 0.0, True, False, False)
-        return states, (final,)
-
-    def tape(self, passage: Passage) -> GRUTape:
-        """Its backward recurrence."""
-        return GRUTape.recompute(passage.x, passage.weights, passage.initial, passage.states)

@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from rnnae_bench.errors import UserError, require_choice
 from rnnae_bench.recurrence import reference
 from rnnae_bench.recurrence.deltas import Deltas
 from rnnae_bench.recurrence.products import (
@@ -23,8 +24,10 @@ from rnnae_bench.recurrence.products import (
     stepwise,
     weight_gradient,
 )
+from rnnae_bench.recurrence.recording import Passage
 from rnnae_bench.recurrence.reference import Activation, Weights
 from rnnae_bench.recurrence.second_order import differentiable_gradients
+from rnnae_bench.recurrence.stack import Stack, States
 
 _IN_PLACE: dict[str, Callable[[Tensor], Tensor]] = {
     "tanh": Tensor.tanh_,
@@ -182,3 +185,50 @@ class VanillaTape:
     def inputs(self, delta: Float[Tensor, "*model time batch state"]) -> Float[Tensor, "*model time batch features"]:
         """dL/dx_t from delta_t."""
         return input_gradient(delta * self.slope, self.w_ih)
+
+
+class RNN(Stack):
+    """Vanilla recurrences: h_t = f(W_ih x_t + b_ih + W_hh h_(t-1) + b_hh); weights as in ``torch.nn.RNN``.
+
+    Args:
+        input_size: Features of the inputs.
+        hidden_size: Numbers in the state of one layer and direction.
+        activation: f.
+        options: As of `Stack`.
+    """
+
+    gates = 1
+
+    def __init__(
+        self, input_size: int, hidden_size: int, *, activation: Activation = "tanh", **options: object
+    ) -> None:
+        require_choice(("tanh", "relu", "identity"), activation=activation)
+        self.activation: Activation = activation
+        super().__init__(input_size, hidden_size, **options)  # type: ignore[arg-type]
+        if self.backend == "fused" and activation == "identity":
+            raise UserError("PyTorch has no fused recurrence with the identity activation; use backend 'kernel'")
+
+    @property
+    def prefers_fused(self) -> bool:
+        """On a GPU, but for the identity."""
+        return super().prefers_fused and self.activation != "identity"
+
+    def extra_repr(self) -> str:
+        """Sizes, the activation, and what else differs from the defaults."""
+        return f"{super().extra_repr()}, activation={self.activation}"
+
+    def kernel(
+        self, x: Tensor, weights: Weights, initial: States, padding: Tensor | None, deltas: Deltas | None
+    ) -> States:
+        """All states of one layer and direction."""
+        return (rnn(x, weights, initial[0], self.activation, padding, deltas),)
+
+    def fused(self, x: Tensor, weights: Weights, initial: States) -> tuple[Tensor, States]:
+        """The same by PyTorch."""
+        run = torch.rnn_tanh if self.activation == "tanh" else torch.rnn_relu
+        states, final = run(x, initial[0], list(weights), True, 1, 0.0, True, False, False)
+        return states, (final,)
+
+    def tape(self, passage: Passage) -> VanillaTape:
+        """Its backward recurrence."""
+        return VanillaTape.recompute(passage.x, passage.weights, passage.initial, passage.states, self.activation)

@@ -12,7 +12,7 @@ from rnnae_bench.contracts.spec import Classes, Images, TaskSpec, Tokens, Values
 from rnnae_bench.errors import UserError
 from rnnae_bench.models.initialization import initialize, set_gate_bias
 from rnnae_bench.models.recurrent import GRU, LSTM, RNN, ThroughTime
-from rnnae_bench.recurrence import stack
+from rnnae_bench.recurrence import gru
 
 CELLS = {RNN: nn.RNN, LSTM: nn.LSTM, GRU: nn.GRU}
 GATES = {RNN: 1, LSTM: 4, GRU: 3}
@@ -370,7 +370,7 @@ def test_recurrent_dropout_acts_while_training_only(kind):
 
 @pytest.mark.parametrize("initialization", ["orthogonal", "identity"])
 def test_independent_models_are_initialised_one_by_one(initialization):
-    recurrence = stack.GRU(3, 4, models=2)
+    recurrence = gru.GRU(3, 4, models=2)
     initialize(recurrence, initialization)
     set_gate_bias(recurrence, gate=1, bias=2.5)
     for one in recurrence.weight_hh_l0:

@@ -8,7 +8,9 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_
 
 from rnnae_bench.errors import UserError
 from rnnae_bench.recurrence.conversion import from_torch, recordings_of, stack_call, watch
-from rnnae_bench.recurrence.stack import GRU, LSTM, RNN
+from rnnae_bench.recurrence.gru import GRU
+from rnnae_bench.recurrence.lstm import LSTM
+from rnnae_bench.recurrence.vanilla import RNN
 
 KINDS = {
     "tanh": (nn.RNN, {"nonlinearity": "tanh"}, RNN),

@@ -7,7 +7,10 @@ import torch
 from rnnae_bench.errors import UserError
 from rnnae_bench.recurrence import dynamics, reference
 from rnnae_bench.recurrence.dynamics import Linearization, recurrent_matrices, spectral_norm, spectral_radius
-from rnnae_bench.recurrence.stack import GRU, LSTM, RNN, Stack
+from rnnae_bench.recurrence.gru import GRU
+from rnnae_bench.recurrence.lstm import LSTM
+from rnnae_bench.recurrence.stack import Stack
+from rnnae_bench.recurrence.vanilla import RNN
 
 KINDS = {
     "tanh": lambda *sizes, **options: RNN(*sizes, **options),

@@ -11,12 +11,14 @@ from torch import Tensor
 
 from rnnae_bench.errors import UserError
 from rnnae_bench.recurrence import reference
+from rnnae_bench.recurrence.gru import GRU
+from rnnae_bench.recurrence.lstm import LSTM
 from rnnae_bench.recurrence.recording import Recording, joined
 from rnnae_bench.recurrence.recovery import backpropagate, on_a_logarithmic_scale
 from rnnae_bench.recurrence.reference import Weights
 from rnnae_bench.recurrence.scaled import Scaled, add, normalized
-from rnnae_bench.recurrence.stack import GRU, LSTM, RNN, Stack
-from rnnae_bench.recurrence.vanilla import VanillaTape
+from rnnae_bench.recurrence.stack import Stack
+from rnnae_bench.recurrence.vanilla import RNN, VanillaTape
 
 KINDS = {
     "tanh": (RNN, {"activation": "tanh"}),

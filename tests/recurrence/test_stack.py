@@ -13,7 +13,10 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from rnnae_bench.errors import UserError
 from rnnae_bench.recurrence import reference
-from rnnae_bench.recurrence.stack import GRU, LSTM, RNN, Stack
+from rnnae_bench.recurrence.gru import GRU
+from rnnae_bench.recurrence.lstm import LSTM
+from rnnae_bench.recurrence.stack import Stack
+from rnnae_bench.recurrence.vanilla import RNN
 
 KINDS = {"RNN": RNN, "LSTM": LSTM, "GRU": GRU}
 TOLERANCE = 1e-12

@@ -9,15 +9,16 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from rnnae_bench.contracts.batch import Batch
     from rnnae_bench.contracts.card import Card, Protocol, Variant
     from rnnae_bench.contracts.model import Autoencoder, BenchModule, Optimization, SequenceModel
-    from rnnae_bench.contracts.spec import Classes, Images, TaskSpec, Tokens, Values, Vectors
-    from rnnae_bench.contracts.task import Batch, Task
+    from rnnae_bench.contracts.spec import Classes, Images, Static, TaskSpec, Tokens, Values, Vectors
+    from rnnae_bench.contracts.task import Task
     from rnnae_bench.records.frame import frame
 
 _HOME = {
     "Autoencoder": "rnnae_bench.contracts.model",
-    "Batch": "rnnae_bench.contracts.task",
+    "Batch": "rnnae_bench.contracts.batch",
     "BenchModule": "rnnae_bench.contracts.model",
     "Card": "rnnae_bench.contracts.card",
     "Classes": "rnnae_bench.contracts.spec",
@@ -25,6 +26,7 @@ _HOME = {
     "Optimization": "rnnae_bench.contracts.model",
     "Protocol": "rnnae_bench.contracts.card",
     "SequenceModel": "rnnae_bench.contracts.model",
+    "Static": "rnnae_bench.contracts.spec",
     "Task": "rnnae_bench.contracts.task",
     "TaskSpec": "rnnae_bench.contracts.spec",
     "Tokens": "rnnae_bench.contracts.spec",
@@ -44,6 +46,7 @@ __all__ = [
     "Optimization",
     "Protocol",
     "SequenceModel",
+    "Static",
     "Task",
     "TaskSpec",
     "Tokens",

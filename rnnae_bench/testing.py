@@ -21,7 +21,7 @@ from lightning.fabric.utilities.warnings import PossibleUserWarning
 from torch import Tensor
 
 from rnnae_bench.contracts.card import Variant
-from rnnae_bench.contracts.spec import Classes, Images, TaskSpec, Tokens
+from rnnae_bench.contracts.spec import Classes, Images, Static, TaskSpec, Tokens
 from rnnae_bench.contracts.task import Batch, Split, Task
 
 FROZEN_TOLERANCE = 5e-4
@@ -163,6 +163,8 @@ def _check_inputs(spec: TaskSpec, batch: Batch) -> None:
     if isinstance(spec.inputs, Images):
         sound = shape == (spec.inputs.channels, spec.inputs.height, spec.inputs.width) and _within(inputs, 0, 1)
         sound = sound and inputs.dtype == torch.float32
+    elif isinstance(spec.inputs, Static):
+        sound = shape == (spec.inputs.features,) and inputs.dtype == torch.float32
     elif len(shape) >= 1 and (
         shape[0] == spec.inputs.length or (spec.variable_length and shape[0] <= spec.inputs.length)
     ):

@@ -7,7 +7,7 @@ import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, TypeVar
+from typing import Any, Literal, TypeVar
 
 import torch
 from jaxtyping import Float, Int
@@ -16,33 +16,13 @@ from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 from torchmetrics import MetricCollection
 
+from rnnae_bench.contracts.batch import Batch as Batch
 from rnnae_bench.contracts.card import Card, Protocol, load_card
 from rnnae_bench.contracts.spec import TaskSpec
 from rnnae_bench.errors import UserError, require_not_negative
 
 Split = Literal["validation", "test"]
 AnyTask = TypeVar("AnyTask", bound="Task")
-
-
-class Batch(NamedTuple):
-    """What passes from a task to a model."""
-
-    inputs: Tensor
-    """Tokens ``[batch time]``, vectors ``[batch time features]`` or images ``[batch channel height width]``."""
-    targets: Tensor
-    """What the prediction is compared with; the same leading axes as the prediction."""
-    lengths: Int[Tensor, " batch"] | None = None
-    """Steps of each sequence where they differ; the steps beyond are padding."""
-
-    def to(self, device: torch.device) -> "Batch":
-        """The same batch on a device."""
-        lengths = None if self.lengths is None else self.lengths.to(device, non_blocking=True)
-        return Batch(self.inputs.to(device, non_blocking=True), self.targets.to(device, non_blocking=True), lengths)
-
-    def rows(self, index: slice | Tensor) -> "Batch":
-        """The same batch with only the given rows, laid out in one piece."""
-        lengths = None if self.lengths is None else self.lengths[index].contiguous()
-        return Batch(self.inputs[index].contiguous(), self.targets[index].contiguous(), lengths)
 
 
 _PER_BATCH_HOOKS = (
@@ -181,8 +161,12 @@ class Task(LightningDataModule, ABC):
         return None
 
     def predict(self, model: Callable[..., Tensor], batch: Batch) -> Tensor:
-        """What is scored at evaluation: the model's answer to the batch, or what the task makes of it."""
-        return model(batch.inputs, batch.lengths)
+        """What is scored at evaluation: the model's answer to the batch, or what the task makes of it.
+
+        Of outputs of their own length a model gives as many steps as there may be at most; it is cut to the targets'.
+        """
+        prediction = model(batch.inputs, batch.lengths)
+        return prediction[:, : batch.targets.shape[1]] if self.spec.predicts == "own length" else prediction
 
     def held_out(self, rows: int) -> Batch:
         """Some rows of the validation set, evenly spread since it may be sorted: a batch that is not trained on.

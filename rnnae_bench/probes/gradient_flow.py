@@ -147,7 +147,7 @@ class GradientFlow(OptimizerSteps, Probe):
     def _read_last_step(self, trainer: Trainer, module: LightningModule, step: int) -> None:
         assert self._fixed is not None
         # A model may change its inputs in place.
-        batch = Batch(*(None if one is None else one.clone() for one in self._fixed))  # type: ignore[arg-type]
+        batch = self._fixed.map(torch.clone)
         if self._misplaced is None:
             with trainer.precision_plugin.train_step_context():
                 self._misplaced = misplaced(module, batch, self.task.spec)

@@ -12,7 +12,7 @@ from rnnae_bench.errors import UserError
 
 def test_a_row_is_the_drawn_example():
     task = CopyTask(delay=4, recall=3, symbols=8)
-    inputs, targets, _ = task.evaluation_set("test").rows(slice(0, 1))
+    inputs, targets = task.evaluation_set("test").rows(slice(0, 1))[:2]
     symbols = inputs[0, :3].tolist()
     assert inputs[0].tolist() == [*symbols, 0, 0, 0, 9, 0, 0, 0]
     assert targets[0].tolist() == [0] * 7 + symbols

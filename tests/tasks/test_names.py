@@ -84,7 +84,7 @@ def test_parts_are_stratified_and_share_no_string(task):
 
 def test_rows_spell_their_names(task):
     for split in ("validation", "test"):
-        inputs, targets, lengths = task.evaluation_set(split)
+        inputs, targets, lengths = task.evaluation_set(split)[:3]
         for row, (name, language) in enumerate(task.names(split)):
             length = int(lengths[row])
             assert "".join(ALPHABET[token] for token in inputs[row, :length]) == name
@@ -95,7 +95,7 @@ def test_rows_spell_their_names(task):
 def test_an_epoch_reads_every_training_name_once():
     size = len(NamesTask().names("train"))
     task = NamesTask(protocol=Protocol(batch_size=size))
-    inputs, targets, lengths = task.train_batch(1)
+    inputs, targets, lengths = task.train_batch(1)[:3]
     read = {
         ("".join(ALPHABET[token] for token in row[:length]), task.languages[target])
         for row, target, length in zip(inputs.tolist(), targets.tolist(), lengths.tolist(), strict=True)
@@ -206,7 +206,7 @@ def test_the_regression_gains_from_counted_four_grams(task):
 def test_padding_changes_nothing(task, bidirectional):
     torch.manual_seed(0)
     model = GRU(task.spec, hidden_size=6, layers=2, bidirectional=bidirectional)
-    inputs, _, lengths = task.evaluation_set("test").rows(slice(0, 3000, 100))
+    inputs, _, lengths = task.evaluation_set("test").rows(slice(0, 3000, 100))[:3]
     together = model(inputs, lengths)
     alone = torch.cat([model(row[None, :length]) for row, length in zip(inputs, lengths, strict=True)])
     torch.testing.assert_close(together, alone)

@@ -70,7 +70,7 @@ def test_parts_share_no_sample():
     observed, clean = task.observed.float(), task.clean.float()
     for split in ("validation", "test"):
         start, stop = task.parts[split]
-        inputs, targets, _ = task.evaluation_set(split)
+        inputs, targets = task.evaluation_set(split)[:2]
         assert len(inputs) == 60 - 5 - 4 + 1
         assert torch.equal(inputs[0, :, 0], observed[start : start + 5])
         assert torch.equal(inputs[-1, :, 0], observed[stop - 9 : stop - 4])

@@ -70,12 +70,9 @@ class VectorizedTask(Task):
         steps = max(one.shape[1] for one in inputs)
         if any(one.shape[1] < steps for one in inputs):
             inputs = [pad(one, (0, 0) * (one.dim() - 2) + (0, steps - one.shape[1])) for one in inputs]
-        lengths = [batch.lengths for batch in batches if batch.lengths is not None]
-        return Batch(
-            torch.stack(inputs),
-            torch.stack([batch.targets for batch in batches]),
-            torch.stack(lengths) if lengths else None,
-        )
+        _, *others = zip(*batches, strict=True)
+        stacked = [None if same[0] is None else torch.stack(same) for same in others]
+        return Batch(torch.stack(inputs), *stacked)  # type: ignore[arg-type]
 
     def evaluation_set(self, split: Split) -> Batch:
         """The one evaluation set of all members, without a model axis."""
@@ -84,7 +81,7 @@ class VectorizedTask(Task):
     def held_out(self, rows: int) -> Batch:
         """The same rows for every member, ``[K batch ...]``."""
         members, batch = len(self.tasks), self.first.held_out(rows)
-        return Batch(*(None if one is None else one.expand(members, *one.shape) for one in batch))  # type: ignore[arg-type]
+        return batch.map(lambda one: one.expand(members, *one.shape))
 
     def loss(self, prediction: Tensor, batch: Batch) -> Float[Tensor, " models"]:
         """The loss of each member."""
@@ -92,7 +89,7 @@ class VectorizedTask(Task):
 
     def each(self, objective: Objective, prediction: Tensor, batch: Batch) -> Float[Tensor, " models"]:
         """What an objective gives for each member, in one go."""
-        along = (0, 0, 0, None if batch.lengths is None else 0)
+        along = (0, *(None if one is None else 0 for one in batch))
         losses: Tensor = torch.vmap(lambda answer, *own: objective(answer, Batch(*own)), along)(prediction, *batch)
         return losses
 

@@ -100,9 +100,9 @@ class NamesTask(Task):
     def train_batch(self, step: int) -> Batch:
         """Names in random order, every one once an epoch, padded to the longest of the batch."""
         train = self._batches["train"]
-        inputs, targets, lengths = train.rows(self.shuffled(step, len(train.targets)))
-        assert lengths is not None
-        return Batch(inputs[:, : int(lengths.max())], targets, lengths)
+        batch = train.rows(self.shuffled(step, len(train.targets)))
+        assert batch.lengths is not None
+        return batch._replace(inputs=batch.inputs[:, : int(batch.lengths.max())])
 
     def evaluation_set(self, split: Split) -> Batch:
         """All names of the part: inputs ``Int[Tensor, "names time"]``, targets ``Int[Tensor, "names"]``, lengths."""

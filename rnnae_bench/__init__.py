@@ -11,7 +11,8 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from rnnae_bench.contracts.batch import Batch
     from rnnae_bench.contracts.card import Card, Protocol, Variant
-    from rnnae_bench.contracts.model import Autoencoder, BenchModule, Optimization, SequenceModel
+    from rnnae_bench.contracts.model import Autoencoder, BenchModule, SequenceModel
+    from rnnae_bench.contracts.optimization import Optimization
     from rnnae_bench.contracts.spec import Classes, Images, Static, TaskSpec, Tokens, Values, Vectors
     from rnnae_bench.contracts.task import Task
     from rnnae_bench.records.frame import frame
@@ -23,7 +24,7 @@ _HOME = {
     "Card": "rnnae_bench.contracts.card",
     "Classes": "rnnae_bench.contracts.spec",
     "Images": "rnnae_bench.contracts.spec",
-    "Optimization": "rnnae_bench.contracts.model",
+    "Optimization": "rnnae_bench.contracts.optimization",
     "Protocol": "rnnae_bench.contracts.card",
     "SequenceModel": "rnnae_bench.contracts.model",
     "Static": "rnnae_bench.contracts.spec",

@@ -26,10 +26,11 @@ import torch
 from lightning import Callback, Trainer
 from torch import Tensor, nn
 
-from rnnae_bench.contracts.task import Blocks, Task
+from rnnae_bench.contracts.task import Task
 from rnnae_bench.probes import Cost, Evaluation, GradientFlow, GradientNorms, OptimizerSteps, TrainingCurve
 from rnnae_bench.recurrence import gru, lstm, vanilla
 from rnnae_bench.training.allocator import keep_freed_memory
+from rnnae_bench.training.blocks import Blocks
 from rnnae_bench.trial.pair import Pair
 
 SHAPES = ((128, 120, 128), (32, 20, 16), (32, 784, 128))

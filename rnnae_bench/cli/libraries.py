@@ -10,6 +10,6 @@ def load_libraries() -> None:
     from rnnae_bench.trial.environment import require_matching_torchvision
 
     require_matching_torchvision()
-    from rnnae_bench.training import lightning as lightning_log
+    from rnnae_bench.training.lightning import errors_only
 
-    lightning_log.errors_only()
+    errors_only()

@@ -18,7 +18,8 @@ from typing import Annotated, Any, Literal
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from rnnae_bench.contracts.model import Autoencoder, Optimization
+from rnnae_bench.contracts.model import Autoencoder
+from rnnae_bench.contracts.optimization import Optimization
 from rnnae_bench.contracts.search_space import Range
 from rnnae_bench.contracts.spec import Images, TaskSpec
 from rnnae_bench.errors import UserError, require_choice, require_positive

@@ -11,7 +11,8 @@ from typing import Annotated, Any, Literal
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from rnnae_bench.contracts.model import Optimization, SequenceModel
+from rnnae_bench.contracts.model import SequenceModel
+from rnnae_bench.contracts.optimization import Optimization
 from rnnae_bench.contracts.search_space import Range
 from rnnae_bench.contracts.spec import TaskSpec
 from rnnae_bench.errors import UserError, require_choice, require_fraction, require_not_negative, require_positive

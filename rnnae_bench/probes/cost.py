@@ -10,7 +10,8 @@ import torch
 from lightning import LightningModule, Trainer
 from torch import Tensor
 
-from rnnae_bench.probes.base import OptimizerSteps, Probe, is_lazy
+from rnnae_bench.probes.base import Probe, is_lazy
+from rnnae_bench.training.optimizer_steps import OptimizerSteps
 
 
 class Cost(OptimizerSteps, Probe):

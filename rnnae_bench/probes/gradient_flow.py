@@ -15,12 +15,13 @@ from torch import Tensor
 from rnnae_bench.contracts.spec import TaskSpec
 from rnnae_bench.contracts.task import Batch, Task
 from rnnae_bench.errors import UserError
-from rnnae_bench.probes.base import OptimizerSteps, Probe, loss_scale
+from rnnae_bench.probes.base import Probe
 from rnnae_bench.probes.evaluating import evaluating
 from rnnae_bench.probes.flows import Watch, extent, misplaced
 from rnnae_bench.probes.last_step import Reading, lag_origin, last_step_loss
 from rnnae_bench.records.history import Series
 from rnnae_bench.records.profile import measures
+from rnnae_bench.training.optimizer_steps import OptimizerSteps, loss_scale
 
 QUANTILES = (0.1, 0.9)
 """Over the batch."""

@@ -8,9 +8,10 @@ import torch
 from lightning import LightningModule, Trainer
 from torch import Tensor
 
-from rnnae_bench.probes.base import OptimizerSteps, Probe, StepBuffer, is_lazy, loss_scale
+from rnnae_bench.probes.base import Probe, StepBuffer, is_lazy
 from rnnae_bench.records.history import Series
 from rnnae_bench.training.clipping import gradients, norms, together, trained_weights
+from rnnae_bench.training.optimizer_steps import OptimizerSteps, loss_scale
 
 CLIPPED_BELOW = 1 - 1e-4
 """A norm that fell by more than this factor was clipped; less is rounding."""

@@ -8,8 +8,9 @@ import torch
 from lightning import LightningModule, Trainer
 from torch import Tensor
 
-from rnnae_bench.probes.base import Diverged, OptimizerSteps, Probe, StepBuffer
+from rnnae_bench.probes.base import Diverged, Probe, StepBuffer
 from rnnae_bench.records.history import Series
+from rnnae_bench.training.optimizer_steps import OptimizerSteps
 
 
 class TrainingCurve(OptimizerSteps, Probe):

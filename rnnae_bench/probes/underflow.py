@@ -10,9 +10,10 @@ from jaxtyping import Float
 from lightning import LightningModule, Trainer
 from torch import Tensor
 
-from rnnae_bench.probes.base import OptimizerSteps, Probe, StepBuffer, loss_scale
+from rnnae_bench.probes.base import Probe, StepBuffer
 from rnnae_bench.records.history import Series
 from rnnae_bench.training.clipping import entries
+from rnnae_bench.training.optimizer_steps import OptimizerSteps, loss_scale
 
 FORMATS = {
     "64-true": torch.float64,

@@ -1,12 +1,10 @@
 """One trial: one model on one task variant under one seed, from its options to its record."""
 
-import contextlib
 import json
-import os
 import tempfile
 import traceback
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,14 +14,13 @@ import torch
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import Logger
 
-from rnnae_bench.contracts.model import WHOLE_STRATEGIES, BenchModule
-from rnnae_bench.contracts.task import Blocks, Task
+from rnnae_bench.contracts.model import BenchModule
+from rnnae_bench.contracts.task import Task
 from rnnae_bench.errors import UserError, require_not_negative
 from rnnae_bench.options.limits import TooMuch, bounded
 from rnnae_bench.plugins.forks import one_process
 from rnnae_bench.probes import (
     Cost,
-    CountBatches,
     Diverged,
     Evaluation,
     ExampleScores,
@@ -39,6 +36,10 @@ from rnnae_bench.records.privacy import options_without_home, publishable
 from rnnae_bench.records.record import SCHEMA_VERSION, Status, finite, identity
 from rnnae_bench.records.store import Store
 from rnnae_bench.training.allocator import keep_freed_memory, release_freed_memory
+from rnnae_bench.training.block_loop import WHOLE_STRATEGIES
+from rnnae_bench.training.blocks import Blocks
+from rnnae_bench.training.lightning import fit_and_test, silence_remarks
+from rnnae_bench.training.optimizer_steps import CountBatches
 from rnnae_bench.trial import environment
 from rnnae_bench.trial.drafting import Flush
 from rnnae_bench.trial.interruption import Interruption, Interruptions, interruption_in
@@ -246,7 +247,7 @@ class Trial:
         trainer = None
         with Interruptions() as interruptions, undisturbed(alone=self.layout["devices"] == 1) as folder:
             try:
-                with interruptions.raised():
+                with interruptions.raised(), one_process():
                     if self.options["trainer"]["profiler"]:
                         # Its reports are wanted.
                         folder = store.folder / "logs" / "profiler" / self.identity
@@ -279,7 +280,7 @@ class Trial:
         for evaluate in (trainer.validate, trainer.test):
             try:
                 with warnings.catch_warnings():
-                    _silence()
+                    silence_remarks()
                     evaluate(model, datamodule=self.task, verbose=False)
             except Exception as error:
                 # What else goes wrong may go right when the model is trained; where not, it is told then.
@@ -465,7 +466,7 @@ class Trial:
         else:
             between["val_check_interval"] = batches
         with warnings.catch_warnings():
-            _silence()
+            silence_remarks()
             try:
                 trainer = Trainer(
                     **options,
@@ -533,15 +534,6 @@ def measured(probes: Sequence[Probe]) -> Measured:
     return found
 
 
-def fit_and_test(trainer: Trainer, model: LightningModule, task: Task) -> None:
-    """Train and test, without Lightning's remarks on what the runner does on purpose."""
-    with one_process(), warnings.catch_warnings():
-        _silence()
-        with _default_cuda_check():
-            trainer.fit(model, datamodule=task)
-        trainer.test(model, datamodule=task, verbose=False)
-
-
 def keep(store: Store, record: dict[str, Any], series: dict[str, Series]) -> Outcome:
     """Write a record and its histories; where that fails, into a new temporary folder."""
     try:
@@ -575,35 +567,3 @@ def failure_of(error: BaseException, trainer: Trainer | None) -> tuple[Status, d
     if isinstance(error, MemoryError | torch.OutOfMemoryError) or any(words in said for words in memory):
         return "oom", details
     return "error", details
-
-
-@contextlib.contextmanager
-def _default_cuda_check() -> Iterator[None]:
-    """Let PyTorch see in its default way whether there is a GPU.
-
-    Lightning sets this variable on import, so that the question does not start CUDA in a process that will fork (a
-    trial refuses the strategies that do). PyTorch's optimisers ask at every step; where there is no GPU, each time the
-    driver's library is searched for on disk in vain, which took 0.04 to 0.3 ms a step.
-    """
-    name = "PYTORCH_NVML_BASED_CUDA_CHECK"
-    before = os.environ.pop(name, None)
-    try:
-        yield
-    finally:
-        if before is not None:
-            os.environ[name] = before
-
-
-def _silence() -> None:
-    """Drop Lightning's remarks on what the runner does on purpose, and one of its own deprecated calls."""
-    for remark in (
-        ".*does not have many workers.*",
-        ".*`isinstance\\(treespec, LeafSpec\\)` is deprecated.*",
-        ".*GPU available but not used.*",
-        ".*AMP with fp16 is not supported on CPU.*",
-        ".*is smaller than the logging interval.*",
-        ".*`max_epochs` was not set.*",
-        ".*this fit will run with no optimizer.*",
-        ".*`training_step` returned `None`.*",
-    ):
-        warnings.filterwarnings("ignore", message=remark)

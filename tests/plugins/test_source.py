@@ -9,7 +9,7 @@ import textwrap
 import pytest
 
 from rnnae_bench.contracts.card import Protocol
-from rnnae_bench.contracts.model import Optimization
+from rnnae_bench.contracts.optimization import Optimization
 from rnnae_bench.models.recurrent import GRU, RNN
 from rnnae_bench.plugins.source import defect, locate, read_class
 

@@ -9,7 +9,8 @@ import torch
 from lightning import Trainer
 from torch import nn
 
-from rnnae_bench.contracts.model import Optimization, SequenceModel
+from rnnae_bench.contracts.model import SequenceModel
+from rnnae_bench.contracts.optimization import Optimization
 from rnnae_bench.contracts.spec import Images, TaskSpec, Tokens
 from rnnae_bench.contracts.task import Batch
 from rnnae_bench.models.autoencoders import DenseAutoencoder

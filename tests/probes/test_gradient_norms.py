@@ -9,7 +9,7 @@ from lightning import LightningModule, Trainer
 from rnnae_tasks.copy.datamodule import CopyTask
 
 from rnnae_bench.contracts.card import Protocol
-from rnnae_bench.contracts.model import Optimization
+from rnnae_bench.contracts.optimization import Optimization
 from rnnae_bench.models.recurrent import GRU
 from rnnae_bench.probes import Evaluation, GradientNorms, TrainingCurve
 from rnnae_bench.probes.base import StepBuffer

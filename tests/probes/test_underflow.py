@@ -9,10 +9,10 @@ from rnnae_tasks.copy.datamodule import CopyTask
 from torch.utils.data import DataLoader
 
 from rnnae_bench.contracts.card import Protocol
-from rnnae_bench.contracts.model import Optimization
-from rnnae_bench.contracts.task import Blocks
+from rnnae_bench.contracts.optimization import Optimization
 from rnnae_bench.models.recurrent import GRU
 from rnnae_bench.probes.underflow import Underflow, underflow
+from rnnae_bench.training.blocks import Blocks
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*does not have many workers"),

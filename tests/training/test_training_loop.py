@@ -13,10 +13,10 @@ from rnnae_tasks.copy.datamodule import CopyTask
 
 from rnnae_bench.contracts.card import Protocol
 from rnnae_bench.contracts.model import BenchModule
-from rnnae_bench.contracts.task import Blocks
 from rnnae_bench.models.recurrent import GRU
 from rnnae_bench.probes import OptimizerSteps
 from rnnae_bench.records.store import Store
+from rnnae_bench.training.blocks import Blocks
 from rnnae_bench.trial.pair import Pair
 from rnnae_bench.trial.trial import Trial
 
@@ -175,7 +175,7 @@ def test_what_lightning_alone_can_do_it_does(options, tmp_path):
 def test_the_short_cuts_past_lightning_lead_to_the_same(tmp_path, monkeypatch):
     watches = [Watch(), Watch()]
     run(trial(), tmp_path / "short", watches[0])
-    monkeypatch.setattr("rnnae_bench.contracts.model.PassThroughProfiler", type(None))
+    monkeypatch.setattr("rnnae_bench.training.block_loop.PassThroughProfiler", type(None))
     run(trial(), tmp_path / "long", watches[1])
     assert watches[0].calls == watches[1].calls
     assert torch.equal(watches[0].weights, watches[1].weights)

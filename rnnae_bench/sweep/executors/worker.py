@@ -29,8 +29,8 @@ from rnnae_bench.sweep.executors.death import Watched
 from rnnae_bench.sweep.executors.job import Job, Refusal, Setting, job_from
 from rnnae_bench.sweep.executors.lifeline import die_with_parent
 from rnnae_bench.sweep.executors.planning import plan
-from rnnae_bench.training import lightning as lightning_log
 from rnnae_bench.training.allocator import release_freed_memory
+from rnnae_bench.training.lightning import errors_only
 from rnnae_bench.trial import environment
 from rnnae_bench.trial.pair import Pair
 from rnnae_bench.trial.process_state import ProcessState
@@ -196,7 +196,7 @@ def main() -> None:
     parser.add_argument("--lifeline", type=int, required=True, help="Descriptor that is closed when the parent ends.")
     parser.add_argument("--cores", help="Logical processors to keep to, comma-separated.")
     options = parser.parse_args()
-    lightning_log.errors_only()
+    errors_only()
     if options.cores:
         _keep_to([int(core) for core in options.cores.split(",")])
     if _REQUEST in os.environ:

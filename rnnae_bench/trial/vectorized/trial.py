@@ -7,16 +7,18 @@ from typing import Any
 from lightning import Callback
 
 from rnnae_bench.errors import UserError
+from rnnae_bench.plugins.forks import one_process
 from rnnae_bench.probes import Diverged
 from rnnae_bench.records.history import Series
 from rnnae_bench.records.record import Status
 from rnnae_bench.records.store import Store
 from rnnae_bench.training.allocator import keep_freed_memory, release_freed_memory
+from rnnae_bench.training.lightning import fit_and_test
 from rnnae_bench.trial.drafting import Flush
 from rnnae_bench.trial.interruption import Interruptions
 from rnnae_bench.trial.isolation import undisturbed
 from rnnae_bench.trial.pair import changed
-from rnnae_bench.trial.trial import RUNNING, Outcome, Trial, failure_of, fit_and_test, keep
+from rnnae_bench.trial.trial import RUNNING, Outcome, Trial, failure_of, keep
 from rnnae_bench.trial.vectorized.choice import reason_apart
 from rnnae_bench.trial.vectorized.module import VectorizedModule
 from rnnae_bench.trial.vectorized.probes import MemberProbes
@@ -107,7 +109,7 @@ class VectorizedTrial:
         trainer = None
         with Interruptions() as interruptions, undisturbed(alone=True) as folder:
             try:
-                with interruptions.raised():
+                with interruptions.raised(), one_process():
                     trainer = first.trainer([*probes.callbacks, *callbacks, *drafts], [], folder)
                     module = VectorizedModule([trial.build_model() for trial in self.trials])  # type: ignore[misc]
                     module.train_in_blocks()

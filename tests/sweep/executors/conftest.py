@@ -14,7 +14,7 @@ FAULTY = '''
 import ctypes, os, re, resource, signal, subprocess, sys, time
 import torch
 from rnnae_bench.models.recurrent import RNN
-from rnnae_bench.contracts.model import Optimization
+from rnnae_bench.contracts.optimization import Optimization
 
 
 class Faulty(RNN):

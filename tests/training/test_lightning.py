@@ -5,13 +5,12 @@ import sys
 
 SCRIPT = """
 import sys
-from rnnae_bench import lightning_log
-assert "lightning" not in sys.modules
 from lightning import Trainer
+from rnnae_bench.training.lightning import errors_only
 options = {"logger": False, "enable_checkpointing": False, "accelerator": "cpu"}
 Trainer(**options)
 print("now only errors", file=sys.stderr, flush=True)
-lightning_log.errors_only()
+errors_only()
 Trainer(**options)
 """
 

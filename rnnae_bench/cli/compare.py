@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rnnae_bench.cli.places import RUNS
+from rnnae_bench.cli.common import RUNS
 from rnnae_bench.errors import UserError
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ def _contrasts(options: argparse.Namespace) -> "tuple[list[Contrast], list[Path]
 
 
 def _records(folder: Path, tasks: list[str]) -> list[dict[str, Any]]:
-    from rnnae_bench.cli.results import read_records_of
+    from rnnae_bench.cli.common import read_records_of
 
     records = read_records_of(folder, tasks)
     if not records:

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from rnnae_bench.cli.common import load_pair
 from rnnae_bench.cli.output import plugins_aside
-from rnnae_bench.cli.pair import load_pair
 from rnnae_bench.cli.table import print_table
 from rnnae_bench.errors import UserError, require_not_negative, require_positive
 from rnnae_bench.plugins.registry import parse_task

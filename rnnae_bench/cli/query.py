@@ -8,8 +8,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rnnae_bench.cli.places import RUNS
-from rnnae_bench.cli.results import read_records
+from rnnae_bench.cli.common import RUNS, read_records
 from rnnae_bench.cli.table import print_table
 from rnnae_bench.errors import UserError
 from rnnae_bench.records.record import printable

@@ -8,9 +8,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rnnae_bench.cli.libraries import load_libraries
+from rnnae_bench.cli.common import COMMITTED, RUNS, load_libraries
 from rnnae_bench.cli.output import plugins_aside
-from rnnae_bench.cli.places import COMMITTED, RUNS
 from rnnae_bench.cli.table import print_table
 from rnnae_bench.errors import UserError, require_positive
 from rnnae_bench.records.record import printable

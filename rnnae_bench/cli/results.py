@@ -2,13 +2,11 @@
 
 import argparse
 import json
-import sys
 from pathlib import Path
 from typing import Any, get_args
 
-from rnnae_bench.cli.places import RUNS
+from rnnae_bench.cli.common import RUNS, of_tasks, read_records
 from rnnae_bench.errors import UserError
-from rnnae_bench.plugins.registry import parse_task
 from rnnae_bench.records.files import require_writable_file
 from rnnae_bench.records.record import Status, printable
 from rnnae_bench.records.store import Store
@@ -106,39 +104,6 @@ def _show_superseded(store: Store, options: argparse.Namespace) -> int:
 
         print_table(list(rows[0]), [["-" if cell is None else str(cell) for cell in row.values()] for row in rows])
     return 0
-
-
-def read_records(store: Store) -> list[dict[str, Any]]:
-    """All records of a folder; says on standard error which files are none."""
-    found = store.read()
-    for path, reason in found.unreadable.items():
-        print(printable(f"rnnae-bench: {path} is no record, left out: {reason}"), file=sys.stderr)
-    return found.records
-
-
-def read_records_of(folder: Path, tasks: list[str]) -> list[dict[str, Any]]:
-    """The records of a folder that are `of_tasks`.
-
-    Raises:
-        UserError: tasks are named, and there is no record of any.
-    """
-    records = read_records(Store(folder))
-    chosen = of_tasks(records, tasks)
-    if tasks and not chosen:
-        known = ", ".join(sorted({f"{record['task']}:{record['variant']}" for record in records})) or "none"
-        raise UserError(f"{folder} has no record of {', '.join(tasks)}; task variants there: {known}")
-    return chosen
-
-
-def of_tasks(records: list[dict[str, Any]], tasks: list[str]) -> list[dict[str, Any]]:
-    """The records of these tasks, given as ``NAME`` (all its variants) or ``NAME:VARIANT``; of all where none is."""
-    wanted = [(name, variant if ":" in given else None) for given in tasks for name, variant in [parse_task(given)]]
-    return [
-        record
-        for record in records
-        if not wanted
-        or any(record["task"] == name and variant in (None, record["variant"]) for name, variant in wanted)
-    ]
 
 
 def _write_page(path: Path, records: list[dict[str, Any]], among: list[dict[str, Any]], store: Store) -> None:

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from rnnae_bench.cli.logger_names import LOGGERS, logger_names
+from rnnae_bench.cli.common import LOGGERS, load_pair, logger_names
 from rnnae_bench.cli.output import plugins_aside
-from rnnae_bench.cli.pair import load_pair
 from rnnae_bench.cli.threads import Load, threads_beside
 from rnnae_bench.errors import UserError, require_positive
 from rnnae_bench.plugins.registry import models, tasks

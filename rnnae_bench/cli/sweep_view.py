@@ -2,14 +2,16 @@
 
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.progress_bar import ProgressBar
+from rich.status import Status
 from rich.table import Table
 
+from rnnae_bench.records.record import printable
 from rnnae_bench.report.tables import number
 from rnnae_bench.report.text import Text
 from rnnae_bench.standings.rows import summarize
@@ -22,45 +24,54 @@ _SUMMARY_SECONDS = 30.0
 
 
 class SweepView:
-    """Watches a sweep and shows it. Use it as a context.
+    """A sweep's `rnnae_bench.sweep.driver.Watcher` that shows it. Use it as a context.
 
     Args:
         console: Where to.
-        steps: Optimiser steps of each trial that is to be run, by id.
-        done: Records of the trials that need not be run.
-        to_come: Trials that are not known by name yet, as in a search.
-        steps_each: Optimiser steps of each of those.
     """
 
-    def __init__(
-        self,
-        console: Console,
-        steps: Mapping[str, int],
-        done: Iterable[dict[str, Any]],
-        to_come: int = 0,
-        steps_each: int = 0,
-    ) -> None:
+    def __init__(self, console: Console) -> None:
         self._console = console
-        self._to_come, self._steps_each = to_come, steps_each
-        self._steps = dict(steps)
-        self._records = list(done)
-        self._known = len(self._records)
+        self._to_come = self._steps_each = self._steps_done = 0
+        self._steps: dict[str, int] = {}
+        self._records: list[dict[str, Any]] = []
         self._running: dict[str, tuple[Job, int, float | None]] = {}
         self._started = self._last_summary = time.monotonic()
-        self._steps_done = 0
         self._waits: str | None = None
+        self._status: Status | None = None
         self._live: Live | None = None
 
     def __enter__(self) -> "SweepView":
-        if self._console.is_terminal:
-            self._live = Live(self._picture(), console=self._console, refresh_per_second=4, transient=True)
-            self._live.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._live is not None:
-            self._live.stop()
-            self._live = None
+        for shown in (self._status, self._live):
+            if shown is not None:
+                shown.stop()
+        self._status = self._live = None
+
+    def checks(self, done: int, settings: int) -> None:
+        """So many of the settings are checked."""
+        if self._status is None:
+            self._status = self._console.status(f"checking {settings} settings")
+            self._status.start()
+        if done == settings:
+            self._status.stop()
+
+    def notes(self, line: str) -> None:
+        """Something worth knowing before the trials begin."""
+        self._console.print(printable(line), highlight=False, markup=False, soft_wrap=True)
+
+    def expects(
+        self, steps: Mapping[str, int], done: Sequence[dict[str, Any]], to_come: int = 0, steps_each: int = 0
+    ) -> None:
+        """The trials begin."""
+        self._steps, self._records = dict(steps), list(done)
+        self._to_come, self._steps_each = to_come, steps_each
+        self._started = self._last_summary = time.monotonic()
+        if self._console.is_terminal:
+            self._live = Live(self._picture(), console=self._console, refresh_per_second=4, transient=True)
+            self._live.start()
 
     def began(self, job: Job) -> None:
         """A job was started."""

@@ -3,7 +3,7 @@
 import contextlib
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -26,6 +26,24 @@ _ELSEWHERE_SECONDS = 2.0
 @runtime_checkable
 class Watcher(Protocol):
     """Is told what happens in a sweep."""
+
+    def checks(self, done: int, settings: int) -> None:
+        """So many of the settings are checked."""
+
+    def notes(self, line: str) -> None:
+        """Something worth knowing before the trials begin."""
+
+    def expects(
+        self, steps: Mapping[str, int], done: Sequence[dict[str, Any]], to_come: int = 0, steps_each: int = 0
+    ) -> None:
+        """The trials begin.
+
+        Args:
+            steps: Optimiser steps of each trial that is to be run, by id.
+            done: Records of the trials that need not be run.
+            to_come: Trials that are not known by name yet, as in a search.
+            steps_each: Optimiser steps of each of those.
+        """
 
     def began(self, job: Job) -> None:
         """A job was started."""

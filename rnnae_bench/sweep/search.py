@@ -7,23 +7,20 @@ storage alone, so that a search that was killed goes on where it was, and severa
 import contextlib
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-from rich.console import Group
 
 from rnnae_bench.contracts.search_space import Dimension, Range, dimension_from, is_range, plain
 from rnnae_bench.errors import UserError, in_a_line, missing_extra, require_positive
 from rnnae_bench.options.nested import flatten, nest
 from rnnae_bench.records.privacy import without_secrets
-from rnnae_bench.report.tables import empty, framed
-from rnnae_bench.report.text import Text
 from rnnae_bench.statistics.expected_best import expected_best
-from rnnae_bench.sweep.executors.job import Setting
+from rnnae_bench.sweep.executors.job import Plan, Refusal, Setting
 from rnnae_bench.sweep.grid import key_of, label, run_command
 from rnnae_bench.sweep.journal import JournalLock
+from rnnae_bench.sweep.queue import Queue, candidates
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -153,6 +150,47 @@ class Search:
         return [study.found() for study in self._studies]
 
 
+class Searching:
+    """Keeps a queue filled with what a search asks for.
+
+    Args:
+        search: What to try.
+        queue: Where to put it.
+        plan: Checks a setting.
+        ahead: How many trials are asked for before the results of earlier ones are known: as many as run at once.
+        vectorize: As for `candidates`.
+    """
+
+    def __init__(
+        self,
+        search: Search,
+        queue: Queue,
+        plan: Callable[[Setting], Plan | Refusal],
+        ahead: int,
+        vectorize: str | int = "off",
+    ) -> None:
+        self._search, self._queue, self._plan, self._ahead, self._vectorize = search, queue, plan, ahead, vectorize
+        self._open: list[tuple[Setting, Sequence[str]]] = []
+
+    def refill(self) -> None:
+        """Tell the search what is done, and ask it for more."""
+        for setting, identities in list(self._open):
+            if all(identity in self._queue.done for identity in identities):
+                self._open.remove((setting, identities))
+                self._search.tell(setting, *(self._queue.done[identity] for identity in identities))
+        while sum(len(identities) for _, identities in self._open) < self._ahead:
+            asked = self._search.ask()
+            if asked is None:
+                return
+            planned = self._plan(asked)
+            if isinstance(planned, Refusal):
+                # Two options that exclude each other, say: a setting that fails.
+                self._search.tell(asked)
+                continue
+            self._open.append((asked, [member.identity for member in planned.trials]))
+            self._queue.add(candidates([planned], self._vectorize))
+
+
 class _Study:
     """One study. The trials that count are the first so many in the storage whose parameters are all there.
 
@@ -263,36 +301,6 @@ class _Study:
         values = {option: _value(self._space[option], found) for option, found in trial.params.items()}
         model = nest({**flatten(self.setting.overrides.get("model", {})), **values})
         return Setting(self.setting.task, self.setting.model, {**self.setting.overrides, "model": model})
-
-
-def table(found: Sequence[Found]) -> Group:
-    """A table of what a search found: a row a study, with the expected best of a few budgets up to the whole."""
-    budgets = list(_budgets(max((one.tried for one in found), default=0)))
-    shown = empty()
-    shown.add_column("searched", overflow="fold", max_width=40)
-    for head in ("tried", "failed", "best", *(f"n = {budget}" for budget in budgets)):
-        shown.add_column(head, justify="right", no_wrap=True)
-    for one in found:
-        expected = [
-            "-" if budget > len(one.expected_best) else f"{one.expected_best[budget - 1]:.4g}" for budget in budgets
-        ]
-        best = "-" if one.value is None else f"{one.value:.4g}"
-        shown.add_row(Text(one.study), str(one.tried), str(one.failed or "-"), best, *expected)
-    return framed(
-        "search: the primary metric on the validation set",
-        shown,
-        "n = budget: expected best of n of the settings tried, a failed one at the floor",
-    )
-
-
-def _budgets(largest: int) -> Iterator[int]:
-    """1, 2, 5, 10, 20, 50, ... below the largest, and that."""
-    step = 1
-    while step < largest:
-        yield from (step * digit for digit in (1, 2, 5) if step * digit < largest)
-        step *= 10
-    if largest:
-        yield largest
 
 
 def _open(storage: str) -> "str | BaseStorage":

@@ -11,12 +11,13 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from rnnae_bench.cli.search_table import table
 from rnnae_bench.contracts.search_space import Choices, Range
 from rnnae_bench.errors import UserError
 from rnnae_bench.sweep.executors.job import Setting
 from rnnae_bench.sweep.grid import label
 from rnnae_bench.sweep.journal import JournalLock
-from rnnae_bench.sweep.search import Search, space_of, table
+from rnnae_bench.sweep.search import Search, space_of
 
 pytest.importorskip("optuna")
 

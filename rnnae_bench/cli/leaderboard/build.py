@@ -5,7 +5,7 @@ import json
 import sys
 from pathlib import Path
 
-from rnnae_bench.cli.places import COMMITTED
+from rnnae_bench.cli.common import COMMITTED
 from rnnae_bench.records.record import printable
 
 

@@ -6,7 +6,7 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
-from rnnae_bench.cli.places import RUNS
+from rnnae_bench.cli.common import RUNS
 from rnnae_bench.leaderboard.trackers.wandb_client import connect, parse_project
 from rnnae_bench.records.record import printable
 from rnnae_bench.records.store import Store

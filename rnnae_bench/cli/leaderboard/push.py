@@ -8,8 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Literal
 
-from rnnae_bench.cli.places import RUNS
-from rnnae_bench.cli.results import read_records
+from rnnae_bench.cli.common import RUNS, read_records
 from rnnae_bench.errors import UserError
 from rnnae_bench.leaderboard.trackers.wandb_client import connect, parse_project
 from rnnae_bench.records.record import printable

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rnnae_bench.cli.places import COMMITTED, RUNS
+from rnnae_bench.cli.common import COMMITTED, RUNS
 from rnnae_bench.errors import UserError
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def parser() -> argparse.ArgumentParser:
 
 def main(arguments: list[str]) -> int:
     """Print the standings; 0 also where nothing matches."""
-    from rnnae_bench.cli.results import read_records_of
+    from rnnae_bench.cli.common import read_records_of
     from rnnae_bench.standings.standing import overview, standings
 
     options = parser().parse_args(arguments)

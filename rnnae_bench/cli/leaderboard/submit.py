@@ -7,16 +7,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rnnae_bench.cli.libraries import load_libraries
+from rnnae_bench.cli.common import COMMITTED, objections, print_findings
 from rnnae_bench.cli.output import plugins_aside
-from rnnae_bench.cli.places import COMMITTED
-from rnnae_bench.cli.table import print_table
 from rnnae_bench.errors import UserError
 from rnnae_bench.records.record import printable
 from rnnae_bench.records.store import Store
 
 if TYPE_CHECKING:
-    from rnnae_bench.leaderboard.submission import Finding, Objections
+    from rnnae_bench.leaderboard.submission import Finding
 
 
 def parser() -> argparse.ArgumentParser:
@@ -86,27 +84,6 @@ def _site(records: Path) -> Path | None:
     except UserError as error:
         print(f"rnnae-bench: the records are in {records}, but the site is not built: {error}", file=sys.stderr)
         return None
-
-
-def objections() -> "Objections":
-    """What else speaks against a record, by the tasks and models that are installed; imports torch."""
-    load_libraries()
-    from rnnae_bench.trial import verify as objections
-
-    return objections.objections
-
-
-def print_findings(findings: "Sequence[Finding]") -> None:
-    """A table of what is taken and what is refused, with the reasons."""
-    rows = []
-    for one in findings:
-        what = f"{one.record['model']} on {one.record['task']}:{one.record['variant']}" if one.record else "-"
-        seed = str(one.record["seed"]) if one.record else "-"
-        status = one.record["status"] if one.record else "-"
-        verdict = "taken" if one.taken else "refused"
-        why = "; ".join(one.reasons or one.remarks)
-        rows.append((one.path.stem, what, seed, status, verdict, why))
-    print_table(("record", "trial", "seed", "status", "", "why"), rows)
 
 
 def _rows(taken: "Sequence[Finding]") -> list[str]:

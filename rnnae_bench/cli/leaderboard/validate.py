@@ -4,9 +4,8 @@ import argparse
 import json
 from pathlib import Path
 
-from rnnae_bench.cli.leaderboard.submit import objections, print_findings
+from rnnae_bench.cli.common import COMMITTED, objections, print_findings
 from rnnae_bench.cli.output import plugins_aside
-from rnnae_bench.cli.places import COMMITTED
 from rnnae_bench.errors import UserError
 from rnnae_bench.records.store import Store
 

@@ -1,0 +1,117 @@
+"""What several commands share: where records lie, which are meant, the pair that is named, what is found wrong."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rnnae_bench.cli.output import plugins_aside
+from rnnae_bench.cli.table import print_table
+from rnnae_bench.errors import UserError, require_choice
+from rnnae_bench.plugins.registry import models, parse_task, tasks
+from rnnae_bench.records.record import printable
+from rnnae_bench.records.store import Store
+
+if TYPE_CHECKING:
+    from rnnae_bench.leaderboard.submission import Finding, Objections
+    from rnnae_bench.trial.pair import Pair
+
+RUNS = "runs"
+"""Where runs and sweeps write, unless a folder is named, seen from where the command runs."""
+
+COMMITTED = "leaderboards/records"
+"""Where a checkout keeps the records of its leaderboard."""
+
+LOGGERS = ("wandb", "csv", "tensorboard")
+"""The loggers that ``--logger`` may name."""
+
+
+def logger_names(text: str) -> tuple[str, ...]:
+    """The names in a comma-separated list; `UserError` where one is unknown."""
+    wanted = tuple(name.strip() for name in text.split(",") if name.strip())
+    for name in wanted:
+        require_choice(LOGGERS, **{"--logger": name})
+    return wanted
+
+
+def load_libraries() -> None:
+    """Import torch, torchvision and Lightning, whose log is kept to errors from here on.
+
+    Raises:
+        UserError: the torchvision that is installed does not fit torch.
+    """
+    from rnnae_bench.trial.environment import require_matching_torchvision
+
+    require_matching_torchvision()
+    from rnnae_bench.training.lightning import errors_only
+
+    errors_only()
+
+
+def load_pair(task: str, model: str) -> "Pair":
+    """The pair of that name; names are looked up before anything heavy is imported.
+
+    Raises:
+        UserError: unknown names, a torchvision that does not fit torch, or what `Pair` refuses.
+    """
+    tasks().get(parse_task(task)[0])
+    models().get(model)
+    load_libraries()
+    from rnnae_bench.trial.pair import Pair
+
+    with plugins_aside():
+        return Pair(task, model)
+
+
+def read_records(store: Store) -> list[dict[str, Any]]:
+    """All records of a folder; says on standard error which files are none."""
+    found = store.read()
+    for path, reason in found.unreadable.items():
+        print(printable(f"rnnae-bench: {path} is no record, left out: {reason}"), file=sys.stderr)
+    return found.records
+
+
+def read_records_of(folder: Path, tasks: list[str]) -> list[dict[str, Any]]:
+    """The records of a folder that are `of_tasks`.
+
+    Raises:
+        UserError: tasks are named, and there is no record of any.
+    """
+    records = read_records(Store(folder))
+    chosen = of_tasks(records, tasks)
+    if tasks and not chosen:
+        known = ", ".join(sorted({f"{record['task']}:{record['variant']}" for record in records})) or "none"
+        raise UserError(f"{folder} has no record of {', '.join(tasks)}; task variants there: {known}")
+    return chosen
+
+
+def of_tasks(records: list[dict[str, Any]], tasks: list[str]) -> list[dict[str, Any]]:
+    """The records of these tasks, given as ``NAME`` (all its variants) or ``NAME:VARIANT``; of all where none is."""
+    wanted = [(name, variant if ":" in given else None) for given in tasks for name, variant in [parse_task(given)]]
+    return [
+        record
+        for record in records
+        if not wanted
+        or any(record["task"] == name and variant in (None, record["variant"]) for name, variant in wanted)
+    ]
+
+
+def objections() -> "Objections":
+    """What else speaks against a record, by the tasks and models that are installed; imports torch."""
+    load_libraries()
+    from rnnae_bench.trial import verify as objections
+
+    return objections.objections
+
+
+def print_findings(findings: "Sequence[Finding]") -> None:
+    """A table of what is taken and what is refused, with the reasons."""
+    rows = []
+    for one in findings:
+        what = f"{one.record['model']} on {one.record['task']}:{one.record['variant']}" if one.record else "-"
+        seed = str(one.record["seed"]) if one.record else "-"
+        status = one.record["status"] if one.record else "-"
+        verdict = "taken" if one.taken else "refused"
+        why = "; ".join(one.reasons or one.remarks)
+        rows.append((one.path.stem, what, seed, status, verdict, why))
+    print_table(("record", "trial", "seed", "status", "", "why"), rows)

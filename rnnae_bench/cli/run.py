@@ -22,8 +22,9 @@ from rnnae_bench.trial.launchers import rank
 if TYPE_CHECKING:
     from jsonargparse import Namespace
 
+    from rnnae_bench.trial.outcome import Outcome
     from rnnae_bench.trial.pair import Pair
-    from rnnae_bench.trial.trial import Outcome, Trial
+    from rnnae_bench.trial.trial import Trial
 
 _PENDING = "RNNAE_BENCH_PENDING"
 """Environment variable by which the first process of a trial on several devices tells the others what to run."""

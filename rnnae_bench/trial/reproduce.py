@@ -17,7 +17,8 @@ from rnnae_bench.records.store import Store
 from rnnae_bench.standings.standing import standings
 from rnnae_bench.statistics.estimates import t_quantile
 from rnnae_bench.trial import environment
-from rnnae_bench.trial.trial import Outcome, Trial, keep
+from rnnae_bench.trial.outcome import Outcome, keep
+from rnnae_bench.trial.trial import Trial
 from rnnae_bench.trial.vectorized import VectorizedTrial, reason_apart
 from rnnae_bench.trial.vectorized.choice import TOGETHER
 

@@ -1,14 +1,10 @@
 """One trial: one model on one task variant under one seed, from its options to its record."""
 
-import json
-import tempfile
-import traceback
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from lightning import Callback, LightningModule, Trainer
@@ -21,7 +17,6 @@ from rnnae_bench.options.limits import TooMuch, bounded
 from rnnae_bench.plugins.forks import one_process
 from rnnae_bench.probes import (
     Cost,
-    Diverged,
     Evaluation,
     ExampleScores,
     GradientFlow,
@@ -31,25 +26,18 @@ from rnnae_bench.probes import (
     TrainingCurve,
     Underflow,
 )
-from rnnae_bench.records.history import Series
-from rnnae_bench.records.privacy import options_without_home, publishable
-from rnnae_bench.records.record import SCHEMA_VERSION, Status, finite, identity
+from rnnae_bench.records.record import Status
 from rnnae_bench.records.store import Store
 from rnnae_bench.training.allocator import keep_freed_memory, release_freed_memory
 from rnnae_bench.training.block_loop import WHOLE_STRATEGIES
 from rnnae_bench.training.blocks import Blocks
 from rnnae_bench.training.lightning import fit_and_test, silence_remarks
-from rnnae_bench.training.optimizer_steps import CountBatches
-from rnnae_bench.trial import environment
+from rnnae_bench.trial.determinants import Determinants
 from rnnae_bench.trial.drafting import Flush
-from rnnae_bench.trial.interruption import Interruption, Interruptions, interruption_in
-from rnnae_bench.trial.isolation import (
-    be_first_process,
-    hidden_variables,
-    never_requeue,
-    require_own_arithmetic,
-    undisturbed,
-)
+from rnnae_bench.trial.interruption import Interruptions
+from rnnae_bench.trial.isolation import undisturbed
+from rnnae_bench.trial.layout import find_layout, make_trainer, unsupported_precision
+from rnnae_bench.trial.outcome import RUNNING, Outcome, Recorder, failure_of, keep, measured
 from rnnae_bench.trial.pair import Pair, changed
 from rnnae_bench.trial.process_state import fresh_process
 
@@ -58,18 +46,6 @@ BUILD_MEMORY, BUILD_SECONDS = 4 * 2**30, 60.0
 
 EVALUATION_STEPS = ("validation_step", "test_step")
 """What of a model returns the prediction."""
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What a trial left behind."""
-
-    record: dict[str, Any]
-    series: dict[str, Series]
-    path: Path
-    """The record's file."""
-    rescue: str | None = None
-    """Why the record does not lie where it should; None where it does."""
 
 
 class Trial:
@@ -126,9 +102,9 @@ class Trial:
             reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
             raise UserError(f"task '{pair.label}' can't make its data with these options: {reason}") from error
         self.blocks: Blocks | None = None
-        self.layout = self._layout()
+        self.layout = find_layout(self.options["trainer"], pair.defaults["trainer"], self.task)
         self._require_evaluation()
-        self.unsupported = self.pair.unsupported(self.task, self.options["model"]) or self._unsupported_precision()
+        self.unsupported = self.pair.unsupported(self.task, self.options["model"]) or unsupported_precision(self.layout)
         if self.unsupported is None:
             self._try_model()
         elif not may_be_skipped:
@@ -184,27 +160,19 @@ class Trial:
         )
 
     @property
-    def identity(self) -> str:
-        """Content hash of what determines the result; 16 hexadecimal digits."""
-        return self.identity_under(self.seed, self.data_seed)
-
-    def identity_under(self, seed: int, data_seed: int) -> str:
-        """The `identity` of the same trial under other seeds."""
-        return identity(
-            self.pair.label,
-            self.pair.model_handle.name,
-            # As the record tells them, so that it does not depend on where somebody's home is.
-            options_without_home(self.options),
-            self.layout,
-            (seed, data_seed),
-            self.plugins,
-        )
+    def determinants(self) -> Determinants:
+        """What determines the result."""
+        return Determinants(self.pair, self.options, self.layout, self.seed, self.data_seed)
 
     @property
-    def plugins(self) -> dict[str, str]:
-        """The distributions that the task and the model come from, with their versions."""
-        handles = (self.pair.task_handle, self.pair.model_handle)
-        return {handle.distribution: handle.version for handle in handles}
+    def identity(self) -> str:
+        """Content hash of what determines the result; 16 hexadecimal digits."""
+        return self.determinants.identity
+
+    @property
+    def recorder(self) -> Recorder:
+        """What writes the trial's record."""
+        return Recorder(self.determinants, self.overrides, self.baselines, self.fingerprints)
 
     def run(
         self,
@@ -238,7 +206,7 @@ class Trial:
 
             def draft() -> None:
                 found = measured(probes)
-                record = self.record(evaluation, found, "interrupted", RUNNING, started, command)
+                record = self.recorder.record(evaluation, found, "interrupted", RUNNING, started, command)
                 store.drafts.write(record, found.series)
 
             drafts.append(Flush(draft, flush_every))
@@ -263,7 +231,7 @@ class Trial:
             if trainer is not None and not trainer.is_global_zero:
                 return None
             found = measured(probes)
-            record = self.record(evaluation, found, status, failure, started, command)
+            record = self.recorder.record(evaluation, found, status, failure, started, command)
             return keep(store, record, found.series)
 
     def _rehearse_evaluation(self, folder: Path) -> None:
@@ -304,7 +272,7 @@ class Trial:
         """
         probes, evaluation = self._probes()
         failure = {"message": reason, "step": None, "traceback": None}
-        return self.record(evaluation, measured(probes), status, failure, datetime.now(UTC), ())
+        return self.recorder.record(evaluation, measured(probes), status, failure, datetime.now(UTC), ())
 
     def build_model(self) -> LightningModule:
         """The model, with its first weights."""
@@ -319,127 +287,11 @@ class Trial:
         with bounded("building the model", BUILD_MEMORY, BUILD_SECONDS), torch.device("meta"):
             return self.build_model()
 
-    def record(
-        self,
-        evaluation: Evaluation,
-        found: "Measured",
-        status: Status,
-        failure: Mapping[str, Any] | None,
-        started: datetime,
-        command: Sequence[str],
-    ) -> dict[str, Any]:
-        """The record, but for its histories, as of now.
-
-        Args:
-            evaluation: The probe that scored.
-            found: What all probes have to say.
-            status: How the trial ended.
-            failure: What went wrong.
-            started: When it was started.
-            command: The command line.
-        """
-        primary = self.pair.variant.primary
-        value = finite(evaluation.test.get(primary.metric)) if status == "ok" else None
-        scale = primary.scale(self.baselines)
-        record: dict[str, Any] = finite(
-            {
-                "schema": SCHEMA_VERSION,
-                "id": self.identity,
-                "status": status,
-                "failure": failure,
-                "task": self.pair.task_handle.name,
-                "variant": self.pair.variant.name,
-                "model": self.pair.model_handle.name,
-                "seed": self.seed,
-                "data_seed": self.data_seed,
-                "overrides": self.overrides,
-                "configuration": self.options,
-                "primary": {
-                    "metric": primary.metric,
-                    "direction": primary.direction,
-                    "value": value,
-                    "floor": scale.floor,
-                    "floor_baseline": primary.floor if isinstance(primary.floor, str) else None,
-                    "ceiling": scale.ceiling,
-                    **({"ceiling_baseline": primary.ceiling} if isinstance(primary.ceiling, str) else {}),
-                    "score": None if value is None else scale.score(value),
-                    "solved_at": primary.solved,
-                    "solved": value is not None and primary.is_solved(value),
-                },
-                "metrics": {"test": evaluation.test, "validation": evaluation.validation},
-                "baselines": self.baselines,
-                "measures": found.measures,
-                "fingerprints": self.fingerprints,
-                "environment": self._environment(),
-                "command": list(command),
-                "started": started.isoformat(timespec="seconds"),
-                "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-            }
-        )
-        if found.absent:
-            record["absent"] = dict(found.absent)
-        return publishable(record)
-
-    def _environment(self) -> dict[str, Any]:
-        cuda = self.layout["accelerator"] == "cuda"
-        return {
-            "host": environment.host(),
-            "device": torch.cuda.get_device_name() if cuda else environment.processor(),
-            "threads": torch.get_num_threads(),
-            "accelerator": self.layout["accelerator"],
-            "devices": self.layout["devices"],
-            "precision": self.layout["precision"],
-            "versions": environment.versions(),
-            "plugins": self.plugins,
-            "git": environment.git(),
-        }
-
     def _baselines(self) -> dict[str, dict[str, float]]:
         frozen = self.pair.variant.baselines
         if any(key.startswith("task.") and not key.startswith("task.protocol.") for key in self.overrides):
             return {name: self.task.baseline(name) for name in frozen}
         return {name: dict(baseline.values) for name, baseline in frozen.items()}
-
-    def _layout(self) -> dict[str, Any]:
-        strategy = str(self.options["trainer"]["strategy"])
-        if "spawn" in strategy or "fork" in strategy or "notebook" in strategy:
-            raise UserError(
-                f"--trainer.strategy {strategy} runs the training where its measures can't be fetched from; use ddp"
-            )
-        # A Trainer takes 20 ms to make, and a sweep asks for the same one under every seed.
-        key = json.dumps(self.options["trainer"], sort_keys=True)
-        if key not in _LAYOUTS:
-            _LAYOUTS[key] = self._layout_here(alone=True)
-            if _LAYOUTS[key]["devices"] > 1:
-                # What started this process, if anything did, has to fit.
-                _LAYOUTS[key] = self._layout_here(alone=False)
-        layout = dict(_LAYOUTS[key])
-        if layout["devices"] == 1:
-            be_first_process()
-        require_own_arithmetic(layout["accelerator"])
-        batch_size, devices = self.task.protocol.batch_size, layout["devices"]
-        if batch_size % devices:
-            raise UserError(
-                f"a batch of {batch_size} does not divide over {devices} devices; "
-                f"choose --task.protocol.batch_size as a multiple of {devices}"
-            )
-        return layout
-
-    def _layout_here(self, alone: bool) -> dict[str, Any]:
-        with hidden_variables(alone):
-            trainer = self.trainer([], [], Path(tempfile.gettempdir()))
-        return _layout_of(trainer, str(self.options["trainer"]["precision"]))
-
-    def _unsupported_precision(self) -> str | None:
-        accelerator, precision = self.layout["accelerator"], self.layout["precision"]
-        if accelerator == "cpu" and precision.startswith(("16", "transformer-engine")):
-            return (
-                f"--trainer.precision {precision}: half precision (fp16) needs a GPU, and this trial runs on the CPU; "
-                "use bf16-mixed or 32-true"
-            )
-        if accelerator == "cuda" and precision.startswith("bf16") and not torch.cuda.is_bf16_supported():
-            return f"--trainer.precision {precision}: {torch.cuda.get_device_name()} has no bfloat16; use 16-mixed"
-        return None
 
     def trainer(self, callbacks: Sequence[Callback], loggers: Sequence[Logger], folder: Path, **limits: Any) -> Trainer:
         """Lightning's Trainer for the protocol and the trainer options.
@@ -453,117 +305,5 @@ class Trial:
         Raises:
             UserError: the options don't work here.
         """
-        options = {key: value for key, value in self.options["trainer"].items() if value is not None}
-        protocol = self.task.protocol
-        between: dict[str, Any] = {"check_val_every_n_epoch": None}
-        batches = protocol.evaluate_every * options.get("accumulate_grad_batches", 1)
-        if self.blocks is not None:
-            between["val_check_interval"] = self.blocks.per_evaluation
-        elif type(self.task).train_dataloader is Task.train_dataloader:
-            # The stream has no epochs of its own: an epoch is what lies between two evaluations, and what Lightning or
-            # a model does by epochs (a schedule, say) is done then.
-            between = {"limit_train_batches": batches}
-        else:
-            between["val_check_interval"] = batches
-        with warnings.catch_warnings():
-            silence_remarks()
-            try:
-                trainer = Trainer(
-                    **options,
-                    default_root_dir=folder,
-                    max_epochs=-1,
-                    max_steps=protocol.max_steps,
-                    **between,
-                    **limits,
-                    num_sanity_val_steps=0,
-                    use_distributed_sampler=False,
-                    enable_checkpointing=False,
-                    enable_progress_bar=False,
-                    enable_model_summary=False,
-                    enable_autolog_hparams=False,
-                    callbacks=[CountBatches(), *callbacks],
-                    logger=list(loggers),
-                )
-                never_requeue(trainer)
-                return trainer
-            except Exception as error:
-                given = changed({"trainer": self.options["trainer"]}, {"trainer": self.pair.defaults["trainer"]})
-                flags = " ".join(f"--{key} {value}" for key, value in given.items())
-                reason = " ".join(str(error).split())
-                raise UserError(f"these trainer options don't work here ({flags or 'defaults'}): {reason}") from error
-
-
-_LAYOUTS: dict[str, dict[str, Any]] = {}
-"""What this process has found trainer options, as JSON, to come to on this machine."""
-
-
-def _layout_of(trainer: Trainer, asked: str) -> dict[str, Any]:
-    """Devices, their kind, strategy and precision, where `asked` is the precision asked for."""
-    accelerator, precision = trainer.strategy.root_device.type, str(trainer.precision)
-    return {
-        "accelerator": accelerator,
-        "devices": trainer.world_size,
-        "strategy": type(trainer.strategy).__name__,
-        # On a CPU Lightning quietly takes bf16 for fp16, and this is about what was asked for.
-        "precision": asked if accelerator == "cpu" and asked.startswith("16") else precision,
-    }
-
-
-RUNNING: dict[str, Any] = {"message": "the trial is running", "step": None, "traceback": None}
-"""The failure that a draft's record states."""
-
-
-class Measured(NamedTuple):
-    """What probes had to say."""
-
-    series: dict[str, Series]
-    measures: dict[str, Any]
-    absent: dict[str, str]
-    """What could not be measured, and why."""
-
-
-def measured(probes: Sequence[Probe]) -> Measured:
-    """What the probes have to say so far."""
-    found = Measured({}, {}, {})
-    for probe in probes:
-        with probe.measuring(probe.subject):
-            found.series.update(probe.series())
-        with probe.measuring(probe.subject):
-            found.measures.update(probe.measures())
-        found.absent.update(probe.absent)
-    return found
-
-
-def keep(store: Store, record: dict[str, Any], series: dict[str, Series]) -> Outcome:
-    """Write a record and its histories; where that fails, into a new temporary folder."""
-    try:
-        return Outcome(record, series, store.write(record, series))
-    except OSError as error:
-        refuge = Store(Path(tempfile.mkdtemp(prefix="rnnae-bench-")))
-        reason = f"{store.folder} could not be written: {error.strerror}"
-        return Outcome(record, series, refuge.write(record, series), rescue=reason)
-
-
-def _said(error: BaseException) -> str:
-    """An error's message; a plugin's may fail at that."""
-    try:
-        return str(error)
-    except Exception:
-        return "it has no message that can be read"
-
-
-def failure_of(error: BaseException, trainer: Trainer | None) -> tuple[Status, dict[str, Any]]:
-    """Status and description of what ended a trial early."""
-    step = trainer.global_step if trainer is not None else None
-    said = _said(error)
-    text = f"{type(error).__name__}: {' '.join(said.split())}"
-    if isinstance(error, Diverged):
-        return "diverged", {"message": str(error), "step": error.step, "traceback": None}
-    if (interruption := interruption_in(error)) is not None:
-        name = interruption.name if isinstance(interruption, Interruption) else "Ctrl-C"
-        return "interrupted", {"message": f"stopped by {name} at step {step}", "step": step, "traceback": None}
-    details = {"message": text, "step": step, "traceback": "".join(traceback.format_exception(error))}
-    memory = ("out of memory", "can't allocate memory", "not enough memory")
-    if isinstance(error, MemoryError | torch.OutOfMemoryError) or any(words in said for words in memory):
-        return "oom", details
-    return "error", details
+        asked, defaults = self.options["trainer"], self.pair.defaults["trainer"]
+        return make_trainer(asked, defaults, self.task, self.blocks, callbacks, loggers, folder, **limits)

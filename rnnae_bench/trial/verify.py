@@ -46,7 +46,7 @@ def objections(record: Mapping[str, Any]) -> tuple[list[str], list[str]]:
         )
     if not _is_its_id(record):
         found.append(f"its id is {record['id']}, which is not that of what it says of itself")
-    return found, _other_versions(record["environment"]["plugins"], trial.plugins)
+    return found, _other_versions(record["environment"]["plugins"], trial.determinants.plugins)
 
 
 def _is_its_id(record: Mapping[str, Any]) -> bool:

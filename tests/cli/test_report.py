@@ -9,8 +9,9 @@ from rich.console import Console
 from rnnae_bench.cli.run import _report
 from rnnae_bench.records.history import Series
 from rnnae_bench.report.heatmaps import terminal_heatmap
+from rnnae_bench.trial.outcome import Outcome
 from rnnae_bench.trial.pair import Pair
-from rnnae_bench.trial.trial import Outcome, Trial
+from rnnae_bench.trial.trial import Trial
 
 STEPS = np.arange(1, 30)
 NORMS = {"gradient_norm": Series(STEPS, np.geomspace(10, 0.1, 29))}

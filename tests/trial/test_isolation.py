@@ -83,7 +83,7 @@ def same(one: tuple, two: tuple) -> None:
 def test_variables_and_files_have_no_say(variables, plain, tmp_path, monkeypatch):
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr("rnnae_bench.trial.trial._LAYOUTS", {})
+    monkeypatch.setattr("rnnae_bench.trial.layout._LAYOUTS", {})
     work = tmp_path / "work"
     work.mkdir()
     monkeypatch.chdir(work)
@@ -116,7 +116,7 @@ def test_no_signal_of_slurm_has_lightning_write_a_checkpoint_on_several_devices(
     several = {"SLURM_NTASKS": "2", "SLURM_NTASKS_PER_NODE": "2", "SLURM_PROCID": "0", "SLURM_LOCALID": "0"}
     for name, value in {**SLURM, **several}.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr("rnnae_bench.trial.trial._LAYOUTS", {})
+    monkeypatch.setattr("rnnae_bench.trial.layout._LAYOUTS", {})
     pair = Pair("copy:smoke", "gru")
     options = {**OPTIONS, "trainer": {"accelerator": "cpu", "devices": 2, "strategy": "ddp"}}
     made = Trial(pair, pair.resolve(options), 0)

@@ -20,7 +20,8 @@ from rnnae_bench.leaderboard.trackers.wandb_run import Rows
 from rnnae_bench.probes import OptimizerSteps, Probe
 from rnnae_bench.records.history import Series
 from rnnae_bench.records.store import Store
-from rnnae_bench.trial.trial import Outcome, Trial
+from rnnae_bench.trial.outcome import Outcome
+from rnnae_bench.trial.trial import Trial
 
 
 def make_logger(name: str, trial: Trial, folder: Path, running: bool = True) -> Logger:

@@ -28,7 +28,7 @@ def plan(setting: Setting, seeds: Sequence[int], data_seed: int | None = None) -
     members = []
     for seed in seeds:
         of_data = seed if data_seed is None else data_seed
-        members.append(Member(trial.identity_under(seed, of_data), seed, of_data))
+        members.append(Member(trial.determinants.under(seed, of_data).identity, seed, of_data))
     if trial.unsupported is not None:
         skipped = trial.unmeasured("skipped", trial.unsupported)
         return Refusal(setting, trial.unsupported, skipped, tuple(members))

@@ -32,9 +32,10 @@ from rnnae_bench.sweep.executors.planning import plan
 from rnnae_bench.training.allocator import release_freed_memory
 from rnnae_bench.training.lightning import errors_only
 from rnnae_bench.trial import environment
+from rnnae_bench.trial.outcome import Outcome, failure_of
 from rnnae_bench.trial.pair import Pair
 from rnnae_bench.trial.process_state import ProcessState
-from rnnae_bench.trial.trial import Outcome, Trial, failure_of
+from rnnae_bench.trial.trial import Trial
 from rnnae_bench.trial.vectorized import VectorizedTrial
 
 _REQUEST = "RNNAE_BENCH_REQUEST"

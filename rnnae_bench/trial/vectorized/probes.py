@@ -23,7 +23,7 @@ from rnnae_bench.probes import (
     Underflow,
 )
 from rnnae_bench.probes.last_step import last_step_loss
-from rnnae_bench.trial.trial import Measured, measured
+from rnnae_bench.trial.outcome import Measured, measured
 from rnnae_bench.trial.vectorized.module import VectorizedModule
 from rnnae_bench.trial.vectorized.task import VectorizedTask
 

@@ -17,8 +17,9 @@ from rnnae_bench.training.lightning import fit_and_test
 from rnnae_bench.trial.drafting import Flush
 from rnnae_bench.trial.interruption import Interruptions
 from rnnae_bench.trial.isolation import undisturbed
+from rnnae_bench.trial.outcome import RUNNING, Outcome, failure_of, keep
 from rnnae_bench.trial.pair import changed
-from rnnae_bench.trial.trial import RUNNING, Outcome, Trial, failure_of, keep
+from rnnae_bench.trial.trial import Trial
 from rnnae_bench.trial.vectorized.choice import reason_apart
 from rnnae_bench.trial.vectorized.module import VectorizedModule
 from rnnae_bench.trial.vectorized.probes import MemberProbes
@@ -85,7 +86,9 @@ class VectorizedTrial:
 
         def record(member: int, status: Status, failure: Any) -> tuple[dict[str, Any], dict[str, Series]]:
             found = probes.measured(member)
-            made = self.trials[member].record(probes.evaluation(member), found, status, failure, started, command)
+            made = self.trials[member].recorder.record(
+                probes.evaluation(member), found, status, failure, started, command
+            )
             made["environment"]["vectorized"] = {
                 "members": len(self.trials),
                 "place": member,

@@ -9,9 +9,8 @@ import difflib
 import inspect
 import json
 import re
-import types
 import typing
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
@@ -22,6 +21,7 @@ from jsonargparse import ArgumentParser
 
 from rnnae_bench.errors import UserError, require_not_negative, require_positive
 from rnnae_bench.options import yaml12
+from rnnae_bench.options.explained import Complaint, either, in_words
 from rnnae_bench.options.parsing import MODE
 from rnnae_bench.plugins.registry import models, tasks
 from rnnae_bench.sweep.grid import Axes
@@ -218,7 +218,7 @@ def read(path: Path) -> dict[str, Any]:
         where = f"{path}:{lines[str(key)]}"
         if key not in _hints():
             near = difflib.get_close_matches(str(key), _hints(), n=2, cutoff=0.7)
-            hint = f"did you mean {_either(map(repr, near))}?" if near else f"these are: {', '.join(_hints())}"
+            hint = f"did you mean {either(map(repr, near))}?" if near else f"these are: {', '.join(_hints())}"
             raise UserError(f"{where}: '{key}' is not an option of a sweep; {hint}")
         if value is None:
             continue
@@ -291,47 +291,17 @@ def _default(name: str) -> Any:
 
 def _explain(message: str) -> str:
     """One line for what jsonargparse says in several."""
-    message = " ".join(message.split())
-    unknown = re.search(r"unrecognized arguments: (\S+)", message)
-    if unknown:
-        option = unknown[1].partition("=")[0]
-        near = difflib.get_close_matches(option, map(_flag, _hints()), n=2, cutoff=0.7)
-        hint = f"; did you mean {_either(near)}?" if near else ""
-        return f"{option} is not an option of sweep{hint} (--help lists them)"
-    wrong = re.search(r"[Pp]arser key \"?(\w+)\"?:", message)
-    if wrong and wrong[1] in _hints():
-        given = re.findall(r"(?:Got value|Given value): (.*?)(?= Given value| Subtypes|$)", message)
-        return f"{_flag(wrong[1])}: got {given[-1] if given else 'something else'}; {_wanted(wrong[1])}"
-    return message
+    found = Complaint.of(message)
+    if found.unknown:
+        near = difflib.get_close_matches(found.unknown, map(_flag, _hints()), n=2, cutoff=0.7)
+        hint = f"; did you mean {either(near)}?" if near else ""
+        return f"{found.unknown} is not an option of sweep{hint} (--help lists them)"
+    if found.wrong in _hints():
+        return f"{_flag(found.wrong)}: got {found.given}; {_wanted(found.wrong)}"
+    return found.message
 
 
 def _wanted(name: str) -> str:
     if name == "time_limit":
         return "it must be a duration, such as 90, 10m or 2h"
-    return f"it must be {_words(_hints()[name])}"
-
-
-def _words(hint: Any) -> str:
-    """A type in words.
-
-    >>> _words(Literal["auto", "off"] | int), _words(list[int])
-    ("'auto', 'off' or a whole number", 'a list, each of it a whole number')
-    """
-    simple = {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}
-    if hint in simple:
-        return simple[hint]
-    arguments = typing.get_args(hint)
-    origin = typing.get_origin(hint)
-    if origin is Literal:
-        return _either(repr(one) for one in arguments)
-    if origin is list:
-        return f"a list, each of it {_words(arguments[0])}"
-    if origin in (typing.Union, types.UnionType):
-        each = [part for one in arguments if one is not type(None) for part in _words(one).split(" or ")]
-        return _either(each)
-    return "a mapping" if origin in (dict, Mapping) else str(hint)
-
-
-def _either(words: Iterable[str]) -> str:
-    *most, last = words
-    return f"{', '.join(most)} or {last}" if most else last
+    return f"it must be {in_words(_hints()[name])}"

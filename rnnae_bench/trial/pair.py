@@ -10,7 +10,6 @@ import difflib
 import inspect
 import json
 import os
-import re
 import typing
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -25,6 +24,7 @@ from rnnae_bench.contracts.card import Card, Variant
 from rnnae_bench.contracts.task import Task
 from rnnae_bench.errors import UserError, in_a_line
 from rnnae_bench.options import yaml12
+from rnnae_bench.options.explained import Complaint
 from rnnae_bench.options.nested import flatten, merge, nest
 from rnnae_bench.options.parsing import MODE, allow_dataclasses, types_in
 from rnnae_bench.options.plain import alike, named, plain
@@ -250,29 +250,21 @@ class Pair:
         return {key: value for key, value in built.items() if key != "name"}
 
     def _explain(self, message: str) -> str:
-        message = re.sub(r"Parser key \"?([\w.]+)\"?:", r"--\1:", " ".join(message.split()))
-        message = re.sub(r"<class '(?:\w+\.)*(\w+)'>", r"\1", message)
-        denied = re.search(r"(--[\w.]+):.*Importing '([^']+)' is not allowed", message)
-        if denied:
-            return f"{denied[1]}: '{denied[2]}' would have to be imported; an option takes plain values only"
-        union = re.search(r"(--[\w.]+): Does not validate against any of the Union.*Given value: (.*)", message)
-        if union:
-            choices = ", ".join(dict.fromkeys(re.findall(r"'([^']+)'", message)))
-            return f"{union[1]}: got {union[2]}" + (f"; it must be one of {choices}" if choices else "")
-        unknown = re.search(r"unrecognized arguments: (--[\w.-]+)", message)
-        wrong_key = re.search(r"Group '([\w.]+)' does not accept option '([\w.]+)'", message)
-        option = unknown[1] if unknown else f"--{wrong_key[1]}.{wrong_key[2]}" if wrong_key else None
-        if option:
-            if option.startswith("--trainer."):
+        found = Complaint.of(message)
+        if found.unknown:
+            if found.unknown.startswith("--trainer."):
                 return (
-                    f"{option} is not passed to the trainer; these are: {', '.join(TRAINER_OPTIONS)} "
+                    f"{found.unknown} is not passed to the trainer; these are: {', '.join(TRAINER_OPTIONS)} "
                     f"(budget and batch sizes are --task.protocol.*)"
                 )
-            known = [string for string in self.parser._option_string_actions if string.startswith("--")]
-            near = difflib.get_close_matches(option, known, n=1, cutoff=0.5)
+            near = difflib.get_close_matches(found.unknown, [f"--{name}" for name in self.hints], n=1, cutoff=0.5)
             hint = f"; did you mean {near[0]}?" if near else ""
-            return f"{option} is not an option of {self.model_handle.name} on {self.label}{hint} (--help lists them)"
-        return message
+            of = f"{self.model_handle.name} on {self.label}"
+            return f"{found.unknown} is not an option of {of}{hint} (--help lists them)"
+        if found.wrong and "any of the Union" in found.message:
+            wanted = f"; it must be one of {', '.join(found.choices)}" if found.choices else ""
+            return f"--{found.wrong}: got {found.given}{wanted}"
+        return found.message
 
 
 def _in_parts(options: Mapping[str, Any]) -> dict[str, dict[str, Any]]:

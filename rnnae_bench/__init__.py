@@ -11,8 +11,10 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from rnnae_bench.contracts.batch import Batch
     from rnnae_bench.contracts.card import Card, Protocol, Variant
+    from rnnae_bench.contracts.encoder_decoder import EncoderDecoder
     from rnnae_bench.contracts.model import Autoencoder, BenchModule, SequenceModel
     from rnnae_bench.contracts.optimization import Optimization
+    from rnnae_bench.contracts.sequence_autoencoder import SequenceAutoencoder
     from rnnae_bench.contracts.spec import Classes, Images, Static, TaskSpec, Tokens, Values, Vectors
     from rnnae_bench.contracts.task import Task
     from rnnae_bench.records.frame import frame
@@ -23,9 +25,11 @@ _HOME = {
     "BenchModule": "rnnae_bench.contracts.model",
     "Card": "rnnae_bench.contracts.card",
     "Classes": "rnnae_bench.contracts.spec",
+    "EncoderDecoder": "rnnae_bench.contracts.encoder_decoder",
     "Images": "rnnae_bench.contracts.spec",
     "Optimization": "rnnae_bench.contracts.optimization",
     "Protocol": "rnnae_bench.contracts.card",
+    "SequenceAutoencoder": "rnnae_bench.contracts.sequence_autoencoder",
     "SequenceModel": "rnnae_bench.contracts.model",
     "Static": "rnnae_bench.contracts.spec",
     "Task": "rnnae_bench.contracts.task",
@@ -43,9 +47,11 @@ __all__ = [
     "BenchModule",
     "Card",
     "Classes",
+    "EncoderDecoder",
     "Images",
     "Optimization",
     "Protocol",
+    "SequenceAutoencoder",
     "SequenceModel",
     "Static",
     "Task",

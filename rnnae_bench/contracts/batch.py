@@ -60,3 +60,16 @@ class Batch(NamedTuple):
             ends = lengths.unsqueeze(1)
             chosen = (step >= (ends - 1).clamp(max=first)) & (step < ends.clamp(max=stop))
         return chosen if self.mask is None else chosen & self.mask
+
+
+def training_prediction(model: Callable[..., Tensor], batch: Batch, spec: TaskSpec) -> Tensor:
+    """A model's prediction as it trains: of outputs of their own length with their targets, for teacher forcing.
+
+    Args:
+        model: Called with the inputs, their lengths and, for such outputs only, ``targets=``.
+        batch: What it is to predict.
+        spec: Of the task.
+    """
+    if spec.predicts == "own length":
+        return model(batch.inputs, batch.lengths, targets=batch.targets)
+    return model(batch.inputs, batch.lengths)

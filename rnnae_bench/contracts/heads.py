@@ -1,34 +1,51 @@
 """How a sequence model meets a task: what it reads of an input, and what it says from its states."""
 
+from typing import Literal
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn.functional import embedding
 
-from rnnae_bench.contracts.spec import Classes, Images, TaskSpec, Tokens
+from rnnae_bench.contracts.spec import Classes, Images, Static, TaskSpec, Tokens, Vectors
 
 
 class Embedding(nn.Module):
     """Turns a task's inputs into a sequence of vectors: ``Float[Tensor, "*model batch time features"]``.
 
     Symbols become one-hot vectors (the model's first matrix is then their embedding), vectors pass as they
-    are, an image becomes its rows. It has no weights.
+    are, an image becomes its rows, a vector without time one step. It has no weights.
+
+    Args:
+        spec: The task to serve.
+        of: What is read: the task's inputs, or its outputs, where a model is fed with those; classes are symbols then.
     """
 
-    def __init__(self, spec: TaskSpec) -> None:
+    def __init__(self, spec: TaskSpec, of: Literal["inputs", "outputs"] = "inputs") -> None:
         super().__init__()
         self.inputs = spec.inputs
-        sequence = spec.sequence
+        if of == "outputs":
+            steps = spec.output_length or spec.sequence.length
+            size = output_size(spec)
+            self.inputs = Tokens(size, steps) if isinstance(spec.outputs, Classes) else Vectors(size, steps)
+        sequence = self.inputs.rows if isinstance(self.inputs, Images | Static) else self.inputs
         self.features = sequence.vocabulary if isinstance(sequence, Tokens) else sequence.features
 
     def forward(self, inputs: Tensor) -> Float[Tensor, "*model batch time features"]:
-        """The inputs as vectors."""
+        """The inputs (or outputs) as vectors."""
         if isinstance(self.inputs, Tokens):
             # `one_hot` goes by way of int64, four times as slow.
             return embedding(inputs, torch.eye(self.inputs.vocabulary, device=inputs.device))
         if isinstance(self.inputs, Images):
             return inputs.transpose(-3, -2).flatten(-2)
-        return inputs
+        return inputs.unsqueeze(-2) if isinstance(self.inputs, Static) else inputs
+
+
+def output_size(spec: TaskSpec) -> int:
+    """Numbers in a prediction at one step: logits of the classes, values, or the pixels of an image's row."""
+    if isinstance(spec.outputs, Images):
+        return spec.outputs.rows.features
+    return spec.outputs.count if isinstance(spec.outputs, Classes) else spec.outputs.features
 
 
 class Head(nn.Module):
@@ -40,13 +57,7 @@ class Head(nn.Module):
     def __init__(self, spec: TaskSpec, features: int) -> None:
         super().__init__()
         self.outputs = spec.outputs
-        if isinstance(spec.outputs, Images):
-            size = spec.outputs.rows.features
-        elif isinstance(spec.outputs, Classes):
-            size = spec.outputs.count
-        else:
-            size = spec.outputs.features
-        self.affine = nn.Linear(features, size)
+        self.affine = nn.Linear(features, output_size(spec))
 
     def forward(self, states: Float[Tensor, "*axes features"]) -> Tensor:
         """Logits or values ``[*axes, size]``; for images ``[*model batch channel height width]``."""

@@ -1,16 +1,18 @@
 """The base classes of models: LightningModules made from a task's spec and their own hyper-parameters."""
 
+import inspect
 from abc import ABC, abstractmethod
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from rnnae_bench.contracts.batch import Batch, training_prediction
 from rnnae_bench.contracts.heads import Embedding, Head, last_state
 from rnnae_bench.contracts.optimization import Optimization
-from rnnae_bench.contracts.spec import Images, TaskSpec
-from rnnae_bench.contracts.task import Batch, Task
+from rnnae_bench.contracts.spec import Images, Static, TaskSpec, Tokens, Vectors
+from rnnae_bench.contracts.task import Task
 from rnnae_bench.training.block_loop import PER_BATCH_HOOKS, BlockLoop
 from rnnae_bench.training.clipping import Clipping
 
@@ -32,7 +34,19 @@ class BenchModule(BlockLoop, ABC):
 
     @classmethod
     def supports(cls, spec: TaskSpec, **hyperparameters: Any) -> str | None:
-        """Why this model, with these hyper-parameters, can't serve the spec; None where it can."""
+        """Why this model, with these hyper-parameters, can't serve the spec; None where it can.
+
+        Here: its `forward` takes no targets, and outputs have a length of their own; or codes are limited, and it has
+        none.
+        """
+        if spec.predicts == "own length" and "targets" not in inspect.signature(cls.forward).parameters:
+            return (
+                "the task asks for a sequence of its own length, and the model's forward takes no targets to train on"
+            )
+        if spec.code_limit is not None and not issubclass(cls, Autoencoder):
+            return (
+                f"the task is to be solved through a code of at most {spec.code_limit} numbers, and the model has none"
+            )
         return None
 
     @property
@@ -47,11 +61,16 @@ class BenchModule(BlockLoop, ABC):
 
     @abstractmethod
     def forward(self, inputs: Tensor, lengths: Int[Tensor, " batch"] | None = None) -> Tensor:
-        """The prediction for a batch of inputs."""
+        """The prediction for a batch of inputs.
+
+        A model for outputs of their own length also takes ``targets=None``: in training it gets the batch's, and
+        predicts as many steps; at evaluation it gets none, and predicts `TaskSpec.output_length` steps by itself. No
+        step may depend on its own target or on later ones.
+        """
 
     def training_loss(self, batch: Batch) -> Float[Tensor, ""]:
         """What is minimised: the task's loss of the prediction. A model with a loss of its own overrides this."""
-        return self.task.loss(self(batch.inputs, batch.lengths), batch)
+        return self.task.loss(training_prediction(self, batch, self.spec), batch)
 
     @classmethod
     def can_train_in_blocks(cls) -> bool:
@@ -98,7 +117,14 @@ class SequenceModel(BenchModule):
 
     @classmethod
     def supports(cls, spec: TaskSpec, **hyperparameters: Any) -> str | None:
-        """Refuses a bidirectional model where the future must not be seen, and images as single answers."""
+        """Refuses a bidirectional model where the future must not be seen, and what is not answered step by step.
+
+        That is inputs without time, outputs of their own length, and images as single answers.
+        """
+        if isinstance(spec.inputs, Static):
+            return f"it runs over time, and the task's inputs are {spec.inputs}"
+        if spec.predicts == "own length":
+            return "it answers at the steps that it reads, and the task asks for a sequence of its own length"
         if hyperparameters.get("bidirectional") and spec.causal:
             return "the task is causal: a bidirectional model would read the future"
         if isinstance(spec.outputs, Images) and spec.outputs.height != spec.sequence.length:
@@ -106,7 +132,7 @@ class SequenceModel(BenchModule):
                 f"it answers one row per step read, {spec.sequence.length} in all, "
                 f"and the task wants {spec.outputs.height}"
             )
-        return None
+        return super().supports(spec, **hyperparameters)
 
     @abstractmethod
     def states(
@@ -125,23 +151,53 @@ class SequenceModel(BenchModule):
 
 
 class Autoencoder(BenchModule):
-    """A model that squeezes an image through a code. Subclasses give `encode` and `decode`."""
+    """A model that squeezes its input, an image unless it says otherwise, through a code.
+
+    Subclasses give `encode` and `decode`; for sequences they are made from `SequenceAutoencoder`. A hyper-parameter
+    called ``code_size`` is taken for how many numbers the code has.
+    """
+
+    reconstructs: ClassVar[tuple[type, ...]] = (Images,)
+    """The kinds of inputs that the class can encode: `Images`, `Static`."""
 
     @classmethod
     def supports(cls, spec: TaskSpec, **hyperparameters: Any) -> str | None:
-        """Images in, images of the same shape out."""
-        if not isinstance(spec.inputs, Images) or spec.inputs != spec.outputs:
-            return f"an autoencoder reconstructs images, and the task asks for {spec.outputs}"
-        return None
+        """Refuses outputs of another form than the inputs, a form that the class can't encode, and too large a code."""
+        if not (isinstance(spec.inputs, cls.reconstructs) and spec.reconstructs):
+            kinds = " or ".join(_KINDS[kind] for kind in cls.reconstructs)
+            asked = "for an answer before all was read" if spec.causal else f"for {spec.outputs}"
+            return f"an autoencoder reconstructs {kinds}, and the task asks {asked}"
+        size = hyperparameters.get("code_size", _default_of(cls, "code_size"))
+        if spec.code_limit is not None and isinstance(size, int) and size > spec.code_limit:
+            return f"its code has {size} numbers, and the task allows {spec.code_limit}; set code_size to that or less"
+        return super().supports(spec, **hyperparameters)
 
     @abstractmethod
-    def encode(self, inputs: Float[Tensor, "batch channel height width"]) -> Float[Tensor, "batch code"]:
-        """The code of each image."""
+    def encode(self, inputs: Float[Tensor, "batch *input"]) -> Float[Tensor, "batch code"]:
+        """The code of each input."""
 
     @abstractmethod
-    def decode(self, code: Float[Tensor, "batch code"]) -> Float[Tensor, "batch channel height width"]:
-        """The image of each code, pixels in [0, 1]."""
+    def decode(self, code: Float[Tensor, "batch code"]) -> Float[Tensor, "batch *input"]:
+        """What each code stands for; of an image, pixels in [0, 1]."""
+
+    def code(self, inputs: Tensor, lengths: Int[Tensor, " batch"] | None = None) -> Tensor:
+        """All that a prediction is made from: `encode` of the task's inputs."""
+        return self.encode(inputs)
 
     def forward(self, inputs: Tensor, lengths: Int[Tensor, " batch"] | None = None) -> Tensor:
         """Encode and decode."""
-        return self.decode(self.encode(inputs))
+        return self.decode(self.code(inputs, lengths))
+
+
+_KINDS = {
+    Images: "images",
+    Static: "vectors without time",
+    Tokens: "sequences of symbols",
+    Vectors: "sequences of vectors",
+}
+
+
+def _default_of(model: type, hyperparameter: str) -> Any:
+    """The default of a hyper-parameter; None where there is none."""
+    found = inspect.signature(model).parameters.get(hyperparameter)
+    return None if found is None else found.default

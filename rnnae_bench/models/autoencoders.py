@@ -13,7 +13,7 @@ Weights start Glorot uniform (Glorot & Bengio 2010), in front of an activation t
 """
 
 from itertools import pairwise
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from rnnae_bench.contracts.model import Autoencoder
 from rnnae_bench.contracts.optimization import Optimization
 from rnnae_bench.contracts.search_space import Range
-from rnnae_bench.contracts.spec import Images, TaskSpec
+from rnnae_bench.contracts.spec import Images, Static, TaskSpec
 from rnnae_bench.errors import UserError, require_choice, require_positive
 
 Activation = Literal["relu", "tanh"]
@@ -33,15 +33,18 @@ class DenseAutoencoder(Autoencoder):
 
     The encoder is h_0 = x, h_k = a(W_k h_(k-1) + b_k), and the code z is the last h; the decoder takes the same
     sizes backwards in the same way, but for its last layer y = sigmoid(W' h' + b'). Without hidden layers this is
-    the autoencoder of Vincent et al. (2008) with weights not tied and, by default, another activation.
+    the autoencoder of Vincent et al. (2008) with weights not tied and, by default, another activation. Inputs are
+    images, or vectors without time, whose values need not lie in (0, 1): there the last layer has no sigmoid.
 
     Args:
         spec: The task to serve.
         code_size: Numbers in the code.
-        hidden_sizes: Units of each layer between image and code; none by default.
+        hidden_sizes: Units of each layer between input and code; none by default.
         activation: The function a.
         optimization: How to train.
     """
+
+    reconstructs: ClassVar = (Images, Static)
 
     def __init__(
         self,
@@ -53,28 +56,29 @@ class DenseAutoencoder(Autoencoder):
     ) -> None:
         _require_sizes(code_size, hidden_sizes=hidden_sizes)
         require_choice(("relu", "tanh"), activation=activation)
-        image = _image_of(type(self), spec)
+        inputs = _inputs_of(type(self), spec, code_size=code_size)
         super().__init__(spec, optimization)
         self.code_size = code_size
-        shape = (image.channels, image.height, image.width)
-        sizes = (image.channels * image.height * image.width, *hidden_sizes, code_size)
-        back_to_image = _initialized(nn.Linear(sizes[1], sizes[0]))
+        end: list[nn.Module] = []
+        features = inputs.features if isinstance(inputs, Static) else inputs.channels * inputs.height * inputs.width
+        if isinstance(inputs, Images):
+            end = [nn.Unflatten(1, (inputs.channels, inputs.height, inputs.width)), nn.Sigmoid()]
+        sizes = (features, *hidden_sizes, code_size)
+        back = _initialized(nn.Linear(sizes[1], sizes[0]))
         self.encoder = nn.Sequential(nn.Flatten(), *_dense_layers(sizes, activation))
-        self.decoder = nn.Sequential(
-            *_dense_layers(sizes[:0:-1], activation), back_to_image, nn.Unflatten(1, shape), nn.Sigmoid()
-        )
+        self.decoder = nn.Sequential(*_dense_layers(sizes[:0:-1], activation), back, *end)
 
     @property
     def state_size(self) -> int:
         """Numbers in the code."""
         return self.code_size
 
-    def encode(self, inputs: Float[Tensor, "batch channel height width"]) -> Float[Tensor, "batch code"]:
-        """The code of each image."""
+    def encode(self, inputs: Float[Tensor, "batch *input"]) -> Float[Tensor, "batch code"]:
+        """The code of each image or vector."""
         return self.encoder(inputs)
 
-    def decode(self, code: Float[Tensor, "batch code"]) -> Float[Tensor, "batch channel height width"]:
-        """The image of each code, pixels in (0, 1)."""
+    def decode(self, code: Float[Tensor, "batch code"]) -> Float[Tensor, "batch *input"]:
+        """The image of each code, pixels in (0, 1), or its vector."""
         return self.decoder(code)
 
 
@@ -103,7 +107,8 @@ class ConvAutoencoder(Autoencoder):
     ) -> None:
         _require_sizes(code_size, channels=channels)
         require_choice(("relu", "tanh"), activation=activation)
-        image = _image_of(type(self), spec, channels=channels)
+        image = _inputs_of(type(self), spec, code_size=code_size, channels=channels)
+        assert isinstance(image, Images)
         super().__init__(spec, optimization)
         self.code_size = code_size
         gain = nn.init.calculate_gain(activation)
@@ -155,10 +160,10 @@ def _require_sizes(code_size: int, **sizes: tuple[int, ...]) -> None:
             raise UserError(f"{name} is {list(values)}; each of them must be above 0")
 
 
-def _image_of(model: type[Autoencoder], spec: TaskSpec, **hyperparameters: Any) -> Images:
-    """The image a model is to be built for; `UserError` where the model does not support the spec."""
+def _inputs_of(model: type[Autoencoder], spec: TaskSpec, **hyperparameters: Any) -> Images | Static:
+    """What a model is to reconstruct; `UserError` where it does not support the spec."""
     reason = model.supports(spec, **hyperparameters)
-    if reason is not None or not isinstance(spec.inputs, Images):
+    if reason is not None or not isinstance(spec.inputs, Images | Static):
         raise UserError(f"{model.__name__} cannot serve task '{spec.task}': {reason}")
     return spec.inputs
 

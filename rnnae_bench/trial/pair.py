@@ -234,7 +234,11 @@ class Pair:
         except (Exception, SystemExit) as error:
             what = f"model '{self.model_handle.name}' can't say whether it supports task '{self.label}'"
             raise UserError(f"{what}: {type(error).__name__}: {in_a_line(error)}") from error
-        return reason and f"model '{self.model_handle.name}' does not support task '{self.label}': {reason}"
+        return reason and self.refusal(reason)
+
+    def refusal(self, reason: str) -> str:
+        """That the model does not support the task, and why."""
+        return f"model '{self.model_handle.name}' does not support task '{self.label}': {reason}"
 
     def _instantiate(self, part: str, options: Mapping[str, Any]) -> dict[str, Any]:
         # Checking takes 15 ms, and a sweep builds the same options over and over under other seeds.

@@ -10,6 +10,7 @@ import torch
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import Logger
 
+from rnnae_bench.contracts.code_limit import code_objection
 from rnnae_bench.contracts.model import BenchModule
 from rnnae_bench.contracts.task import Task
 from rnnae_bench.errors import UserError, require_not_negative
@@ -107,7 +108,8 @@ class Trial:
         self.unsupported = self.pair.unsupported(self.task, self.options["model"]) or unsupported_precision(self.layout)
         if self.unsupported is None:
             self._try_model()
-        elif not may_be_skipped:
+            self.unsupported = self._too_large_a_code()
+        if self.unsupported is not None and not may_be_skipped:
             raise UserError(self.unsupported)
         if self._can_train_in_blocks():
             protocol = self.task.protocol
@@ -142,6 +144,17 @@ class Trial:
                     f"--trainer.{option} {value} is for optimiser steps that Lightning does, and model "
                     f"'{self.pair.model_handle.name}' does its own (automatic_optimization is False); leave it out"
                 )
+
+    def _too_large_a_code(self) -> str | None:
+        """Why the model's code is not what the task allows; what else goes wrong there is for the record to tell."""
+        if self.task.spec.code_limit is None:
+            return None
+        try:
+            with bounded("encoding a row", BUILD_MEMORY, BUILD_SECONDS):
+                reason = code_objection(self.build_model().eval(), self.task.spec, self.task.train_batch(0))
+        except (Exception, SystemExit):
+            return None
+        return reason and self.pair.refusal(reason)
 
     def _can_train_in_blocks(self) -> bool:
         """Whether several optimiser steps may go into one call of the model's `training_step`.

@@ -1,0 +1,1 @@
+"""Tell which of three clouds a point is of."""

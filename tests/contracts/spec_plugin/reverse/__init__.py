@@ -1,0 +1,1 @@
+"""Say a string backwards."""

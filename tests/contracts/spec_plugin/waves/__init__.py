@@ -1,0 +1,1 @@
+"""Give a chord back through a code of four numbers."""

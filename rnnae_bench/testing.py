@@ -23,6 +23,7 @@ from torch import Tensor
 from rnnae_bench.contracts.card import Variant
 from rnnae_bench.contracts.spec import Classes, Images, Static, TaskSpec, Tokens
 from rnnae_bench.contracts.task import Batch, Split, Task
+from rnnae_bench.training.loss_terms import minimised
 
 FROZEN_TOLERANCE = 5e-4
 """Relative: a card's frozen values must stand to four significant digits."""
@@ -209,22 +210,30 @@ def _check_targets(spec: TaskSpec, batch: Batch) -> None:
 
 
 def _check_loss(task: Task, batch: Batch) -> None:
-    """The loss is a finite scalar, has a gradient, and is a mean: shards average to the whole."""
+    """The loss is finite, has a gradient, and is a mean, as are its terms: shards average to the whole."""
     prediction = _answer(task.spec, batch.inputs).requires_grad_()
-    loss = task.loss(prediction, batch)
-    _require(loss.dim() == 0 and bool(loss.isfinite()), f"the loss must be a finite scalar, not {loss}")
+    loss = task.total_loss(prediction, batch)
+    _require(bool(loss.isfinite()), f"the loss must be finite, not {loss}")
     (gradient,) = torch.autograd.grad(loss, prediction)
     _require(
         bool(gradient.isfinite().all() and gradient.any()), "the loss must have a finite gradient that is not zero"
     )
-    total = 0.0
+    sums: dict[str, float] = {}
     for shard in _SHARDS:
         rows = batch.rows(shard)
-        total += len(rows.targets) * task.loss(prediction.detach()[shard], rows).item()
-    _require(
-        math.isclose(total / len(batch.targets), loss.item(), rel_tol=1e-4, abs_tol=1e-6),
-        "the loss must be a mean over the rows, so that devices which each see a part average to the whole",
-    )
+        for name, part in _parts_of_loss(task, prediction.detach()[shard], rows).items():
+            sums[name] = sums.get(name, 0.0) + len(rows.targets) * part
+    for name, whole in _parts_of_loss(task, prediction.detach(), batch).items():
+        _require(
+            math.isclose(sums.get(name, math.nan) / len(batch.targets), whole, rel_tol=1e-4, abs_tol=1e-6),
+            f"{name} must be a mean over the rows, so that devices which each see a part average to the whole",
+        )
+
+
+def _parts_of_loss(task: Task, prediction: Tensor, batch: Batch) -> dict[str, float]:
+    """The loss and each of its terms, by what a message calls them."""
+    total, terms = minimised(task.loss(prediction, batch), task.loss_source)
+    return {"the loss": total.item(), **{f"the loss' term '{name}'": term.item() for name, term in terms.items()}}
 
 
 def _check_metrics(task: Task, variant: Variant) -> None:

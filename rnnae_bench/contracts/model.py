@@ -15,6 +15,7 @@ from rnnae_bench.contracts.spec import Images, Static, TaskSpec, Tokens, Vectors
 from rnnae_bench.contracts.task import Task
 from rnnae_bench.training.block_loop import PER_BATCH_HOOKS, BlockLoop
 from rnnae_bench.training.clipping import Clipping
+from rnnae_bench.training.loss_terms import Loss
 
 
 class BenchModule(BlockLoop, ABC):
@@ -68,9 +69,20 @@ class BenchModule(BlockLoop, ABC):
         step may depend on its own target or on later ones.
         """
 
-    def training_loss(self, batch: Batch) -> Float[Tensor, ""]:
-        """What is minimised: the task's loss of the prediction. A model with a loss of its own overrides this."""
+    def training_loss(self, batch: Batch) -> Loss:
+        """What is minimised: the task's loss of the prediction. A model with a loss of its own overrides this.
+
+        Returns:
+            A number, the mean over the rows of the batch; or several by name, each such a mean (of a variational
+            autoencoder ``{"reconstruction": ..., "kl": ...}``), whose sum is minimised.
+        """
         return self.task.loss(training_prediction(self, batch, self.spec), batch)
+
+    @property
+    def loss_source(self) -> str:
+        """The class and the method that give the loss: the task's, unless the model has one of its own."""
+        own = type(self).training_loss is not BenchModule.training_loss
+        return super().loss_source if own else self.task.loss_source
 
     @classmethod
     def can_train_in_blocks(cls) -> bool:

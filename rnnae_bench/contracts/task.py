@@ -20,6 +20,7 @@ from rnnae_bench.contracts.card import Card, Protocol, load_card
 from rnnae_bench.contracts.spec import TaskSpec
 from rnnae_bench.errors import UserError, require_not_negative
 from rnnae_bench.training.blocks import Blocks
+from rnnae_bench.training.loss_terms import Loss, minimised
 
 Split = Literal["validation", "test"]
 AnyTask = TypeVar("AnyTask", bound="Task")
@@ -93,8 +94,21 @@ class Task(LightningDataModule, ABC):
         """The whole validation or test set, on the CPU; the same for every data seed."""
 
     @abstractmethod
-    def loss(self, prediction: Tensor, batch: Batch) -> Float[Tensor, ""]:
-        """The training objective: a mean over the batch, so that equal shards average to the whole."""
+    def loss(self, prediction: Tensor, batch: Batch) -> Loss:
+        """The training objective: a mean over the batch, so that equal shards average to the whole.
+
+        Returns:
+            A number; or several by name, each such a mean, whose sum is minimised.
+        """
+
+    @property
+    def loss_source(self) -> str:
+        """The class and the method that give the loss, for messages."""
+        return f"{type(self).__name__}.loss"
+
+    def total_loss(self, prediction: Tensor, batch: Batch) -> Float[Tensor, ""]:
+        """The loss as one number: its sum where it has named terms."""
+        return minimised(self.loss(prediction, batch), self.loss_source).total
 
     @abstractmethod
     def metrics(self) -> MetricCollection:

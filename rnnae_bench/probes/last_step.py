@@ -55,11 +55,11 @@ def last_step_loss(task: Task, prediction: Tensor, batch: Batch) -> Float[Tensor
     """
     spec = task.spec
     if spec.predicts == "last step":
-        return task.loss(prediction, batch)
+        return task.total_loss(prediction, batch)
     axis = 2 if isinstance(spec.outputs, Images) else 1
     steps = torch.arange(prediction.shape[axis], device=prediction.device)
     lengths = torch.full_like(steps[:1], len(steps)).expand(len(prediction)) if batch.lengths is None else batch.lengths
     chosen = steps == scored_steps(spec, lengths)[1].unsqueeze(-1)
     shape = [1] * prediction.dim()
     shape[0], shape[axis] = chosen.shape
-    return task.loss(torch.where(chosen.view(shape), prediction, prediction.detach()), batch)
+    return task.total_loss(torch.where(chosen.view(shape), prediction, prediction.detach()), batch)

@@ -56,6 +56,11 @@ def picture(record: Mapping[str, Any], series: Mapping[str, Series]) -> bytes:
     figure.suptitle(textwrap.fill(title(record), _TITLE_WIDTH))
     _band(above, series.get("loss"), "training loss", "tab:blue")
     above.set_ylabel("training loss")
+    terms = [name for name in series if name.startswith("loss/")]
+    for place, name in enumerate(terms):
+        _band(above, series[name], name.partition("/")[2], f"C{place + 2}", band=False)
+    if terms:
+        above.legend(fontsize="small", loc="upper center", ncols=2)
     metric = record["primary"]["metric"]
     looks = series.get(f"validation/{metric}")
     if looks is not None and metric != "loss":

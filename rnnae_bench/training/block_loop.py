@@ -5,7 +5,6 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from jaxtyping import Float
 from lightning import Callback, LightningModule
 from lightning.pytorch.plugins import Precision
 from lightning.pytorch.profilers import PassThroughProfiler
@@ -14,6 +13,7 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 from torch import Tensor
 
 from rnnae_bench.training.clipping import Clipping, Norms
+from rnnae_bench.training.loss_terms import Loss, Minimised, SameTerms, minimised
 
 WHOLE_STRATEGIES = (SingleDeviceStrategy, DDPStrategy)
 """Strategies under which every process holds all weights and all gradients; not their subclasses."""
@@ -55,7 +55,8 @@ class BlockLoop(LightningModule):
 
     - ``on_optimizer_step_start(trainer, module, step, batch)``: the forward pass comes next;
     - ``on_optimizer_step(trainer, module, step, loss, batch)``: it is done; the gradients still stand, as they were
-      clipped. `loss` is detached.
+      clipped. `loss` is detached;
+    - ``on_loss_terms(trainer, module, step, terms)``: just before that, where the loss has named terms; detached.
 
     (Lightning's way has them from `rnnae_bench.training.optimizer_steps.OptimizerSteps`.)
 
@@ -67,20 +68,40 @@ class BlockLoop(LightningModule):
         super().__init__()
         self.in_blocks = False
         self._clipping = clipping
+        self._same_terms = SameTerms()
 
     @abstractmethod
-    def training_loss(self, batch: Any) -> Float[Tensor, ""]:
-        """What is minimised."""
+    def training_loss(self, batch: Any) -> Loss:
+        """What is minimised: a number, or named terms whose sum is."""
+
+    @property
+    def loss_source(self) -> str:
+        """The class and the method that give the loss, for messages."""
+        return f"{type(self).__name__}.training_loss"
+
+    loss_shape: tuple[int, ...] = ()
+    """Of the loss and its terms."""
+
+    def _minimised(self, batch: Any) -> Minimised:
+        source = self.loss_source
+        found = minimised(self.training_loss(batch), source, self.loss_shape)
+        self._same_terms.require(found.terms, source)
+        return found
 
     def train_in_blocks(self) -> None:
         """Take a list of batches a call from now on, and do the optimiser steps here."""
         self.in_blocks = True
         self.automatic_optimization = False
 
-    def training_step(self, batch: Any, batch_idx: int) -> Float[Tensor, ""] | None:
-        """The training loss of a batch, for Lightning to go on with; or all optimiser steps of a block of batches."""
+    def training_step(self, batch: Any, batch_idx: int) -> Any:
+        """The training loss of a batch, for Lightning to go on with; or all optimiser steps of a block of batches.
+
+        Returns:
+            The loss; where it has named terms, a dict of the ``loss`` and of these as ``loss_terms``.
+        """
         if not self.in_blocks:
-            return self.training_loss(batch)
+            loss, terms = self._minimised(batch)
+            return {"loss": loss, "loss_terms": terms} if terms else loss
         self._train_block(batch)
         return None
 
@@ -88,8 +109,10 @@ class BlockLoop(LightningModule):
         trainer: Any = self.trainer
         optimizer: Any = self.optimizers()
         schedule: Any = self.lr_schedulers()
-        start = [each.on_optimizer_step_start for each in trainer.callbacks if hasattr(each, "on_optimizer_step_start")]
-        done = [each.on_optimizer_step for each in trainer.callbacks if hasattr(each, "on_optimizer_step")]
+        start, named, done = (
+            [getattr(each, hook) for each in trainer.callbacks if hasattr(each, hook)]
+            for hook in ("on_optimizer_step_start", "on_loss_terms", "on_optimizer_step")
+        )
         backward, optimizer_step = self._optimization()
         # Several processes must stop at the same step; Lightning sees to it between blocks.
         may_stop = trainer.world_size == 1
@@ -103,11 +126,14 @@ class BlockLoop(LightningModule):
                 for tell in start:
                     tell(trainer, self, step, batch)
                 with trainer.precision_plugin.train_step_context():
-                    loss = self.training_loss(batch)
+                    loss, terms = self._minimised(batch)
                 optimizer.zero_grad()
                 backward(loss)
                 optimizer_step()
                 schedule.step()
+                if terms:
+                    for tell in named:
+                        tell(trainer, self, step, terms)
                 loss = loss.detach()
                 for tell in done:
                     tell(trainer, self, step, loss, batch)

@@ -13,13 +13,14 @@ class OptimizerSteps(Callback):
 
     A model that trains in blocks tells it by itself (`rnnae_bench.BenchModule`); for all others it is found out here
     from Lightning's own hooks, to the same calls. Where several batches make one optimiser step, the first of them
-    starts it, and the last goes with its end; the loss is their mean. Under manual optimisation a step is a batch,
-    however many optimiser steps the model makes of it (`CountBatches`).
+    starts it, and the last goes with its end; the loss and its terms are their means. Under manual optimisation a step
+    is a batch, however many optimiser steps the model makes of it (`CountBatches`).
     """
 
     _step_begun = 0
     _stepping = False
     _step_losses: tuple[Tensor, ...] = ()
+    _step_terms: tuple[Mapping[str, Tensor], ...] = ()
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Pass the beginning of a step on."""
@@ -27,6 +28,7 @@ class OptimizerSteps(Callback):
         if not in_blocks(pl_module) and step != self._step_begun:
             self._step_begun = step
             self._step_losses = ()
+            self._step_terms = ()
             self.on_optimizer_step_start(trainer, pl_module, step, batch)
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Any) -> None:
@@ -43,14 +45,30 @@ class OptimizerSteps(Callback):
         if loss is not None:
             # Lightning gives each batch's share of the step's loss.
             self._step_losses = (*self._step_losses, loss * trainer.accumulate_grad_batches)
+        if isinstance(outputs, Mapping) and outputs.get("loss_terms"):
+            self._step_terms = (*self._step_terms, outputs["loss_terms"])
         if self._stepping or not pl_module.automatic_optimization:
             self._stepping = False
+            if self._step_terms:
+                means = {
+                    name: torch.stack([terms[name] for terms in self._step_terms]).mean(dim=0)
+                    for name in self._step_terms[0]
+                }
+                self.on_loss_terms(trainer, pl_module, trainer.global_step, means)
             losses = self._step_losses
             mean = torch.stack(losses).mean(dim=0) if len(losses) > 1 else next(iter(losses), None)
             self.on_optimizer_step(trainer, pl_module, trainer.global_step, mean, batch)
 
     def on_optimizer_step_start(self, trainer: Trainer, pl_module: LightningModule, step: int, batch: Any) -> None:
         """Optimiser step `step` (from 1) begins: the forward pass on `batch` comes next."""
+
+    def on_loss_terms(
+        self, trainer: Trainer, pl_module: LightningModule, step: int, terms: Mapping[str, Tensor]
+    ) -> None:
+        """Optimiser step `step` is done, and its loss had named terms: what they were, as this process has them.
+
+        They are what ``training_step`` returned as ``loss_terms`` beside the ``loss``.
+        """
 
     def on_optimizer_step(
         self, trainer: Trainer, pl_module: LightningModule, step: int, loss: Tensor | None, batch: Any

@@ -22,6 +22,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from rnnae_bench.contracts.task import Batch, Task
+from rnnae_bench.training.loss_terms import minimised
 from rnnae_bench.trial.pair import Pair
 from rnnae_bench.trial.vectorized.task import VectorizedTask
 
@@ -95,7 +96,7 @@ def _answers(task: Task, model: LightningModule, seed: int) -> dict[str, str]:
     random.seed(seed)
     batches = [task.train_batch(step) for step in (0, 1, task.protocol.max_steps)]
     prediction = model(batches[0].inputs, batches[0].lengths)
-    loss = task.loss(prediction, batches[0])
+    loss, terms = minimised(task.loss(prediction, batches[0]), task.loss_source)
     (gradient,) = torch.autograd.grad(loss, prediction)
     batch = task.evaluation_set("validation").rows(slice(0, _ROWS))
     with torch.no_grad():
@@ -104,7 +105,7 @@ def _answers(task: Task, model: LightningModule, seed: int) -> dict[str, str]:
     metrics.update(prediction.float(), batch.targets)
     found = {
         "train_batch": batches,
-        "loss": (loss.detach(), gradient),
+        "loss": (loss.detach(), terms, gradient),
         "evaluation_set": batch,
         "predict": prediction,
         "metrics": metrics.compute(),
@@ -123,7 +124,7 @@ def _objection_to_loss(tasks: list[Task], models: list[LightningModule]) -> str 
     with torch.no_grad():
         answers = [model(batch.inputs, batch.lengths) for model, batch in zip(models, batches, strict=True)]
     alone = [answer.clone().requires_grad_() for answer in answers]
-    losses = [task.loss(*given) for task, *given in zip(tasks, alone, batches, strict=True)]
+    losses = [task.total_loss(*given) for task, *given in zip(tasks, alone, batches, strict=True)]
     gradients = torch.autograd.grad(losses, alone)
     together = torch.stack(answers).requires_grad_()
     task = VectorizedTask(tasks)
@@ -133,7 +134,7 @@ def _objection_to_loss(tasks: list[Task], models: list[LightningModule]) -> str 
         more = (0, 0) * (stacked.inputs.dim() - 3) + (0, 2)
         stacked = stacked._replace(inputs=pad(stacked.inputs, more))
     try:
-        found = task.loss(together, stacked)
+        found = minimised(task.loss(together, stacked), task.loss_source, (len(tasks),)).total
         (gradient,) = torch.autograd.grad(found.sum(), together)
     except Exception as error:
         return f"the task's loss can't be computed for all members at once ({' '.join(str(error).split())[:120]})"

@@ -50,6 +50,7 @@ class VectorizedModule(BenchModule):
         super().__init__(first.spec, first.optimization)
         self.bidirectional = first.bidirectional
         self.learning_rates = [model.optimization.learning_rate for model in models]
+        self.loss_shape = (len(models),)
         self.living = list(range(len(models)))
         """The members that still learn."""
         self._state_size = first.state_size
@@ -77,10 +78,6 @@ class VectorizedModule(BenchModule):
         if self.spec.predicts == "last step":
             states = last_state(states, lengths, self.bidirectional)
         return self.head(states)
-
-    def training_loss(self, batch: Batch) -> Float[Tensor, " models"]:
-        """The task's loss for each model."""
-        return self.task.loss(self(batch.inputs, batch.lengths), batch)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> dict[int, Tensor]:  # type: ignore[override]
         """The prediction of every member that still learns, by its number; the batch has no model axis."""

@@ -36,7 +36,9 @@ class VectorizedGradientFlow(GradientFlow):
     def _last_step_loss(self, prediction: Tensor, batch: Batch) -> Float[Tensor, ""]:
         task = self.task
         assert isinstance(task, VectorizedTask)
-        return task.each(lambda answer, own: last_step_loss(task.first, answer, own), prediction, batch).sum()
+        losses = task.each(lambda answer, own: last_step_loss(task.first, answer, own), prediction, batch)
+        assert isinstance(losses, Tensor)
+        return losses.sum()
 
 
 class VectorizedTrainingCurve(TrainingCurve):

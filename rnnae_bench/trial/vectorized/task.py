@@ -1,6 +1,7 @@
 """The tasks of K trials as one task, whose batches have a leading model axis."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -10,8 +11,9 @@ from torchmetrics import MetricCollection
 
 from rnnae_bench.contracts.spec import TaskSpec
 from rnnae_bench.contracts.task import Batch, Split, Task
+from rnnae_bench.training.loss_terms import Loss
 
-Objective = Callable[[Tensor, Batch], Float[Tensor, ""]]
+Objective = Callable[[Tensor, Batch], Loss]
 """From a prediction and its batch, of one model, to a loss."""
 
 
@@ -83,14 +85,24 @@ class VectorizedTask(Task):
         members, batch = len(self.tasks), self.first.held_out(rows)
         return batch.map(lambda one: one.expand(members, *one.shape))
 
-    def loss(self, prediction: Tensor, batch: Batch) -> Float[Tensor, " models"]:
-        """The loss of each member."""
+    def loss(self, prediction: Tensor, batch: Batch) -> Loss:
+        """The loss of each member, ``[K]``; where it has named terms, each of these."""
         return self.each(self.first.loss, prediction, batch)
 
-    def each(self, objective: Objective, prediction: Tensor, batch: Batch) -> Float[Tensor, " models"]:
+    @property
+    def loss_source(self) -> str:
+        """The members' class and its method."""
+        return self.first.loss_source
+
+    def each(self, objective: Objective, prediction: Tensor, batch: Batch) -> Loss:
         """What an objective gives for each member, in one go."""
+
+        def of_one(answer: Tensor, *own: Tensor | None) -> Any:
+            found = objective(answer, Batch(*own))  # type: ignore[arg-type]
+            return dict(found) if isinstance(found, Mapping) else found
+
         along = (0, *(None if one is None else 0 for one in batch))
-        losses: Tensor = torch.vmap(lambda answer, *own: objective(answer, Batch(*own)), along)(prediction, *batch)
+        losses: Loss = torch.vmap(of_one, along)(prediction, *batch)
         return losses
 
     def metrics(self) -> MetricCollection:

@@ -110,7 +110,7 @@ def test_evaluation_of_any_kind_is_that_of_the_trial_alone(task_class, tmp_path)
 
 class DrawsBatches(CopyTask):
     def train_batch(self, step):
-        inputs, targets, _ = super().train_batch(step)
+        inputs, targets, *_ = super().train_batch(step)
         return Batch(inputs[torch.randperm(len(inputs))], targets)
 
 
@@ -209,7 +209,7 @@ class PaddedLoss(CopyTask):
         return replace(super().spec, predicts="last step", variable_length=True, scored_steps=None, causal=False)
 
     def sequences(self, count, generator):
-        inputs, _, _ = super().sequences(count, generator)
+        inputs, *_ = super().sequences(count, generator)
         lengths = torch.randint(3, inputs.shape[1], (count,), generator=generator)
         longest = int(lengths.max())
         return Batch(inputs[:, :longest], inputs[:, 0], lengths)

@@ -13,16 +13,20 @@ Each raises an ``AssertionError`` that says what is wrong and what the contract 
 
 import math
 import warnings
+from collections.abc import Callable
+from functools import partial
 from itertools import pairwise
 
 import torch
 from lightning import LightningModule, Trainer
 from lightning.fabric.utilities.warnings import PossibleUserWarning
 from torch import Tensor
+from torchmetrics import Metric, MetricCollection
 
 from rnnae_bench.contracts.card import Variant
 from rnnae_bench.contracts.spec import Classes, Images, Static, TaskSpec, Tokens
 from rnnae_bench.contracts.task import Batch, Split, Task
+from rnnae_bench.metrics import update_metrics
 from rnnae_bench.training.loss_terms import minimised
 
 FROZEN_TOLERANCE = 5e-4
@@ -53,10 +57,12 @@ def check_task(task_class: type[Task], variant: str = "smoke") -> None:
     _require(bool(task.name) and task.spec.task == task.name, "`name` must be set, and be the spec's `task`")
     _check_data(task_class, variant)
     batch = task.train_batch(0)
-    for data in (batch, *map(task.evaluation_set, _SPLITS)):
-        _check_inputs(task.spec, data)
+    _check_inputs(task.spec, batch)
+    for name in task.all_sets:
+        _check_inputs(task.spec, _rows(task, name), any_length=name not in _SPLITS)
     _check_targets(task.spec, batch)
     _check_loss(task, batch)
+    _check_rows(task)
     _check_metrics(task, card.variant(variant))
     _check_example_scores(task, card.variant(variant))
     _check_baselines(task, card.variant(variant))
@@ -151,13 +157,18 @@ def _check_data(task_class: type[Task], variant: str) -> None:
     prints, others = one.fingerprint(), seeded.fingerprint()
     _require(prints["train"] != others["train"], "data_seed must change the training batches")
     _require(
-        all(prints[split] == others[split] for split in _SPLITS),
+        all(prints[name] == others[name] for name in one.all_sets),
         "data_seed must not change the evaluation sets",
     )
     _require(prints["validation"] != prints["test"], "the validation and the test set must differ")
 
 
-def _check_inputs(spec: TaskSpec, batch: Batch) -> None:
+def _rows(task: Task, name: str) -> Batch:
+    """An evaluation set; of one that is streamed, the first batch."""
+    return next(iter(task.evaluation_batches(name))) if task.streams else task.evaluation_set(name)
+
+
+def _check_inputs(spec: TaskSpec, batch: Batch, any_length: bool = False) -> None:
     """Inputs and lengths have the shape, type and range that the spec promises."""
     inputs, shape = batch.inputs, tuple(batch.inputs.shape[1:])
     sound, wanted = False, f"{spec.inputs}"
@@ -167,7 +178,7 @@ def _check_inputs(spec: TaskSpec, batch: Batch) -> None:
     elif isinstance(spec.inputs, Static):
         sound = shape == (spec.inputs.features,) and inputs.dtype == torch.float32
     elif len(shape) >= 1 and (
-        shape[0] == spec.inputs.length or (spec.variable_length and shape[0] <= spec.inputs.length)
+        any_length or shape[0] == spec.inputs.length or (spec.variable_length and shape[0] <= spec.inputs.length)
     ):
         if isinstance(spec.inputs, Tokens):
             sound = len(shape) == 1 and inputs.dtype == torch.int64 and _within(inputs, 0, spec.inputs.vocabulary - 1)
@@ -237,34 +248,66 @@ def _parts_of_loss(task: Task, prediction: Tensor, batch: Batch) -> dict[str, fl
 
 
 def _check_metrics(task: Task, variant: Variant) -> None:
-    """Metrics are finite scalars, contain the primary, and are the same whole or in parts."""
-    batch = task.evaluation_set("validation")
-    with torch.no_grad():
-        prediction = task.predict(lambda inputs, lengths=None: _answer(task.spec, inputs), batch)
-    whole, parts = task.metrics(), task.metrics()
-    whole.update(prediction, batch.targets)
-    for shard in _SHARDS:
-        parts.update(prediction[shard], batch.targets[shard])
-    once, twice = whole.compute(), parts.compute()
+    """Metrics of every set are finite scalars, contain the primary, and are the same whole or in parts."""
+    calibrated: dict[str, float] = {}
+    if task.reference is not None:
+        calibrated = _check_metrics_on(task, task.reference, task.calibration)
+    for name in task.evaluation_sets:
+        found = _check_metrics_on(
+            task, name, task.metrics if name == "validation" else partial(task.test_metrics, name, calibrated)
+        )
+        _require(
+            variant.primary.metric in found,
+            f"the card's primary metric '{variant.primary.metric}' is not among the metrics {', '.join(found)}",
+        )
+
+
+def _check_metrics_on(task: Task, name: str, fresh: Callable[[], Metric | MetricCollection]) -> dict[str, float]:
+    """What metrics come to on an evaluation set answered at random; fails where it depends on the batches."""
+    batch = _rows(task, name)
+    prediction = _predicted(task, batch)
+    whole, parts = fresh(), fresh()
+    update_metrics(whole, prediction, batch)
+    once = twice = whole.compute()
+    if task.predicts_rows:
+        for shard in _SHARDS:
+            update_metrics(parts, prediction[shard], batch.rows(shard))
+        twice = parts.compute()
+    for metric, value in once.items():
+        _require(
+            value.dim() == 0 and bool(value.isfinite()), f"the metric '{metric}' must be a finite scalar, not {value}"
+        )
+        _require(
+            math.isclose(value.item(), twice[metric].item(), rel_tol=1e-4, abs_tol=1e-6),
+            f"the metric '{metric}' changes when the rows come in two parts: keep sums and counts, not means",
+        )
+    return {metric: value.item() for metric, value in once.items()}
+
+
+def _check_rows(task: Task) -> None:
+    """`predict` answers each row by itself, or says that it does not."""
+    if not task.predicts_rows:
+        return
+    batch = _rows(task, "validation").rows(slice(0, 6))
+    whole, part = _predicted(task, batch), _predicted(task, batch.rows(slice(2, 4)))
     _require(
-        variant.primary.metric in once,
-        f"the card's primary metric '{variant.primary.metric}' is not among the metrics {', '.join(once)}",
+        whole.shape[1:] == part.shape[1:] and torch.allclose(whole[2:4], part, rtol=1e-4, atol=1e-5),
+        "predict must answer each row by itself; where it needs the whole set, say so: predicts_rows = False",
     )
-    for name, value in once.items():
-        _require(
-            value.dim() == 0 and bool(value.isfinite()), f"the metric '{name}' must be a finite scalar, not {value}"
-        )
-        _require(
-            math.isclose(value.item(), twice[name].item(), rel_tol=1e-4, abs_tol=1e-6),
-            f"the metric '{name}' changes when the rows come in two parts: keep sums and counts, not means",
-        )
+
+
+def _predicted(task: Task, batch: Batch) -> Tensor:
+    """What the task makes of answers at random."""
+    with torch.no_grad():
+        return task.predict(lambda inputs, lengths=None: _answer(task.spec, inputs), batch)
 
 
 def _check_example_scores(task: Task, variant: Variant) -> None:
     """Where the task tells the primary metric of each test row, their mean is the metric."""
+    if task.streams:
+        return
     batch, metric = task.evaluation_set("test"), variant.primary.metric
-    with torch.no_grad():
-        prediction = task.predict(lambda inputs, lengths=None: _answer(task.spec, inputs), batch)
+    prediction = _predicted(task, batch)
     scores = task.example_scores(metric, prediction, batch)
     if scores is None:
         return
@@ -273,7 +316,7 @@ def _check_example_scores(task: Task, variant: Variant) -> None:
         f"example_scores must give one number a row, not {tuple(scores.shape)} for {len(batch.targets)}",
     )
     metrics = task.metrics()
-    metrics.update(prediction, batch.targets)
+    update_metrics(metrics, prediction, batch)
     expected = metrics.compute()[metric].item()
     _require(
         math.isclose(scores.double().mean().item(), expected, rel_tol=1e-4, abs_tol=1e-6),
@@ -406,8 +449,12 @@ def _prediction_shape(spec: TaskSpec, inputs: Tensor) -> tuple[int, ...]:
 
 
 def _answer(spec: TaskSpec, inputs: Tensor) -> Tensor:
-    """A prediction at random, uniform in [0, 1) so that it will do for pixels too."""
-    return torch.rand(_prediction_shape(spec, inputs), generator=torch.Generator().manual_seed(0))
+    """A prediction at random, of each row by itself, uniform in [0, 1) so that it will do for pixels too."""
+    shape = _prediction_shape(spec, inputs)
+    noise = torch.rand(shape[1:], generator=torch.Generator().manual_seed(0))
+    # Each row's own share of it, from its inputs alone.
+    share = 0.5 + 0.5 * (inputs.double().flatten(1) @ torch.arange(1, inputs[0].numel() + 1).double().sqrt()).sin()
+    return noise * share.float().view(-1, *[1] * (len(shape) - 1))
 
 
 def _real_steps(batch: Batch) -> Tensor:

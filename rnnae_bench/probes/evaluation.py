@@ -6,11 +6,12 @@ from typing import Any
 import numpy as np
 from lightning import LightningModule, Trainer
 from torch import Tensor
-from torchmetrics import MetricCollection
+from torchmetrics import Metric, MetricCollection
 
 from rnnae_bench.contracts.card import Primary
 from rnnae_bench.contracts.task import Batch, Task
 from rnnae_bench.errors import UserError
+from rnnae_bench.metrics import update_metrics
 from rnnae_bench.probes.base import Probe
 from rnnae_bench.records.history import Series
 
@@ -23,7 +24,8 @@ class Evaluation(Probe):
     """Scores what the model's ``validation_step`` and ``test_step`` return (the prediction).
 
     Columns ``validation/METRIC``; measures ``steps_to_solved`` and ``seconds_to_solved``, at the first look at the
-    validation set that found the primary metric at its threshold (None where none did; seconds include the looks).
+    validation set that found the primary metric at its threshold (None where none did; seconds include the looks), and
+    ``calibration/NAME``, where the task has a `reference` set: its answers calibrate, and are not scored.
 
     Args:
         task: Whence the metrics.
@@ -34,13 +36,26 @@ class Evaluation(Probe):
     essential = True
 
     def __init__(self, task: Task, primary: Primary) -> None:
+        self._task = task
         self._validation: MetricCollection = task.metrics()
-        self._test: MetricCollection = task.metrics()
+        self._now: Metric | MetricCollection = self._validation
         self._primary = primary
         self._looks: list[tuple[int, float, dict[str, float]]] = []
         self._started = time.perf_counter()
-        self.test: dict[str, float] = {}
+        self.calibrated: dict[str, float] = {}
+        """What the reference set came to, by name."""
+        self.after: dict[str, dict[str, float]] = {}
+        """Metrics on the sets that are scored after the training, by set and name, once they are measured."""
+
+    @property
+    def test(self) -> dict[str, float]:
         """Test-set metrics by name, once they are measured."""
+        return self.after.get("test", {})
+
+    @property
+    def by_set(self) -> dict[str, dict[str, float]]:
+        """Metrics of all sets by name: at the last look at the validation set, and after the training."""
+        return {"test": {}, "validation": self.validation, **self.after}
 
     @property
     def validation(self) -> dict[str, float]:
@@ -65,7 +80,7 @@ class Evaluation(Probe):
         dataloader_idx: int = 0,
     ) -> None:
         """Score one batch."""
-        self._validation.update(_prediction(outputs, "validation_step"), batch.targets)
+        update_metrics(self._validation, _prediction(outputs, "validation_step"), batch)
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Keep this look's metrics, with the step and the seconds since training began."""
@@ -73,8 +88,10 @@ class Evaluation(Probe):
         self._looks.append((trainer.global_step, time.perf_counter() - self._started, values))
 
     def on_test_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Empty the metrics and bring them to the model's device."""
-        self._test.to(pl_module.device).reset()
+        """Begin with the metrics of the set that is tested, on the model's device."""
+        name, task = _tested(trainer), self._task
+        fresh = task.calibration() if name == task.reference else task.test_metrics(name, self.calibrated)
+        self._now = fresh.to(pl_module.device)
 
     def on_test_batch_end(
         self,
@@ -86,11 +103,15 @@ class Evaluation(Probe):
         dataloader_idx: int = 0,
     ) -> None:
         """Score one batch."""
-        self._test.update(_prediction(outputs, "test_step"), batch.targets)
+        update_metrics(self._now, _prediction(outputs, "test_step"), batch)
 
     def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Keep the test metrics."""
-        self.test = {name: float(value) for name, value in self._test.compute().items()}
+        """Keep the metrics of the set that was tested."""
+        name, values = _tested(trainer), {key: float(value) for key, value in self._now.compute().items()}
+        if name == self._task.reference:
+            self.calibrated = values
+        else:
+            self.after[name] = values
 
     def series(self) -> dict[str, Series]:
         """Validation metrics by column."""
@@ -103,11 +124,17 @@ class Evaluation(Probe):
         }
 
     def measures(self) -> dict[str, Any]:
-        """When the task was first solved."""
-        for step, seconds, values in self._looks:
-            if self._primary.is_solved(values[self._primary.metric]):
-                return {"steps_to_solved": step, "seconds_to_solved": seconds}
-        return {"steps_to_solved": None, "seconds_to_solved": None}
+        """When the task was first solved, and what was calibrated."""
+        solved = (look for look in self._looks if self._primary.is_solved(look[2][self._primary.metric]))
+        step, seconds, _ = next(solved, (None, None, {}))
+        calibrated = {f"calibration/{name}": value for name, value in self.calibrated.items()}
+        return {"steps_to_solved": step, "seconds_to_solved": seconds, **calibrated}
+
+
+def _tested(trainer: Trainer) -> str:
+    """The evaluation set that the test goes through."""
+    task: Task = trainer.datamodule  # type: ignore[attr-defined]
+    return task.tested
 
 
 def _prediction(outputs: Any, step: str) -> Tensor:

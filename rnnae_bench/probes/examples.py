@@ -32,8 +32,9 @@ class ExampleScores(Probe):
         return f"{EXAMPLES}{self._metric}"
 
     def on_test_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Forget all scores."""
-        self._batches, self._found = [], None
+        """Forget all scores, where the test set comes next."""
+        if self._task.tested == "test":
+            self._batches, self._found = [], None
 
     def on_test_batch_end(
         self,
@@ -45,7 +46,7 @@ class ExampleScores(Probe):
         dataloader_idx: int = 0,
     ) -> None:
         """Score each row of a batch."""
-        if self._batches is None:
+        if self._task.tested != "test" or self._batches is None:
             return
         before, self._batches = self._batches, None
         # In here, so that the probe goes on: the other devices wait for this one at the end.
@@ -59,6 +60,8 @@ class ExampleScores(Probe):
 
     def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Put the devices' rows in the order of the test set."""
+        if self._task.tested != "test":
+            return
         devices: list[list[np.ndarray] | None] = [self._batches]
         if trainer.world_size > 1:
             devices = [None] * trainer.world_size

@@ -4,7 +4,7 @@ import contextlib
 import logging
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import lightning.fabric
 import lightning.pytorch
@@ -17,13 +17,17 @@ def errors_only() -> None:
         logging.getLogger(module.__name__).setLevel(logging.ERROR)
 
 
-def fit_and_test(trainer: Trainer, model: LightningModule, task: LightningDataModule) -> None:
-    """Train and test, without Lightning's remarks on what the runner does on purpose."""
+def fit_and_test(trainer: Trainer, model: LightningModule, task: LightningDataModule, tests: Iterable[object]) -> None:
+    """Train, and test once for each of `tests`, without Lightning's remarks on what the runner does on purpose.
+
+    The task's test set is the one that `tests` is at (`Task.tests`).
+    """
     with warnings.catch_warnings():
         silence_remarks()
         with _default_cuda_check():
             trainer.fit(model, datamodule=task)
-        trainer.test(model, datamodule=task, verbose=False)
+        for _ in tests:
+            trainer.test(model, datamodule=task, verbose=False)
 
 
 @contextlib.contextmanager

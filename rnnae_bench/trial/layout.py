@@ -53,6 +53,11 @@ def find_layout(asked: Mapping[str, Any], defaults: Mapping[str, Any], task: Tas
             f"a batch of {batch_size} does not divide over {devices} devices; "
             f"choose --task.protocol.batch_size as a multiple of {devices}"
         )
+    if devices > 1 and not task.predicts_rows:
+        raise UserError(
+            f"{type(task).__name__}.predict needs whole evaluation sets (predicts_rows is False), and each of "
+            f"{devices} devices would see a part; use one (--trainer.devices 1)"
+        )
     return layout
 
 

@@ -121,7 +121,7 @@ class Recorder:
                     "solved_at": primary.solved,
                     "solved": value is not None and primary.is_solved(value),
                 },
-                "metrics": {"test": evaluation.test, "validation": evaluation.validation},
+                "metrics": evaluation.by_set,
                 "baselines": self.baselines,
                 "measures": found.measures,
                 "fingerprints": self.fingerprints,

@@ -238,7 +238,7 @@ class Trial:
                     self.task.blocks = self.blocks
                     if self.blocks is not None and isinstance(model, BenchModule):
                         model.train_in_blocks()
-                    fit_and_test(trainer, model, self.task)
+                    fit_and_test(trainer, model, self.task, self.task.tests())
             except BaseException as error:
                 status, failure = failure_of(error, trainer)
             if trainer is not None and not trainer.is_global_zero:

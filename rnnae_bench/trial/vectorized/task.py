@@ -1,6 +1,6 @@
 """The tasks of K trials as one task, whose batches have a leading model axis."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -10,7 +10,7 @@ from torch.nn.functional import pad
 from torchmetrics import MetricCollection
 
 from rnnae_bench.contracts.spec import TaskSpec
-from rnnae_bench.contracts.task import Batch, Split, Task
+from rnnae_bench.contracts.task import Batch, Task
 from rnnae_bench.training.loss_terms import Loss
 
 Objective = Callable[[Tensor, Batch], Loss]
@@ -35,6 +35,9 @@ class VectorizedTask(Task):
         self.tasks = list(tasks)
         self.name = first.name
         self.example_block = first.example_block
+        self.evaluation_sets, self.reference = first.evaluation_sets, first.reference
+        self.predicts_rows = first.predicts_rows
+        self._prints = first._prints
 
     @property
     def first(self) -> Task:
@@ -76,9 +79,22 @@ class VectorizedTask(Task):
         stacked = [None if same[0] is None else torch.stack(same) for same in others]
         return Batch(torch.stack(inputs), *stacked)  # type: ignore[arg-type]
 
-    def evaluation_set(self, split: Split) -> Batch:
+    def evaluation_set(self, name: str) -> Batch:
         """The one evaluation set of all members, without a model axis."""
-        return self.first.evaluation_set(split)
+        return self.first.evaluation_set(name)
+
+    def evaluation_batches(self, name: str) -> Iterator[Batch]:
+        """The same in batches."""
+        return self.first.evaluation_batches(name)
+
+    def checksum(self, name: str) -> str | None:
+        """What the members' task declares of it."""
+        return self.first.checksum(name)
+
+    @property
+    def streams(self) -> bool:
+        """Whether the members' task streams its evaluation sets."""
+        return self.first.streams
 
     def held_out(self, rows: int) -> Batch:
         """The same rows for every member, ``[K batch ...]``."""

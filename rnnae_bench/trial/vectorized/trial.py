@@ -117,7 +117,7 @@ class VectorizedTrial:
                     module = VectorizedModule([trial.build_model() for trial in self.trials])  # type: ignore[misc]
                     module.train_in_blocks()
                     self.task.blocks = first.blocks
-                    fit_and_test(trainer, module, self.task)
+                    fit_and_test(trainer, module, self.task, self.task.tests())
             except BaseException as error:
                 status, failure = failure_of(error, trainer)
             for member in self._without(outcomes):

@@ -3,15 +3,15 @@
 import math
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
-from torch.nn.functional import cross_entropy
-from torchmetrics import Metric, MetricCollection
+from torchmetrics import MetricCollection
 
 from rnnae_bench.contracts.card import Protocol
 from rnnae_bench.contracts.spec import Classes, TaskSpec, Tokens
-from rnnae_bench.contracts.task import Batch, Split, Task
+from rnnae_bench.contracts.task import Batch, Task
 from rnnae_bench.errors import UserError, require_not_negative, require_positive
+from rnnae_bench.metrics import Accuracy, CrossEntropy, cross_entropy
 
 
 class CopyTask(Task):
@@ -81,16 +81,13 @@ class CopyTask(Task):
         """Fresh sequences for every step."""
         return self.sequences(self.protocol.batch_size, self.generator("train", self.data_seed, step))
 
-    def evaluation_set(self, split: Split) -> Batch:
+    def evaluation_set(self, name: str) -> Batch:
         """A fixed draw of `evaluation_size` sequences."""
-        return self.sequences(self.evaluation_size, self.generator(split))
+        return self.sequences(self.evaluation_size, self.generator(name))
 
     def loss(self, prediction: Tensor, batch: Batch) -> Float[Tensor, ""]:
         """Cross-entropy in nats, the mean over all steps."""
-        # PyTorch's softmax is several times as fast along an axis that is not the last, and gathering stays fast under
-        # torch.vmap, where cross_entropy does not.
-        logits = prediction.transpose(1, 2).contiguous()
-        return -logits.log_softmax(dim=1).gather(1, batch.targets.unsqueeze(1)).mean()
+        return cross_entropy(prediction, batch)
 
     def metrics(self) -> MetricCollection:
         """Loss over all steps; loss and accuracy over the recalled steps; share recalled whole."""
@@ -98,8 +95,8 @@ class CopyTask(Task):
             {
                 "loss": CrossEntropy(),
                 "recall_loss": CrossEntropy(last=self.recall),
-                "recall_accuracy": RecallAccuracy(self.recall),
-                "sequence_accuracy": RecallAccuracy(self.recall, whole=True),
+                "recall_accuracy": Accuracy(last=self.recall),
+                "sequence_accuracy": Accuracy(last=self.recall, whole=True),
             },
             compute_groups=False,
         )
@@ -125,63 +122,3 @@ class CopyTask(Task):
             "recall_accuracy": chance,
             "sequence_accuracy": chance**self.recall,
         }
-
-
-class CrossEntropy(Metric):
-    """Mean cross-entropy in nats over the last `last` steps, or over all.
-
-    Args:
-        last: How many steps at the end are looked at; None means all.
-    """
-
-    full_state_update = False
-    total: Tensor
-    count: Tensor
-
-    def __init__(self, last: int | None = None) -> None:
-        super().__init__()
-        self.last = last
-        self.add_state("total", torch.tensor(0.0, dtype=torch.float64), dist_reduce_fx="sum")
-        self.add_state("count", torch.tensor(0), dist_reduce_fx="sum")
-
-    def update(self, prediction: Float[Tensor, "batch time class"], targets: Int[Tensor, "batch time"]) -> None:
-        """Add a batch of logits and targets."""
-        start = 0 if self.last is None else targets.shape[1] - self.last
-        wanted = targets[:, start:].flatten()
-        self.total += cross_entropy(prediction[:, start:].flatten(0, 1), wanted, reduction="sum")
-        self.count += wanted.numel()
-
-    def compute(self) -> Float[Tensor, ""]:
-        """The mean."""
-        return self.total / self.count
-
-
-class RecallAccuracy(Metric):
-    """Share of the last `recall` symbols named rightly, or (`whole`) of sequences with all of them right.
-
-    Args:
-        recall: How many steps at the end are looked at.
-        whole: Count sequences instead of symbols.
-    """
-
-    full_state_update = False
-    right: Tensor
-    count: Tensor
-
-    def __init__(self, recall: int, whole: bool = False) -> None:
-        super().__init__()
-        self.recall, self.whole = recall, whole
-        self.add_state("right", torch.tensor(0), dist_reduce_fx="sum")
-        self.add_state("count", torch.tensor(0), dist_reduce_fx="sum")
-
-    def update(self, prediction: Float[Tensor, "batch time class"], targets: Int[Tensor, "batch time"]) -> None:
-        """Add a batch of logits and targets."""
-        right = prediction[:, -self.recall :].argmax(-1) == targets[:, -self.recall :]
-        if self.whole:
-            right = right.all(-1)
-        self.right += right.sum()
-        self.count += right.numel()
-
-    def compute(self) -> Float[Tensor, ""]:
-        """The share."""
-        return self.right / self.count

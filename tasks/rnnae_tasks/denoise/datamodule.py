@@ -8,17 +8,16 @@ from typing import Literal
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.nn.functional import mse_loss
-from torchmetrics import Metric, MetricCollection
+from torchmetrics import MetricCollection
 from torchmetrics.image import PeakSignalNoiseRatio
 
 from rnnae_bench.contracts.card import Protocol
 from rnnae_bench.contracts.spec import Images, TaskSpec
-from rnnae_bench.contracts.task import Batch, Split, Task
+from rnnae_bench.contracts.task import Batch, Task
 from rnnae_bench.errors import UserError, require_choice, require_positive
+from rnnae_bench.metrics import SquaredError, StructuralSimilarity, squared_error, structural_similarity
 from rnnae_tasks.denoise.digits import Digits, packed_digits, published_digits
 from rnnae_tasks.denoise.ridge import fit_ridge
-from rnnae_tasks.denoise.similarity import StructuralSimilarity, structural_similarity
 
 
 class DenoiseTask(Task):
@@ -74,7 +73,7 @@ class DenoiseTask(Task):
         super().__init__(protocol, data_seed)
         self.sigma = sigma
         self.folder = folder
-        self._evaluation_sets: dict[Split, Batch] = {}
+        self._evaluation_sets: dict[str, Batch] = {}
 
     @property
     def spec(self) -> TaskSpec:
@@ -105,16 +104,16 @@ class DenoiseTask(Task):
         clean = _in_unit_range(images.index_select(0, self.shuffled(step, len(images))))
         return Batch(self.corrupt(clean, self.generator("train", self.data_seed, step)), clean)
 
-    def evaluation_set(self, split: Split) -> Batch:
+    def evaluation_set(self, name: str) -> Batch:
         """All validation or test images under noise that was drawn once."""
-        if split not in self._evaluation_sets:
-            clean = _in_unit_range(self.digits.validation if split == "validation" else self.digits.test)
-            self._evaluation_sets[split] = Batch(self.corrupt(clean, self.generator(split)), clean)
-        return self._evaluation_sets[split]
+        if name not in self._evaluation_sets:
+            clean = _in_unit_range(self.digits.validation if name == "validation" else self.digits.test)
+            self._evaluation_sets[name] = Batch(self.corrupt(clean, self.generator(name)), clean)
+        return self._evaluation_sets[name]
 
     def loss(self, prediction: Tensor, batch: Batch) -> Float[Tensor, ""]:
         """Mean squared error over all pixels."""
-        return mse_loss(prediction.to(batch.targets.dtype), batch.targets)
+        return squared_error(prediction.to(batch.targets.dtype), batch)
 
     def metrics(self) -> MetricCollection:
         """Mean squared error, and means over images of the peak signal-to-noise ratio and of the similarity.
@@ -123,7 +122,7 @@ class DenoiseTask(Task):
         """
         return MetricCollection(
             {
-                "mse": PixelError(),
+                "mse": SquaredError(),
                 "psnr": PeakSignalNoiseRatio(data_range=1.0, reduction="elementwise_mean", dim=(1, 2, 3)),
                 "structural_similarity": StructuralSimilarity(),
             },
@@ -163,29 +162,3 @@ class DenoiseTask(Task):
 
 def _in_unit_range(images: Tensor) -> Tensor:
     return images / 255
-
-
-class PixelError(Metric):
-    """Mean squared error over all pixels of all images."""
-
-    full_state_update = False
-    total: Tensor
-    count: Tensor
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.add_state("total", torch.tensor(0.0, dtype=torch.float64), dist_reduce_fx="sum")
-        self.add_state("count", torch.tensor(0), dist_reduce_fx="sum")
-
-    def update(
-        self,
-        prediction: Float[Tensor, "batch channel height width"],
-        targets: Float[Tensor, "batch channel height width"],
-    ) -> None:
-        """Add a batch of predicted and clean images."""
-        self.total += mse_loss(prediction, targets, reduction="sum")
-        self.count += targets.numel()
-
-    def compute(self) -> Float[Tensor, ""]:
-        """The mean."""
-        return self.total / self.count

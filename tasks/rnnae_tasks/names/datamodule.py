@@ -7,16 +7,17 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import cross_entropy
-from torchmetrics import Metric, MetricCollection
+from torchmetrics import MetricCollection
 from torchmetrics.classification import MulticlassAccuracy
 
 from rnnae_bench.contracts.card import Protocol
 from rnnae_bench.contracts.spec import Classes, TaskSpec, Tokens
 from rnnae_bench.contracts.task import Batch, Split, Task
 from rnnae_bench.errors import UserError, require_choice
+from rnnae_bench.metrics import BalancedCrossEntropy
 from rnnae_tasks.names.surnames import ALPHABET, embedded, unambiguous
 from rnnae_tasks.names.tutorial import tutorial
 from rnnae_tasks.names.witten_bell import WittenBell
@@ -68,7 +69,7 @@ class NamesTask(Task):
             self._names["validation"].append(order[test:train])
             self._names["train"].append(order[train:])
         self._length = max(len(name) for names in lists.values() for name in names)
-        self._batches = {part: self._encoded(part) for part in self._names}
+        self._batches: dict[str, Batch] = {part: self._encoded(part) for part in self._names}
         counts = torch.tensor([len(names) for names in self._names["train"]])
         self._weights = counts.sum() / (len(counts) * counts)
 
@@ -104,9 +105,9 @@ class NamesTask(Task):
         assert batch.lengths is not None
         return batch._replace(inputs=batch.inputs[:, : int(batch.lengths.max())])
 
-    def evaluation_set(self, split: Split) -> Batch:
+    def evaluation_set(self, name: str) -> Batch:
         """All names of the part: inputs ``Int[Tensor, "names time"]``, targets ``Int[Tensor, "names"]``, lengths."""
-        return self._batches[split]
+        return self._batches[name]
 
     def loss(self, prediction: Float[Tensor, "batch class"], batch: Batch) -> Float[Tensor, ""]:
         """Cross-entropy in nats, each name weighted so that in an epoch all languages weigh alike.
@@ -205,31 +206,3 @@ class NamesTask(Task):
             weight: The default did best of 1/4, 1/2 and 1 on the validation part of the embedded lists.
         """
         return (self.ngram_logits(split) + weight * self.witten_bell_logits(split)).log_softmax(dim=1)
-
-
-class BalancedCrossEntropy(Metric):
-    """Cross-entropy in nats: the mean over each class, then the mean of the classes that occur.
-
-    Args:
-        classes: How many there are.
-    """
-
-    full_state_update = False
-    totals: Tensor
-    counts: Tensor
-
-    def __init__(self, classes: int) -> None:
-        super().__init__()
-        self.add_state("totals", torch.zeros(classes, dtype=torch.float64), dist_reduce_fx="sum")
-        self.add_state("counts", torch.zeros(classes, dtype=torch.long), dist_reduce_fx="sum")
-
-    def update(self, prediction: Float[Tensor, "batch class"], targets: Int[Tensor, " batch"]) -> None:
-        """Add a batch of logits and targets."""
-        losses = cross_entropy(prediction.double(), targets, reduction="none")
-        self.totals.index_add_(0, targets, losses)
-        self.counts.index_add_(0, targets, torch.ones_like(targets))
-
-    def compute(self) -> Float[Tensor, ""]:
-        """The mean."""
-        occurs = self.counts > 0
-        return (self.totals[occurs] / self.counts[occurs]).mean()

@@ -7,13 +7,13 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.nn.functional import mse_loss
 from torchmetrics import Metric, MetricCollection
 
 from rnnae_bench.contracts.card import Protocol
 from rnnae_bench.contracts.spec import TaskSpec, Values, Vectors
-from rnnae_bench.contracts.task import Batch, Split, Task
+from rnnae_bench.contracts.task import Batch, Task
 from rnnae_bench.errors import UserError, require_fraction, require_not_negative, require_positive
+from rnnae_bench.metrics import SquaredError, squared_error
 
 
 class SineTask(Task):
@@ -122,9 +122,9 @@ class SineTask(Task):
         place = (row * windows // rows + self.data_seed + step) % windows
         return self._train.rows(place * self.window)
 
-    def evaluation_set(self, split: Split) -> Batch:
+    def evaluation_set(self, name: str) -> Batch:
         """All windows of the part, and the noise-free series after each: targets ``Float[Tensor, "batch horizon"]``."""
-        return self._evaluation[split]
+        return self._evaluation[name]
 
     def held_out(self, rows: int) -> Batch:
         """Windows of the validation part, and as in training only the next sample after each."""
@@ -142,11 +142,11 @@ class SineTask(Task):
 
     def loss(self, prediction: Float[Tensor, "batch 1"], batch: Batch) -> Float[Tensor, ""]:
         """Mean squared error of the next sample."""
-        return mse_loss(prediction, batch.targets)
+        return squared_error(prediction, batch)
 
     def metrics(self) -> MetricCollection:
         """Squared error of the first predicted sample, and where the horizon is longer, of all of them."""
-        metrics: dict[str, Metric | MetricCollection] = {"mse": SquaredError(steps=1)}
+        metrics: dict[str, Metric | MetricCollection] = {"mse": SquaredError(first=1)}
         if self.horizon > 1:
             metrics["rollout_mse"] = SquaredError(self.horizon)
         return MetricCollection(metrics, compute_groups=False)
@@ -255,31 +255,3 @@ class SineTask(Task):
             following = values[:, -len(coefficients) :] @ coefficients
             values = torch.cat((values, following.unsqueeze(1)), dim=1)
         return values[:, self.window :]
-
-
-class SquaredError(Metric):
-    """Mean squared error over the first `steps` samples of each continuation.
-
-    Args:
-        steps: How many samples are looked at.
-    """
-
-    full_state_update = False
-    total: Tensor
-    count: Tensor
-
-    def __init__(self, steps: int) -> None:
-        super().__init__()
-        self.steps = steps
-        self.add_state("total", torch.tensor(0.0, dtype=torch.float64), dist_reduce_fx="sum")
-        self.add_state("count", torch.tensor(0), dist_reduce_fx="sum")
-
-    def update(self, prediction: Float[Tensor, "batch horizon"], targets: Float[Tensor, "batch horizon"]) -> None:
-        """Add a batch of continuations."""
-        error = prediction[:, : self.steps] - targets[:, : self.steps]
-        self.total += error.double().square().sum()
-        self.count += error.numel()
-
-    def compute(self) -> Float[Tensor, ""]:
-        """The mean."""
-        return self.total / self.count

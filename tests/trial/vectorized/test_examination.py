@@ -6,12 +6,13 @@ from typing import ClassVar
 
 import pytest
 import torch
-from rnnae_tasks.copy.datamodule import CopyTask, RecallAccuracy
+from rnnae_tasks.copy.datamodule import CopyTask
 from torch.nn.functional import cross_entropy
 from torchmetrics import MetricCollection
 from torchmetrics.aggregation import CatMetric
 
 from rnnae_bench.contracts.task import Batch
+from rnnae_bench.metrics import Accuracy
 from rnnae_bench.records.store import Store
 from rnnae_bench.sweep.executors.job import Setting
 from rnnae_bench.sweep.executors.planning import plan
@@ -159,7 +160,7 @@ class KeepsMetrics(CopyTask):
 
     def metrics(self):
         if not hasattr(self, "kept"):
-            self.kept = MetricCollection({"recall_accuracy": RecallAccuracy(self.recall)})
+            self.kept = MetricCollection({"recall_accuracy": Accuracy(last=self.recall)})
         return self.kept
 
 

@@ -1,0 +1,168 @@
+"""What a task may give beyond the least: sets by name, metrics of batches, a calibration. A plugin's is run as ours."""
+
+import logging
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from lightning import Callback
+
+from rnnae_bench.errors import UserError
+from rnnae_bench.records.store import Store
+from rnnae_bench.testing import check_task
+from rnnae_bench.trial.pair import Pair
+from rnnae_bench.trial.trial import Trial
+
+logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+
+
+@pytest.fixture
+def anomaly(install, monkeypatch):
+    """The task of a distribution that is not ours."""
+    monkeypatch.syspath_prepend(Path(__file__).parent / "plugin")
+    install("anomaly-plugin", {}, tasks={"anomaly": "anomaly.datamodule:AnomalyTask"})
+    from anomaly.datamodule import AnomalyTask
+
+    return AnomalyTask
+
+
+class Answers(Callback):
+    """Keeps what the model answered to each set, whole."""
+
+    def __init__(self) -> None:
+        self.by_set: dict[str, list[torch.Tensor]] = {}
+
+    def on_test_batch_end(self, trainer, pl_module, outputs, batch, batch_idx, dataloader_idx=0):
+        self.by_set.setdefault(trainer.datamodule.tested, []).append(outputs)
+
+
+def errors(task, name: str, answers: Answers) -> np.ndarray:
+    """Each row's mean squared error over its own steps."""
+    batch, prediction = task.evaluation_set(name), torch.cat(answers.by_set[name]).double().numpy()
+    squares = (prediction - batch.targets.double().numpy())[..., 0] ** 2
+    return np.array([row[:length].mean() for row, length in zip(squares, batch.lengths.tolist(), strict=True)])
+
+
+def trial(**options) -> Trial:
+    pair = Pair("anomaly:smoke", "gru")
+    return Trial(pair, pair.resolve({"model": {"hidden_size": 4}, **options}), seed=0)
+
+
+def test_sets_of_other_lengths_and_a_calibrated_threshold_are_in_the_record(anomaly, tmp_path):
+    answers, one = Answers(), trial()
+    record = one.run(Store(tmp_path), ["x"], [answers]).record
+    assert record["failure"] is None
+    assert [*answers.by_set] == ["normal", "test", "test@4x"]
+    assert answers.by_set["test@4x"][0].shape == (15, 24, 1)
+    threshold = np.percentile(errors(one.task, "normal", answers), 95)
+    assert record["measures"]["calibration/threshold"] == pytest.approx(threshold, rel=1e-6)
+    assert [*record["metrics"]] == ["test", "validation", "test@4x"]
+    for name in ("test", "test@4x"):
+        found, wanted = record["metrics"][name], errors(one.task, name, answers)
+        assert found["flagged"] == pytest.approx((wanted > threshold).mean())
+        lengths = one.task.evaluation_set(name).lengths.numpy()
+        assert found["mse"] == pytest.approx((wanted * lengths).sum() / lengths.sum(), rel=1e-6)
+        assert found["steps"] == lengths.sum()
+    assert 0 < record["metrics"]["test"]["flagged"] < 1
+    assert record["primary"]["value"] == record["metrics"]["test"]["mse"]
+    assert {*record["fingerprints"]} == {"train", "validation", "test", "test@4x", "normal"}
+    assert Store(tmp_path).read().records[0]["metrics"] == record["metrics"]
+    assert one.task.tested == "test"
+
+
+def test_the_exam_knows_them(anomaly):
+    check_task(anomaly)
+
+
+def test_the_exam_finds_a_reader_of_other_rows(anomaly):
+    class Centres(anomaly):
+        __module__ = anomaly.__module__
+
+        def predict(self, model, batch):
+            answer = super().predict(model, batch)
+            return answer - answer.mean(0)
+
+    with pytest.raises(AssertionError, match=r"answer each row by itself.*predicts_rows = False"):
+        check_task(Centres)
+    Centres.predicts_rows = False
+    check_task(Centres)
+    (whole,) = Centres.from_variant("smoke").test_dataloader()
+    assert len(whole.targets) == 40
+
+
+@pytest.mark.parametrize(
+    ("names", "reference", "reason"),
+    [
+        (("test", "validation"), None, "begin with 'validation', 'test'"),
+        (("validation", "test", "train"), None, "names an evaluation set 'train'"),
+        (("validation", "test", "a b"), None, "names an evaluation set 'a b'"),
+        (("validation", "test"), "test", "reference is 'test', which is scored"),
+    ],
+)
+def test_sets_that_are_named_wrongly_are_refused_before_work_starts(anomaly, monkeypatch, names, reference, reason):
+    monkeypatch.setattr(anomaly, "evaluation_sets", names)
+    monkeypatch.setattr(anomaly, "reference", reference)
+    with pytest.raises(UserError, match=f"AnomalyTask.*{reason}"):
+        trial()
+
+
+def test_a_set_that_changes_is_found_out(anomaly, monkeypatch, tmp_path):
+    def from_global_numbers(self, name):
+        return self.ramps(40, self.length, 0.1, torch.default_generator)
+
+    def after_training_began(self, name):
+        return self.ramps(40, self.length, 0.1 + 0.1 * (self.trainer is not None), self.generator(name))
+
+    monkeypatch.setattr(anomaly, "evaluation_set", from_global_numbers)
+    with pytest.raises(UserError, match=r"^AnomalyTask\.evaluation_set\('validation'\) gives other rows than before"):
+        trial()
+    monkeypatch.setattr(anomaly, "evaluation_set", after_training_began)
+    failure = trial().run(Store(tmp_path), ["x"]).record["failure"]
+    assert "AnomalyTask.evaluation_set('validation') gives other rows than before" in failure["message"]
+    assert failure["step"] == 0
+
+
+def test_a_predict_of_whole_sets_is_refused_on_several_devices(anomaly, monkeypatch):
+    monkeypatch.setattr(anomaly, "predicts_rows", False)
+    with pytest.raises(UserError, match=r"AnomalyTask\.predict needs whole evaluation sets.*use one"):
+        trial(trainer={"devices": 2, "accelerator": "cpu", "strategy": "ddp"})
+
+
+def test_a_set_may_be_streamed(anomaly, monkeypatch, tmp_path):
+    whole = trial().run(Store(tmp_path / "whole"), ["x"]).record
+    sets, read = anomaly.evaluation_set, []
+
+    def batches(self, name):
+        rows = sets(self, name)
+        for start in range(0, 40, 8):
+            read.append(name)
+            yield rows.rows(slice(start, start + 8))
+
+    monkeypatch.setattr(anomaly, "evaluation_batches", batches)
+    monkeypatch.delattr(anomaly, "evaluation_set")
+    monkeypatch.setattr(anomaly, "baseline", lambda self, name: {})
+    monkeypatch.setattr(anomaly, "checksum", lambda self, name: f"{name} of the third of May")
+    one = trial()
+    assert not read, "a declared checksum spares the fingerprint the reading"
+    streamed = one.run(Store(tmp_path / "streamed"), ["x"]).record
+    for name, values in whole["metrics"].items():
+        assert streamed["metrics"][name] == pytest.approx(values, rel=1e-6)
+    assert read.count("test") == 5
+    assert streamed["fingerprints"]["test"] != whole["fingerprints"]["test"]
+    monkeypatch.setattr(anomaly, "checksum", lambda self, name: f"{name} of the fourth of May")
+    assert trial().fingerprints["test"] != streamed["fingerprints"]["test"]
+    monkeypatch.setattr(anomaly, "checksum", lambda self, name: None)
+    one = trial()
+    assert one.fingerprints == trial().fingerprints
+    one.task.length = 5
+    with pytest.raises(UserError, match=r"^AnomalyTask\.evaluation_batches\('test'\) gives other rows than before"):
+        [*one.task.test_dataloader()]
+
+
+def test_a_task_without_sets_is_refused(anomaly, monkeypatch):
+    monkeypatch.delattr(anomaly, "evaluation_set")
+    with pytest.raises(
+        TypeError, match=r"AnomalyTask must define evaluation_set\(name\), or evaluation_batches\(name\)"
+    ):
+        anomaly()

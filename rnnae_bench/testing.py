@@ -14,6 +14,7 @@ Each raises an ``AssertionError`` that says what is wrong and what the contract 
 import math
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from itertools import pairwise
 
@@ -24,6 +25,8 @@ from torch import Tensor
 from torchmetrics import Metric, MetricCollection
 
 from rnnae_bench.contracts.card import Variant
+from rnnae_bench.contracts.code_limit import code_objection
+from rnnae_bench.contracts.encoder_decoder import EncoderDecoder
 from rnnae_bench.contracts.spec import Classes, Images, Static, TaskSpec, Tokens
 from rnnae_bench.contracts.task import Batch, Split, Task
 from rnnae_bench.metrics import update_metrics
@@ -93,7 +96,12 @@ def check_model(model_class: type[LightningModule], task: Task) -> str | None:
         "the same seed must give the same weights: draw them from torch's global generator only",
     )
     batch = task.train_batch(0)
+    reason = code_objection(model.eval(), spec, batch)
+    if reason is not None:
+        return reason
     _check_prediction(model, spec, batch)
+    if spec.predicts == "own length":
+        _check_own_length(model, spec, batch)
     _check_optimizer_step(model, task)
     _check_evaluation_steps(model, task)
     other.load_state_dict(model.state_dict())
@@ -201,15 +209,51 @@ def _check_inputs(spec: TaskSpec, batch: Batch, any_length: bool = False) -> Non
     if spec.scored_steps is not None:
         first, stop = spec.scored_steps
         _require(
-            0 <= first < stop <= spec.sequence.length, f"scored_steps {spec.scored_steps} lie outside the sequence"
+            0 <= first < stop <= (spec.output_length or spec.sequence.length),
+            f"scored_steps {spec.scored_steps} lie outside the sequence",
         )
+    _check_steps(spec, batch)
+
+
+def _check_steps(spec: TaskSpec, batch: Batch) -> None:
+    """Mask and lengths of the targets are of the steps that are predicted, and leave every row something to score."""
+    lengths, targets = batch.target_lengths, batch.targets
+    _require(
+        (spec.output_length is not None) == (lengths is not None),
+        "batches must have target_lengths where outputs have a length of their own, and only there",
+    )
+    if lengths is not None and spec.output_length is not None:
+        steps = targets.shape[1] if targets.dim() > 1 else 0
+        _require(
+            0 < steps <= spec.output_length,
+            f"targets must have 1 to output_length = {spec.output_length} steps; a batch has {tuple(targets.shape)}",
+        )
+        _require(
+            lengths.dtype == torch.int64 and lengths.shape == targets.shape[:1] and _within(lengths, 1, steps),
+            f"target_lengths must be int64 between 1 and the {steps} steps of the targets, one a row",
+        )
+    if batch.mask is not None:
+        _require(spec.predicts != "last step", "batches have a mask of steps, and the spec predicts once a row")
+        wanted = tuple(_counted(spec, batch._replace(mask=None)).shape)
+        _require(
+            batch.mask.dtype == torch.bool and batch.mask.shape == wanted,
+            f"mask must be bool {wanted}; a batch has {batch.mask.dtype} {tuple(batch.mask.shape)}",
+        )
+        _require(bool(batch.scored(spec).any(dim=1).all()), "mask must leave at least one step of every row to score")
+
+
+def _counted(spec: TaskSpec, batch: Batch) -> Tensor:
+    """Which steps count in any way, those outside `scored_steps` too: ``Bool[Tensor, "batch time"]``."""
+    return batch.scored(replace(spec, scored_steps=None))
 
 
 def _check_targets(spec: TaskSpec, batch: Batch) -> None:
     """A training batch's targets fit a prediction: class numbers, or what is predicted itself."""
-    targets, shape = batch.targets, _prediction_shape(spec, batch.inputs)
+    targets = batch.targets
+    shape = _prediction_shape(spec, batch.inputs, targets)
     if isinstance(spec.outputs, Classes):
-        labels = targets[_real_steps(batch)] if targets.dim() == 2 else targets
+        fits = targets.shape == shape[:-1]
+        labels = targets[_counted(spec, batch)] if fits and targets.dim() == 2 else targets
         sound = (
             targets.shape == shape[:-1] and targets.dtype == torch.int64 and _within(labels, 0, spec.outputs.count - 1)
         )
@@ -218,11 +262,18 @@ def _check_targets(spec: TaskSpec, batch: Batch) -> None:
         sound = targets.shape == shape and targets.dtype == torch.float32
         wanted = f"float32 {shape}"
     _require(sound, f"targets must be {wanted}; a training batch has {targets.dtype} {tuple(targets.shape)}")
+    if isinstance(spec.outputs, Classes) and spec.outputs.end is not None and batch.target_lengths is not None:
+        ended = (targets == spec.outputs.end) & _counted(spec, batch._replace(mask=None))
+        last = torch.arange(targets.shape[1]) == batch.target_lengths[:, None] - 1
+        _require(
+            torch.equal(ended, last),
+            f"class {spec.outputs.end} ends an output: it must be the last of every target, and at no other step",
+        )
 
 
 def _check_loss(task: Task, batch: Batch) -> None:
     """The loss is finite, has a gradient, and is a mean, as are its terms: shards average to the whole."""
-    prediction = _answer(task.spec, batch.inputs).requires_grad_()
+    prediction = _answer(task.spec, batch.inputs, batch.targets).requires_grad_()
     loss = task.total_loss(prediction, batch)
     _require(bool(loss.isfinite()), f"the loss must be finite, not {loss}")
     (gradient,) = torch.autograd.grad(loss, prediction)
@@ -239,12 +290,28 @@ def _check_loss(task: Task, batch: Batch) -> None:
             math.isclose(sums.get(name, math.nan) / len(batch.targets), whole, rel_tol=1e-4, abs_tol=1e-6),
             f"{name} must be a mean over the rows, so that devices which each see a part average to the whole",
         )
+    altered = task.total_loss(_altered_where_left_out(task.spec, batch, prediction.detach()), batch)
+    _require(
+        torch.allclose(altered, loss),
+        "the loss changes with the prediction at steps that mask or target_lengths leave out: take batch.scored(spec)",
+    )
 
 
 def _parts_of_loss(task: Task, prediction: Tensor, batch: Batch) -> dict[str, float]:
     """The loss and each of its terms, by what a message calls them."""
     total, terms = minimised(task.loss(prediction, batch), task.loss_source)
     return {"the loss": total.item(), **{f"the loss' term '{name}'": term.item() for name, term in terms.items()}}
+
+
+def _altered_where_left_out(spec: TaskSpec, batch: Batch, prediction: Tensor) -> Tensor:
+    """The same prediction, but for steps that the batch says do not count; of what a task made of it, the same."""
+    steps_are_known = tuple(prediction.shape) == _prediction_shape(spec, batch.inputs, batch.targets)
+    if not steps_are_known or (batch.mask is None and batch.target_lengths is None):
+        return prediction
+    counted = _counted(spec, batch)
+    shape = [1] * prediction.dim()
+    shape[0], shape[2 if isinstance(spec.outputs, Images) else 1] = counted.shape
+    return torch.where(counted.view(shape), prediction, 1 - prediction)
 
 
 def _check_metrics(task: Task, variant: Variant) -> None:
@@ -281,6 +348,15 @@ def _check_metrics_on(task: Task, name: str, fresh: Callable[[], Metric | Metric
             math.isclose(value.item(), twice[metric].item(), rel_tol=1e-4, abs_tol=1e-6),
             f"the metric '{metric}' changes when the rows come in two parts: keep sums and counts, not means",
         )
+    altered = _altered_where_left_out(task.spec, batch, prediction)
+    if altered is not prediction:
+        same = fresh()
+        update_metrics(same, altered, batch)
+        for metric, value in same.compute().items():
+            _require(
+                math.isclose(value.item(), once[metric].item(), rel_tol=1e-4, abs_tol=1e-6),
+                f"the metric '{metric}' changes with the prediction at steps that mask or target_lengths leave out",
+            )
     return {metric: value.item() for metric, value in once.items()}
 
 
@@ -390,6 +466,43 @@ def _check_prediction(model: LightningModule, spec: TaskSpec, batch: Batch) -> N
         _require(torch.allclose(prediction[seen], altered[seen], atol=1e-5), "a prediction changes with the padding")
 
 
+def _check_own_length(model: LightningModule, spec: TaskSpec, batch: Batch) -> None:
+    """Teacher forcing: the prediction for given targets has their steps, and none depends on its own or later ones."""
+
+    def forced(targets: Tensor) -> Tensor:
+        model.eval()
+        with torch.no_grad():
+            try:
+                prediction = model(batch.inputs, batch.lengths, targets=targets)
+            except TypeError as error:
+                raise AssertionError(f"forward must take targets, to be trained on: {error}") from error
+        model.train()
+        return prediction
+
+    targets, symbols = batch.targets, isinstance(spec.outputs, Classes)
+    prediction, shape = forced(targets), _prediction_shape(spec, batch.inputs, targets)
+    _require(
+        prediction.shape == shape,
+        f"forward must predict the {shape[1]} steps of the targets that it is given, {shape}, and gives "
+        f"{tuple(prediction.shape)}",
+    )
+    half = targets.shape[1] // 2
+    later = torch.arange(targets.shape[1]).view(1, -1, *[1] * (targets.dim() - 2)) >= half
+    other = (targets + 1) % spec.outputs.count if isinstance(spec.outputs, Classes) else targets + 1
+    altered = forced(torch.where(later, other, targets))
+    _require(
+        torch.allclose(prediction[:, : half + 1], altered[:, : half + 1], atol=1e-5),
+        "a step of the training prediction changes with its own target or a later one: feed it with those before",
+    )
+    if isinstance(model, EncoderDecoder):
+        free = _predict(model, batch)
+        again = forced(free.argmax(-1) if symbols else free)
+        _require(
+            torch.allclose(free, again, atol=1e-4),
+            f"{type(model).__name__}.decode must give the same step by step as in one call: hand its state on",
+        )
+
+
 def _check_optimizer_step(model: LightningModule, task: Task) -> None:
     """One step under a trainer leaves a finite gradient at every parameter, and moves some."""
     before = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
@@ -438,19 +551,22 @@ _SHARDS = (slice(0, None, 2), slice(1, None, 2))
 """The rows of each of two devices."""
 
 
-def _prediction_shape(spec: TaskSpec, inputs: Tensor) -> tuple[int, ...]:
-    """Shape of the prediction for these inputs."""
+def _prediction_shape(spec: TaskSpec, inputs: Tensor, targets: Tensor | None = None) -> tuple[int, ...]:
+    """Shape of the prediction for these inputs; of outputs of their own length, in training where targets are given."""
     rows = len(inputs)
     if isinstance(spec.outputs, Images):
         return (rows, spec.outputs.channels, spec.outputs.height, spec.outputs.width)
     size = spec.outputs.count if isinstance(spec.outputs, Classes) else spec.outputs.features
-    steps = spec.sequence.length if isinstance(spec.inputs, Images) else inputs.shape[1]
-    return (rows, steps, size) if spec.predicts == "every step" else (rows, size)
+    if spec.predicts == "last step":
+        return (rows, size)
+    if spec.predicts == "own length":
+        return (rows, spec.output_length or 0 if targets is None else targets.shape[1], size)
+    return (rows, spec.sequence.length if isinstance(spec.inputs, Images) else inputs.shape[1], size)
 
 
-def _answer(spec: TaskSpec, inputs: Tensor) -> Tensor:
+def _answer(spec: TaskSpec, inputs: Tensor, targets: Tensor | None = None) -> Tensor:
     """A prediction at random, of each row by itself, uniform in [0, 1) so that it will do for pixels too."""
-    shape = _prediction_shape(spec, inputs)
+    shape = _prediction_shape(spec, inputs, targets)
     noise = torch.rand(shape[1:], generator=torch.Generator().manual_seed(0))
     # Each row's own share of it, from its inputs alone.
     share = 0.5 + 0.5 * (inputs.double().flatten(1) @ torch.arange(1, inputs[0].numel() + 1).double().sqrt()).sin()

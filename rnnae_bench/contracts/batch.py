@@ -23,7 +23,7 @@ class Batch(NamedTuple):
     mask: Bool[Tensor, "batch time"] | None = None
     """Which steps of each row's prediction are scored, where that differs from row to row; None: see `scored`."""
     target_lengths: Int[Tensor, " batch"] | None = None
-    """Steps of each target where they have a length of their own and differ; the steps beyond are padding."""
+    """Steps of each target where outputs have a length of their own; the steps beyond are padding."""
 
     def map(self, function: Callable[[Tensor], Tensor]) -> "Batch":
         """The same batch with a function applied to each of its tensors."""

@@ -117,8 +117,8 @@ class TaskSpec:
     continues: bool = False
     """Whether each row of a training batch goes on where the same row of the batch before ended."""
     output_length: int | None = None
-    """Steps of the longest output, where outputs have a length of their own. A batch's targets may be padded to fewer;
-    what each row has of them is `Batch.target_lengths`."""
+    """Steps of the longest output, where outputs have a length of their own. Those of each row come with the batch
+    (`Batch.target_lengths`), whose targets may be padded to fewer."""
     code_limit: int | None = None
     """How many numbers an autoencoder's code of one row may have; None means any number. Where it is set, a model
     without a code is refused."""

@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import nn
 
+from rnnae_bench.contracts.batch import training_prediction
 from rnnae_bench.contracts.spec import TaskSpec
 from rnnae_bench.contracts.task import Batch, Task
 from rnnae_bench.errors import UserError
@@ -122,7 +123,7 @@ def examine(
         done += 1
         progress(done, total)
 
-    gradients = {name: _gradients(recording, task.spec) for name, recording in recordings.items()}
+    gradients = {name: _gradients(recording, task.spec, batch) for name, recording in recordings.items()}
     found = []
     for name, recording, passage, linearization in places:
         matrices = recurrent_matrices(recording.stack, passage.name)
@@ -143,10 +144,10 @@ def examine(
 def _run(model: nn.Module, task: Task, batch: Batch) -> dict[str, Recording]:
     """Run forwards, and backwards from the loss of the last scored step; the recording of each recurrence."""
     model.double().eval()
-    inputs, targets = (one.double() if one.is_floating_point() else one for one in batch[:2])
+    batch = batch.map(lambda one: one.double() if one.is_floating_point() else one)
     with recordings_of(model) as recordings, _double_precision():
         try:
-            loss = last_step_loss(task, model(inputs, batch.lengths), Batch(inputs, targets, batch.lengths))
+            loss = last_step_loss(task, training_prediction(model, batch, task.spec), batch)
             loss.backward()
         except Exception as error:
             reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
@@ -166,13 +167,13 @@ def _run(model: nn.Module, task: Task, batch: Batch) -> dict[str, Recording]:
     return found
 
 
-def _gradients(recording: Recording, spec: TaskSpec) -> dict[str, dict[str, np.ndarray]]:
+def _gradients(recording: Recording, spec: TaskSpec, batch: Batch) -> dict[str, dict[str, np.ndarray]]:
     """Profiles by passage and state."""
     recovered = recording.recover()
     found: dict[str, dict[str, np.ndarray]] = {}
     for layer in recording.layers:
         for passage in layer:
-            origin = lag_origin(spec, recording.steps, passage.backward, "last_step")
+            origin = lag_origin(spec, recording.steps, passage.backward, "last_step", batch.mask)
             lags = int(origin.max()) + 1
             found[passage.name] = {
                 state: over_batch(by_lag(delta.log_norm, origin, lags)).numpy()

@@ -3,7 +3,7 @@
 from typing import Literal
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from rnnae_bench.contracts.spec import Images, TaskSpec
@@ -14,22 +14,39 @@ Reading = Literal["training_loss", "last_step"]
 
 
 def scored_steps(
-    spec: TaskSpec, lengths: Int[Tensor, "*model batch"]
+    spec: TaskSpec,
+    lengths: Int[Tensor, "*model batch"],
+    mask: Bool[Tensor, "*model batch time"] | None = None,
 ) -> tuple[Int[Tensor, "*model batch"], Int[Tensor, "*model batch"]]:
-    """First and last step (from 0) of each sequence whose prediction the loss looks at.
+    """First and last step (from 0) of each input sequence at which something is predicted that the loss looks at.
+
+    Outputs of their own length, like a single one, are predicted after the last step.
 
     Args:
         spec: Of the task.
         lengths: Steps of each sequence.
+        mask: That of the batch.
     """
-    if spec.predicts == "last step":
+    if spec.predicts != "every step":
         return lengths - 1, lengths - 1
-    first, stop = spec.scored_steps or (0, spec.sequence.length)
-    return torch.clamp(lengths - 1, max=first), torch.clamp(lengths, max=stop) - 1
+    start, stop = spec.scored_steps or (0, spec.sequence.length)
+    first, last = torch.clamp(lengths - 1, max=start), torch.clamp(lengths, max=stop) - 1
+    if mask is None:
+        return first, last
+    steps = torch.arange(mask.shape[-1], device=mask.device)
+    scored = mask & (steps >= first.unsqueeze(-1)) & (steps <= last.unsqueeze(-1))
+    # A row that has none keeps those of the spec; its loss has no gradient.
+    some = scored.any(-1)
+    from_end = scored.flip(-1).int().argmax(-1)
+    return torch.where(some, scored.int().argmax(-1), first), torch.where(some, len(steps) - 1 - from_end, last)
 
 
 def lag_origin(
-    spec: TaskSpec, lengths: Int[Tensor, "*model batch"], backward: bool, reading: Reading
+    spec: TaskSpec,
+    lengths: Int[Tensor, "*model batch"],
+    backward: bool,
+    reading: Reading,
+    mask: Bool[Tensor, "*model batch time"] | None = None,
 ) -> Int[Tensor, "*model batch"]:
     """The step that lags are counted back from, in the order in which a direction reads: the last scored one.
 
@@ -41,9 +58,10 @@ def lag_origin(
         lengths: Steps of each sequence.
         backward: Whether the direction reads from the end.
         reading: Whether the loss is of all scored steps or of the last one alone.
+        mask: That of the batch.
     """
-    first, last = scored_steps(spec, lengths)
-    if not backward or spec.predicts == "last step":
+    first, last = scored_steps(spec, lengths, mask)
+    if not backward or spec.predicts != "every step":
         return last
     return lengths - 1 - (last if reading == "last_step" else first)
 
@@ -51,15 +69,15 @@ def lag_origin(
 def last_step_loss(task: Task, prediction: Tensor, batch: Batch) -> Float[Tensor, ""]:
     """The task's loss, differentiable through the prediction of each sequence's last scored step only.
 
+    Of outputs of their own length that is their last step, or the last that the mask has.
     Per-step losses mix the direct gradient of every step into dL/dh_t; this one leaves what travelled back in time.
     """
     spec = task.spec
     if spec.predicts == "last step":
         return task.total_loss(prediction, batch)
-    axis = 2 if isinstance(spec.outputs, Images) else 1
-    steps = torch.arange(prediction.shape[axis], device=prediction.device)
-    lengths = torch.full_like(steps[:1], len(steps)).expand(len(prediction)) if batch.lengths is None else batch.lengths
-    chosen = steps == scored_steps(spec, lengths)[1].unsqueeze(-1)
+    scored = batch.scored(spec)
+    steps = torch.arange(scored.shape[1], device=scored.device)
+    chosen = steps == torch.where(scored, steps, -1).amax(dim=1, keepdim=True)
     shape = [1] * prediction.dim()
-    shape[0], shape[axis] = chosen.shape
+    shape[0], shape[2 if isinstance(spec.outputs, Images) else 1] = chosen.shape
     return task.total_loss(torch.where(chosen.view(shape), prediction, prediction.detach()), batch)

@@ -11,7 +11,7 @@ from torch import nn
 
 from rnnae_bench.contracts.model import SequenceModel
 from rnnae_bench.contracts.optimization import Optimization
-from rnnae_bench.contracts.spec import Images, TaskSpec, Tokens
+from rnnae_bench.contracts.spec import Classes, Images, TaskSpec, Tokens
 from rnnae_bench.contracts.task import Batch
 from rnnae_bench.models.autoencoders import DenseAutoencoder
 from rnnae_bench.models.recurrent import GRU, LSTM, RNN, ThroughTime
@@ -544,3 +544,10 @@ def test_last_scored_step():
     first, last = scored_steps(every, lengths)
     assert first.tolist() == [4, 4, 1]
     assert last.tolist() == [6, 5, 1]
+    mask = torch.ones(3, 9, dtype=torch.bool)
+    mask[0, 4], mask[0, 6], mask[1, 5], mask[2, 1] = False, False, False, False
+    first, last = scored_steps(every, lengths, mask)
+    assert first.tolist() == [5, 4, 1]
+    assert last.tolist() == [5, 4, 1]
+    answer = TaskSpec("t", Tokens(3, 9), Classes(2), "own length", causal=False, output_length=4)
+    assert scored_steps(answer, lengths)[1].tolist() == [8, 5, 1]

@@ -33,6 +33,25 @@ class BenchModule(BlockLoop, ABC):
         self.spec = spec
         self.optimization = optimization
 
+    shown_to: Callable[..., object] | None = None
+    """What `watch` shows a state to; None outside of profiles."""
+
+    def watch(self, h: Tensor, name: str = "h", backward: bool = False) -> Tensor:
+        """Show a state of a loop of the model's own, so that profiles have the gradient that reaches it: dL/dh_t.
+
+        Call it on each new state, in the order of the loop, and go on with what it returns: that is `h` itself. Outside
+        of profiles it does nothing. In one, the k-th call under a name is step k, whatever the loop looks like; a state
+        of all steps at once, ``[batch, time, features]``, or of some in a row, is taken apart into its steps.
+
+        Args:
+            h: The state after a step, real or complex: ``[batch, features]``, each row that of the batch.
+            name: What the state is called, or ``LAYER/STATE`` where there are several layers (``l0/h``, ``l1/c``).
+            backward: Whether the loop reads from the end, so that the first call is the last step.
+        """
+        if self.shown_to is not None:
+            self.shown_to(h, name, backward)
+        return h
+
     @classmethod
     def supports(cls, spec: TaskSpec, **hyperparameters: Any) -> str | None:
         """Why this model, with these hyper-parameters, can't serve the spec; None where it can.

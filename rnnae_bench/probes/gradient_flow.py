@@ -17,8 +17,10 @@ from rnnae_bench.contracts.task import Batch, Task
 from rnnae_bench.errors import UserError
 from rnnae_bench.probes.base import Probe
 from rnnae_bench.probes.evaluating import evaluating
-from rnnae_bench.probes.flows import Watch, extent, misplaced
+from rnnae_bench.probes.flows import Watch
 from rnnae_bench.probes.last_step import Reading, lag_origin, last_step_loss
+from rnnae_bench.probes.misplaced import misplaced
+from rnnae_bench.probes.pieces import extent
 from rnnae_bench.records.history import Series
 from rnnae_bench.records.profile import measures
 from rnnae_bench.training.optimizer_steps import OptimizerSteps, loss_scale
@@ -142,7 +144,7 @@ class GradientFlow(OptimizerSteps, Probe):
             if "gradient_flow/last_step" not in self.absent:
                 with self.measuring("gradient_flow/last_step"):
                     self._read_last_step(trainer, pl_module, step)
-            self._watch = Watch(pl_module)
+            self._watch = Watch(pl_module, self.task.spec, batch)
             self._log_scale = math.log(loss_scale(trainer))
 
     def _read_last_step(self, trainer: Trainer, module: LightningModule, step: int) -> None:
@@ -152,10 +154,10 @@ class GradientFlow(OptimizerSteps, Probe):
         if self._misplaced is None:
             with trainer.precision_plugin.train_step_context():
                 self._misplaced = misplaced(module, batch, self.task.spec)
-        watch = Watch(module)
+        watch = Watch(module, self.task.spec, batch)
         with closing(watch), evaluating(module), trainer.precision_plugin.train_step_context():
             watch.differentiate(self._last_step_loss(module(batch.inputs, batch.lengths), batch))
-        self._keep(step, "last_step", watch, batch)
+        self._keep(step, "last_step", watch)
 
     def _last_step_loss(self, prediction: Tensor, batch: Batch) -> Float[Tensor, ""]:
         return last_step_loss(self.task, prediction, batch)
@@ -166,13 +168,13 @@ class GradientFlow(OptimizerSteps, Probe):
         """Read what the backward pass left."""
         watch, self._watch = self._watch, None
         if watch is not None:
-            self._keep(step, "training_loss", watch, batch, self._log_scale)
+            self._keep(step, "training_loss", watch, self._log_scale)
 
-    def _keep(self, step: int, reading: Reading, watch: Watch, batch: Batch, log_scale: float = 0.0) -> None:
+    def _keep(self, step: int, reading: Reading, watch: Watch, log_scale: float = 0.0) -> None:
         def origins(lengths: Tensor, backward: bool) -> Tensor:
             return lag_origin(self.task.spec, lengths, backward, reading)
 
-        flows, absent = watch.flows(self.task.spec, batch, origins, self._misplaced or {})
+        flows, absent = watch.flows(origins, self._misplaced or {})
         for name, reason in absent.items():
             probe = "input_saliency" if name == "inputs" else "gradient_flow"
             self.absent.setdefault(f"{probe}/{reading}/{name}", reason)

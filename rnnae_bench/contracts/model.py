@@ -2,6 +2,7 @@
 
 import inspect
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import torch
@@ -12,7 +13,9 @@ from rnnae_bench.contracts.batch import Batch, training_prediction
 from rnnae_bench.contracts.heads import Embedding, Head, last_state
 from rnnae_bench.contracts.optimization import Optimization
 from rnnae_bench.contracts.spec import Images, Static, TaskSpec, Tokens, Vectors
+from rnnae_bench.contracts.stepping import State, parts_of, unroll
 from rnnae_bench.contracts.task import Task
+from rnnae_bench.errors import UserError
 from rnnae_bench.training.block_loop import PER_BATCH_HOOKS, BlockLoop
 from rnnae_bench.training.clipping import Clipping
 from rnnae_bench.training.loss_terms import Loss
@@ -28,13 +31,13 @@ class BenchModule(BlockLoop, ABC):
         optimization: How to train.
     """
 
+    shown_to: Callable[..., object] | None = None
+    """What `watch` shows a state to; None outside of profiles."""
+
     def __init__(self, spec: TaskSpec, optimization: Optimization) -> None:
         super().__init__(Clipping(optimization.clip, optimization.clip_by))
         self.spec = spec
         self.optimization = optimization
-
-    shown_to: Callable[..., object] | None = None
-    """What `watch` shows a state to; None outside of profiles."""
 
     def watch(self, h: Tensor, name: str = "h", backward: bool = False) -> Tensor:
         """Show a state of a loop of the model's own, so that profiles have the gradient that reaches it: dL/dh_t.
@@ -131,7 +134,11 @@ class BenchModule(BlockLoop, ABC):
 
 
 class SequenceModel(BenchModule):
-    """A model that has a state at every step. Subclasses give `states`; embedding and head come with the spec.
+    """A model that has a state at every step. Embedding and head come with the spec.
+
+    Subclasses give `states`; or `step` and `initial_state`, of which the suite makes `states`, the gradient by step,
+    Jacobians and Lyapunov exponents; or both, where there is a faster way than step by step (the two must agree:
+    `rnnae_bench.testing.check_model` sees to it).
 
     Args:
         spec: The task to serve.
@@ -142,6 +149,13 @@ class SequenceModel(BenchModule):
 
     def __init__(self, spec: TaskSpec, features: int, optimization: Optimization, bidirectional: bool = False) -> None:
         super().__init__(spec, optimization)
+        if not (self.has_step or self.has_states):
+            raise UserError(
+                f"{type(self).__name__} gives neither states(inputs, lengths) nor both step(inputs, state) and "
+                "initial_state(batch_size); a sequence model needs one of them"
+            )
+        if bidirectional and not self.has_states:
+            raise UserError(f"{type(self).__name__}.step reads forward; a bidirectional model gives states")
         self.bidirectional = bidirectional
         self.embedding = Embedding(spec)
         self.head = Head(spec, features)
@@ -165,13 +179,49 @@ class SequenceModel(BenchModule):
             )
         return super().supports(spec, **hyperparameters)
 
-    @abstractmethod
+    @property
+    def has_states(self) -> bool:
+        """Whether the class gives a `states` of its own."""
+        return type(self).states is not SequenceModel.states
+
+    @property
+    def has_step(self) -> bool:
+        """Whether the class gives a `step`; one without `initial_state` is something else of the same name."""
+        own, base = type(self), SequenceModel
+        return own.step is not base.step and own.initial_state is not base.initial_state
+
+    def initial_state(self, batch_size: int) -> State:
+        """The state before the first step: a tensor, or tensors in tuples and dictionaries; the batch is axis 0."""
+        raise NotImplementedError
+
+    def step(
+        self, inputs: Float[Tensor, "batch features"], state: State
+    ) -> tuple[Float[Tensor, "batch hidden"], State]:
+        """What one step makes of its embedded inputs and of the state before it: what the head reads, and the state."""
+        raise NotImplementedError
+
     def states(
         self,
         inputs: Float[Tensor, "batch time features"],
         lengths: Int[Tensor, " batch"] | None = None,
     ) -> Float[Tensor, "batch time hidden"]:
-        """The state at every step of the embedded inputs."""
+        """What the head reads at every step of the embedded inputs: by default, `step` by step."""
+        return self.unrolled(inputs, lengths)[0]
+
+    def unrolled(
+        self,
+        inputs: Float[Tensor, "batch time features"],
+        lengths: Int[Tensor, " batch"] | None = None,
+    ) -> tuple[Float[Tensor, "batch time hidden"], State]:
+        """The loop over `step`: what the head reads at every step, and the state after the last one of each row."""
+        return unroll(self.step, self.initial_state(len(inputs)), inputs, lengths, self._show)
+
+    def _show(self, state: State) -> None:
+        """Show the state after a step to a profile, part by part."""
+        if self.shown_to is not None:
+            for name, part in parts_of(state):
+                if part.is_floating_point() or part.is_complex():
+                    self.shown_to(part, name, whole=True)
 
     def forward(self, inputs: Tensor, lengths: Int[Tensor, " batch"] | None = None) -> Tensor:
         """Embed, run over time, and read the prediction off the states the task asks for."""

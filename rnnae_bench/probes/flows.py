@@ -53,6 +53,11 @@ class Watch:
         self._context.close()
 
     @property
+    def sees_recurrences(self) -> bool:
+        """Whether the model has a recurrence of this suite or of ``torch.nn``."""
+        return bool(self._recordings)
+
+    @property
     def shown(self) -> dict[str, str]:
         """The states that the model showed by itself: by name, how."""
         return {name: one.call for name, one in self._states.found.items()}

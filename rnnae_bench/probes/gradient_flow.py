@@ -2,7 +2,7 @@
 
 import copy
 import math
-from contextlib import closing
+from contextlib import closing, nullcontext
 from itertools import groupby
 from typing import Any
 
@@ -21,6 +21,7 @@ from rnnae_bench.probes.flows import Watch
 from rnnae_bench.probes.last_step import Reading, lag_origin, last_step_loss
 from rnnae_bench.probes.misplaced import misplaced
 from rnnae_bench.probes.pieces import extent
+from rnnae_bench.probes.watched import by_step
 from rnnae_bench.records.history import Series
 from rnnae_bench.records.profile import measures
 from rnnae_bench.training.optimizer_steps import OptimizerSteps, loss_scale
@@ -88,28 +89,32 @@ def over_batch(log_norm: Float[Tensor, "*flows batch lags"]) -> Float[Tensor, "c
     return torch.stack([column.to(middle.dtype) for column in columns])
 
 
+UNSEEN = "it is called in training, and not in the forward pass that is profiled"
+
+
 class GradientFlow(OptimizerSteps, Probe):
     """Profiles of g_t = ||dL/dh_t||_2 over the lag back from the last scored step, at some optimiser steps of a trial.
 
-    h_t is the state of a recurrence (this suite's or ``torch.nn``'s), layer by layer and direction by direction, and
-    for an LSTM the cell c_t too; the gradient is the total one, by all ways from h_t to the loss. Over the batch the
-    norms are averaged as logarithms (geometric mean, 10 % and 90 % quantiles; see `over_batch`): an arithmetic mean
-    would hide vanishing. Steps of padding don't count. Sequences whose gradient is zero or not finite have no
-    logarithm, and are counted instead. A lag counts steps in the order in which the direction reads. There are two
-    readings:
+    h_t is the state of a recurrence (this suite's, ``torch.nn``'s, or a loop of the model's own), layer by layer and
+    direction by direction, and for an LSTM the cell c_t too; the gradient is the total one, by all ways from h_t to the
+    loss. Over the batch the norms are averaged as logarithms (geometric mean, 10 % and 90 % quantiles; see
+    `over_batch`): an arithmetic mean would hide vanishing. Steps of padding don't count. Sequences whose gradient is
+    zero or not finite have no logarithm, and are counted instead. A lag counts steps in the order in which the
+    direction reads. There are two readings:
 
     - ``training_loss``: of the loss that the optimiser step minimises, on its own batch, as backpropagated there;
     - ``last_step``: of the loss of the last scored step alone (`last_step_loss`), on the fixed rows of `Task.held_out`,
       without dropout.
 
     Columns ``gradient_flow/READING/LAYER/STATE`` hold log10 g by lag, and those with the endings of `COLUMNS` what
-    belongs to it. A model without a known recurrence has ``input_saliency/READING/inputs/x`` instead, the norms of
-    dL/dx_t, where its inputs are real numbers. A recurrence that is called several times in a forward pass is read as
-    one, where each call begins with the state that the last one left. Where its rows or steps are not known to be the
-    task's it is `absent`, with the reason. Measures: those of `rnnae_bench.records.profile.measures`.
+    belongs to it. A loop of the model's own is read where it shows its states (`BenchModule.watch`), or where the model
+    gives its `step`. Every model has ``input_saliency/READING/inputs/x`` beside them, the norms of dL/dx_t: of symbols
+    as they are embedded, of an image row by row. A recurrence that is called several times in a forward pass is read as
+    one, where each call begins with the state that the last one left. Where rows or steps are not known to be the
+    task's, the reading is `absent`, with the reason. Measures: those of `rnnae_bench.records.profile.measures`.
 
-    Nothing under- or overflows in a recurrence: where single precision could, its backward pass is repeated on a
-    logarithmic scale.
+    Nothing under- or overflows in a known recurrence: where single precision could, its backward pass is repeated on a
+    logarithmic scale. All other gradients are as the precision of the training leaves them.
 
     Args:
         task: The task trained on.
@@ -126,6 +131,7 @@ class GradientFlow(OptimizerSteps, Probe):
         self._rows = rows
         self._fixed: Batch | None = None
         self._misplaced: dict[str, str] | None = None
+        self._profiled: dict[str, str] = {}
         self._watch: Watch | None = None
         self._log_scale = 0.0
         self._found: dict[str, tuple[list[int], list[Tensor]]] = {}
@@ -155,7 +161,8 @@ class GradientFlow(OptimizerSteps, Probe):
             with trainer.precision_plugin.train_step_context():
                 self._misplaced = misplaced(module, batch, self.task.spec)
         watch = Watch(module, self.task.spec, batch)
-        with closing(watch), evaluating(module), trainer.precision_plugin.train_step_context():
+        step_by_step = nullcontext() if watch.sees_recurrences else by_step(module)
+        with closing(watch), evaluating(module), step_by_step, trainer.precision_plugin.train_step_context():
             watch.differentiate(self._last_step_loss(module(batch.inputs, batch.lengths), batch))
         self._keep(step, "last_step", watch)
 
@@ -175,6 +182,11 @@ class GradientFlow(OptimizerSteps, Probe):
             return lag_origin(self.task.spec, lengths, backward, reading)
 
         flows, absent = watch.flows(origins, self._misplaced or {})
+        if reading == "last_step":
+            self._profiled = watch.shown
+        elif self._fixed is not None and "gradient_flow/last_step" not in self.absent:
+            for name in watch.shown.keys() - self._profiled.keys():
+                self.absent.setdefault(f"gradient_flow/last_step/{name}", f"{watch.shown[name]}: {UNSEEN}")
         for name, reason in absent.items():
             probe = "input_saliency" if name == "inputs" else "gradient_flow"
             self.absent.setdefault(f"{probe}/{reading}/{name}", reason)

@@ -59,23 +59,21 @@ def read_inputs(module: LightningModule, spec: TaskSpec, batch: Batch) -> Iterat
     found = Inputs()
     embeddings = [one for one in module.modules() if isinstance(one, Embedding)]
     with ExitStack() as hooks:
-        if embeddings:
-            for one in embeddings:
-                hooks.callback(one.register_forward_hook(lambda _, args, embedded: found.read(embedded)).remove)
-        elif isinstance(spec.inputs, Tokens):
-            for one in module.modules():
-                if isinstance(one, nn.Embedding):
-                    hooks.callback(
-                        one.register_forward_hook(
-                            lambda _, args, embedded: found.read(embedded) if _is_part(args[0], batch.inputs) else None
-                        ).remove
-                    )
-        else:
+        if not embeddings and not isinstance(spec.inputs, Tokens):
             hooks.callback(
                 module.register_forward_pre_hook(
                     lambda _, args: (found.read(args[0]), *args[1:]) if args and _is_real(args[0]) else None
                 ).remove
             )
+        for each in embeddings:
+            hooks.callback(each.register_forward_hook(lambda _, args, embedded: found.read(embedded)).remove)
+        for other in [] if embeddings else module.modules():
+            if isinstance(other, nn.Embedding):
+                hooks.callback(
+                    other.register_forward_hook(
+                        lambda _, args, embedded: found.read(embedded) if _is_part(args[0], batch.inputs) else None
+                    ).remove
+                )
         yield found
 
 

@@ -3,11 +3,12 @@
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
-from rnnae_bench.contracts.model import BenchModule
+from rnnae_bench.contracts.model import BenchModule, SequenceModel
 from rnnae_bench.contracts.spec import TaskSpec
 from rnnae_bench.contracts.task import Batch
 from rnnae_bench.errors import UserError
@@ -50,6 +51,11 @@ class Watched:
             self.versions.append(None if h.is_inference() else h._version)
 
     @property
+    def is_constant(self) -> bool:
+        """Whether it is a part of `step`'s state that no weight and no input reaches: a count, say."""
+        return self.whole and not any(root.requires_grad for root in self.pieces.roots)
+
+    @property
     def in_time(self) -> Pieces:
         """The pieces in the order of time."""
         return self.pieces.reversed() if self.backward else self.pieces
@@ -76,8 +82,7 @@ class Watched:
                 f"a state is [batch, features] at each step, or [batch, time, features], and this is "
                 f"{list(roots[0].shape)}; show it as h.flatten(1)"
             )
-        outside = [not root.requires_grad for root in roots]
-        if all(outside) if self.whole else any(outside):
+        if not self.whole and not all(root.requires_grad for root in roots):
             raise UserError("the tensor is outside the graph (detached, or computed without gradients)")
         if any(was not in (None, root._version) for was, root in zip(self.versions, roots, strict=True)):
             raise UserError("the tensor is overwritten in place afterwards; show a tensor that stays as it is")
@@ -118,6 +123,8 @@ class WatchedStates:
         """
         found, absent = [], {}
         for name, one in self.found.items():
+            if one.is_constant:
+                continue
             try:
                 if any(name.startswith(f"{other}.l") for other in taken):
                     raise UserError("the recurrence of that name is read already; give it another name")
@@ -153,6 +160,19 @@ class Taker:
         call = f"{self.owner}.step, state '{name}'" if whole else f"{self.owner}.watch('{name}')"
         one = self.states.found.setdefault(f"{full}/{state or 'h'}", Watched(call, full, state or "h", backward, whole))
         one.take(h, whole)
+
+
+@contextmanager
+def by_step(model: nn.Module) -> Iterator[None]:
+    """While it lasts, sequence models that give both `states` and `step` run step by step, and show their states."""
+    owners = [one for one in model.modules() if isinstance(one, SequenceModel) and one.has_states and one.has_step]
+    for one in owners:
+        one.states = partial(SequenceModel.states, one)  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        for one in owners:
+            vars(one).pop("states", None)
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from jaxtyping import Float
 from lightning import LightningModule
 from torch import Tensor
 
-from rnnae_bench.contracts.spec import TaskSpec, Tokens
+from rnnae_bench.contracts.spec import Static, TaskSpec, Tokens
 from rnnae_bench.contracts.task import Batch
 from rnnae_bench.errors import UserError
 from rnnae_bench.probes.evaluating import evaluating
@@ -34,6 +34,8 @@ def misplaced(module: LightningModule, batch: Batch, spec: TaskSpec) -> dict[str
     the recurrence in reverse order too, and with another first step, which must change what it reads first. Of a
     watched state the first is the one after the first step, not the one that the loop begins with.
     """
+    if isinstance(spec.inputs, Static):
+        return {}
     rows = -1 - (batch.inputs.dim() - len(extent(spec, batch)[0]))
     lengths = None if batch.lengths is None else batch.lengths.flip(-1)
     turned = Batch(batch.inputs.flip(rows), batch.targets, lengths)

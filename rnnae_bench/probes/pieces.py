@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from rnnae_bench.contracts.spec import Images, TaskSpec, Tokens
+from rnnae_bench.contracts.spec import Images, Static, TaskSpec, Tokens
 from rnnae_bench.contracts.task import Batch
 from rnnae_bench.errors import UserError
 from rnnae_bench.recurrence.scaled import Scaled
@@ -33,6 +33,8 @@ def extent(spec: TaskSpec, batch: Batch) -> tuple[tuple[int, ...], int]:
     shape = batch.inputs.shape
     if isinstance(spec.inputs, Tokens):
         return shape[:-1], shape[-1]
+    if isinstance(spec.inputs, Static):
+        return shape[:-1], 1
     return shape[: -3 if isinstance(spec.inputs, Images) else -2], shape[-2]
 
 

@@ -50,5 +50,5 @@ class LeakyRNN(SequenceModel):
         states = []
         for drive in self.input_map(inputs).unbind(1):
             state = torch.lerp(state, torch.tanh(drive + self.recurrent_map(state)), self.leak)
-            states.append(state)
+            states.append(self.watch(state))
         return torch.stack(states, dim=1)

@@ -1,4 +1,4 @@
-"""``rnnae-bench probe``: the dynamics of a model's recurrences on a task, at the start or after some training."""
+"""``rnnae-bench probe``: what a model does to states and gradients on a task, at the start or after some training."""
 
 import argparse
 import json
@@ -50,7 +50,8 @@ def opening() -> argparse.ArgumentParser:
         prog="rnnae-bench probe",
         usage=_USAGE,
         description="Show the dynamics of a model's recurrences on a task: its recurrent matrices, the singular values "
-        "of its Jacobians, its Lyapunov exponents, and how the gradient of the last scored step reaches back. "
+        "of its Jacobians, its Lyapunov exponents, and how the gradient of the last scored step reaches back, to its "
+        "states and, for every model, to its inputs. "
         "Name both to see their own options too: rnnae-bench probe gru copy --help",
     )
     parser.add_argument("MODEL", help="a model")
@@ -103,10 +104,14 @@ def main(arguments: list[str]) -> int:
         "seed": options.seed,
         "overrides": trial.overrides,
         "after": options.after,
-        "rows": len(found[0].exponents),
+        "rows": found[0].rows,
         "layers": layers,
     }
     _show(report, options.json)
+    for one in found:
+        if one.note is not None:
+            line = printable(f"not measured: {one.layer}: {one.note}")
+            Console(stderr=True).print(line, markup=False, highlight=False, soft_wrap=True)
     if picture is not None:
         from rnnae_bench.report import dynamics_picture as dynamics
 
@@ -205,7 +210,7 @@ def _show(report: Mapping[str, Any], as_json: bool) -> None:
     sequences = f"{report['rows']} validation sequences, float64{overrides and ';'}{overrides}"
     print(printable(f"{_title(report)}; {sequences}") + "\n")
     print_table(["", *(layer["layer"] for layer in layers)], _table(layers))
-    drawn = dynamics.terminal_picture(layers[0])
+    drawn = dynamics.terminal_picture(layers)
     if drawn:
         print(f"\n{drawn}")
 
@@ -224,10 +229,10 @@ def _column(layer: Mapping[str, Any]) -> list[tuple[str, str]]:
         for quantity, key in (("spectral radius", "spectral_radius"), ("2-norm", "spectral_norm"))
         for gate, value in layer[key].items()
     ]
-    singular = layer["largest_singular_value"]
-    cells += [(f"singular value of J_t, {of}", number(singular[of])) for of in ("median", "max")]
-    exponents = layer["lyapunov_exponents"]
-    for place, mean in enumerate(exponents["mean"]):
+    singular, exponents = layer["largest_singular_value"], layer["lyapunov_exponents"]
+    if singular is not None:
+        cells += [(f"singular value of J_t, {of}", number(singular[of])) for of in ("median", "max")]
+    for place, mean in enumerate([] if exponents is None else exponents["mean"]):
         spread = exponents["standard_deviation"]
         cell = number(mean) if spread is None else f"{number(mean)} ± {spread[place]:.2g}"
         cells.append((f"Lyapunov exponent {place + 1} (nats per step)", cell))

@@ -32,6 +32,19 @@ def _key(place: Any) -> object:
     return next(getattr(place, name) for name in ("key", "idx", "name") if hasattr(place, name))
 
 
+def brought_to(state: State, inputs: Tensor) -> State:
+    """A state on the device of the inputs, its real and complex numbers in their precision."""
+
+    def brought(part: Any) -> Any:
+        if not isinstance(part, Tensor):
+            return part
+        if part.is_complex():
+            return part.to(inputs.device, inputs.dtype.to_complex())
+        return part.to(inputs.device, inputs.dtype if part.is_floating_point() else part.dtype)
+
+    return pytree.tree_map(brought, state)
+
+
 def unroll(
     step: Step,
     state: State,
@@ -44,13 +57,12 @@ def unroll(
     Args:
         step: From the inputs of one step, ``[batch features]``, and a state to the output ``[batch outputs]`` and the
             next state.
-        state: The one before the first step; its real and complex numbers are brought to device and precision of the
-            inputs.
+        state: The one before the first step, on whatever device and in whatever precision.
         inputs: What the steps read.
         lengths: Steps of each row where they differ.
         show: Called with the state after each step.
     """
-    state = pytree.tree_map(lambda part: _alike(part, inputs), state)
+    state = brought_to(state, inputs)
     outputs: list[Tensor] = []
     for t, x in enumerate(inputs.unbind(1)):
         output, new = step(x, state)
@@ -77,11 +89,3 @@ def _held(going_on: Bool[Tensor, " batch"], new: Any, old: Any) -> Any:
     if not isinstance(new, Tensor) or new.shape != old.shape or new.dim() == 0:
         return new
     return torch.where(going_on.view(-1, *(1,) * (new.dim() - 1)), new, old)
-
-
-def _alike(part: Any, inputs: Tensor) -> Any:
-    if not isinstance(part, Tensor):
-        return part
-    if part.is_complex():
-        return part.to(inputs.device, inputs.dtype.to_complex())
-    return part.to(inputs.device, inputs.dtype if part.is_floating_point() else part.dtype)

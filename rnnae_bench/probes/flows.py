@@ -5,8 +5,7 @@ from contextlib import ExitStack
 
 import torch
 from jaxtyping import Float, Int
-from lightning import LightningModule
-from torch import Tensor
+from torch import Tensor, nn
 
 from rnnae_bench.contracts.spec import TaskSpec
 from rnnae_bench.contracts.task import Batch
@@ -31,8 +30,8 @@ class Watch:
         batch: What the model is run on.
     """
 
-    def __init__(self, module: LightningModule, spec: TaskSpec, batch: Batch) -> None:
-        self._spec, self._batch = spec, batch
+    def __init__(self, module: nn.Module, spec: TaskSpec, batch: Batch) -> None:
+        self._spec, self.batch = spec, batch
         self._context = ExitStack()
         self._refused: dict[str, str] = {}
         self._recordings = self._context.enter_context(recordings_of(module, self._refused))
@@ -53,9 +52,9 @@ class Watch:
         self._context.close()
 
     @property
-    def sees_recurrences(self) -> bool:
-        """Whether the model has a recurrence of this suite or of ``torch.nn``."""
-        return bool(self._recordings)
+    def recordings(self) -> dict[str, list[Recording]]:
+        """Every pass of every recurrence of this suite or of ``torch.nn``, by the recurrence's name."""
+        return self._recordings
 
     @property
     def shown(self) -> dict[str, str]:
@@ -79,12 +78,12 @@ class Watch:
         for name, passes in self._recordings.items():
             try:
                 if passes:
-                    found += _of_recurrence(name, passes, self._spec, self._batch, origins, misplaced.get(name))
+                    found += _of_recurrence(name, passes, self._spec, self.batch, origins, misplaced.get(name))
             except UserError as error:
                 absent[name] = str(error)
-        shown, not_shown = self._states.flows(self._spec, self._batch, origins, misplaced, self._recordings)
+        shown, not_shown = self._states.flows(self._spec, self.batch, origins, misplaced, self._recordings)
         try:
-            read = [self._inputs.flow(self._spec, self._batch, origins)]
+            read = [self._inputs.flow(self._spec, self.batch, origins)]
         except UserError as error:
             read, not_shown = [], not_shown | {"inputs": str(error)}
         return [*found, *shown, *read], absent | not_shown

@@ -12,6 +12,7 @@ from jaxtyping import Float, Int
 from lightning import LightningModule, Trainer
 from torch import Tensor
 
+from rnnae_bench.contracts.batch import training_prediction
 from rnnae_bench.contracts.spec import TaskSpec
 from rnnae_bench.contracts.task import Batch, Task
 from rnnae_bench.errors import UserError
@@ -161,9 +162,10 @@ class GradientFlow(OptimizerSteps, Probe):
             with trainer.precision_plugin.train_step_context():
                 self._misplaced = misplaced(module, batch, self.task.spec)
         watch = Watch(module, self.task.spec, batch)
-        step_by_step = nullcontext() if watch.sees_recurrences else by_step(module)
+        step_by_step = nullcontext() if watch.recordings else by_step(module)
         with closing(watch), evaluating(module), step_by_step, trainer.precision_plugin.train_step_context():
-            watch.differentiate(self._last_step_loss(module(batch.inputs, batch.lengths), batch))
+            prediction = training_prediction(module, batch, self.task.spec)
+            watch.differentiate(self._last_step_loss(prediction, batch))
         self._keep(step, "last_step", watch)
 
     def _last_step_loss(self, prediction: Tensor, batch: Batch) -> Float[Tensor, ""]:
@@ -179,7 +181,7 @@ class GradientFlow(OptimizerSteps, Probe):
 
     def _keep(self, step: int, reading: Reading, watch: Watch, log_scale: float = 0.0) -> None:
         def origins(lengths: Tensor, backward: bool) -> Tensor:
-            return lag_origin(self.task.spec, lengths, backward, reading)
+            return lag_origin(self.task.spec, lengths, backward, reading, watch.batch.mask)
 
         flows, absent = watch.flows(origins, self._misplaced or {})
         if reading == "last_step":

@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
-from lightning import LightningModule
 from torch import Tensor, nn
 
 from rnnae_bench.contracts.heads import Embedding
@@ -50,7 +49,7 @@ def _rows_of(images: Tensor) -> Tensor:
 
 
 @contextmanager
-def read_inputs(module: LightningModule, spec: TaskSpec, batch: Batch) -> Iterator[Inputs]:
+def read_inputs(module: nn.Module, spec: TaskSpec, batch: Batch) -> Iterator[Inputs]:
     """While it lasts, what the model reads of the batch is kept, with the gradient that reaches it.
 
     That is what its `rnnae_bench.contracts.heads.Embedding` gives; without one, what a ``torch.nn.Embedding`` makes of

@@ -5,8 +5,7 @@ from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
-from lightning import LightningModule
-from torch import Tensor
+from torch import Tensor, nn
 
 from rnnae_bench.contracts.spec import Static, TaskSpec, Tokens
 from rnnae_bench.contracts.task import Batch
@@ -27,7 +26,7 @@ class _Read(NamedTuple):
 
 
 @torch.no_grad()
-def misplaced(module: LightningModule, batch: Batch, spec: TaskSpec) -> dict[str, str]:
+def misplaced(module: nn.Module, batch: Batch, spec: TaskSpec) -> dict[str, str]:
     """Recurrences and watched states that are not row by row and step by step the batch's, by name, and why.
 
     Numbers of rows and steps may agree by chance; so the model is run on the rows in reverse order, which must come to
@@ -64,7 +63,7 @@ def misplaced(module: LightningModule, batch: Batch, spec: TaskSpec) -> dict[str
     return found
 
 
-def _run(module: LightningModule, batch: Batch, spec: TaskSpec) -> dict[str, _Read]:
+def _run(module: nn.Module, batch: Batch, spec: TaskSpec) -> dict[str, _Read]:
     """By name; nothing of what is not one sequence, or can't be read in other respects."""
     rows, steps = extent(spec, batch)
     with recordings_of(module) as recordings, watched_states(module) as states, evaluating(module):

@@ -16,7 +16,7 @@ from rnnae_bench.errors import UserError, require_positive
 from rnnae_bench.recurrence.gru import GRU
 from rnnae_bench.recurrence.lstm import LSTM
 from rnnae_bench.recurrence.recording import Passage, Recording, padding_of
-from rnnae_bench.recurrence.recovery import Tape
+from rnnae_bench.recurrence.recovery import Transposed
 from rnnae_bench.recurrence.reference import Weights
 from rnnae_bench.recurrence.stack import Stack
 from rnnae_bench.recurrence.vanilla import RNN
@@ -52,7 +52,7 @@ def _ignore() -> None:
 class Linearization:
     """The Jacobians J_t = ds_t/ds_(t-1) along one recorded passage, t from 0; J_0 leads from the initial state."""
 
-    tape: Tape
+    tape: Transposed
     initial: Float[Tensor, "*model batch state"]
     """The state before the first step."""
     considered: Bool[Tensor, "*model time batch"]

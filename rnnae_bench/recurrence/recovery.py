@@ -14,14 +14,19 @@ from rnnae_bench.recurrence.scaled import Scaled, normalized
 
 
 @runtime_checkable
-class Tape(Protocol):
+class Transposed(Protocol):
+    """The transposed Jacobians of a recurrence along one passage."""
+
+    def carry(self, t: int, delta: Float[Tensor, "*vectors batch state"]) -> Float[Tensor, "*vectors batch state"]:
+        """J_t^T delta_t: what reaches the state before step t."""
+
+
+@runtime_checkable
+class Tape(Transposed, Protocol):
     """The backward recurrence of one layer and direction, linear in the gradient that reaches the state."""
 
     def sweep(self, direct: Float[Tensor, "*model time batch state"]) -> tuple[dict[str, Tensor], Tensor]:
         """All steps at once, in ordinary numbers: the total gradients by state, and what reaches the inputs."""
-
-    def carry(self, t: int, delta: Float[Tensor, "*vectors batch state"]) -> Float[Tensor, "*vectors batch state"]:
-        """J_t^T delta_t: what reaches the state before step t."""
 
     def inputs(self, delta: Float[Tensor, "*model time batch state"]) -> Float[Tensor, "*model time batch features"]:
         """What reaches the inputs."""

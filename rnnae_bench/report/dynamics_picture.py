@@ -18,10 +18,17 @@ def picture(title: str, layers: Sequence[Mapping[str, Any]]) -> bytes:
     """
     figure = new_figure(12.0, 0.6 + 2.9 * len(layers))
     figure.suptitle(title)
-    for axes, layer in zip(figure.subplots(len(layers), 3, squeeze=False), layers, strict=True):
-        _singular_values(axes[0], layer)
-        _exponents(axes[1], layer)
-        _gradients(axes[2], layer)
+    drawings = {
+        "largest_singular_value": _singular_values,
+        "lyapunov_exponents": _exponents,
+        "gradient_norm": _gradients,
+    }
+    for row, layer in zip(figure.subplots(len(layers), 3, squeeze=False), layers, strict=True):
+        for axes, (quantity, draw) in zip(row, drawings.items(), strict=True):
+            if layer[quantity]:
+                draw(axes, layer)
+            else:
+                axes.remove()
     return as_png(figure)
 
 
@@ -55,18 +62,23 @@ def _gradients(axes: Any, layer: Mapping[str, Any]) -> None:
         lags = np.arange(len(found["log10_mean"]))
         axes.plot(lags, found["log10_mean"], ".-", markersize=3, linewidth=1.2, label=f"{state}: geometric mean")
         axes.fill_between(lags, found["log10_q10"], found["log10_q90"], alpha=0.2, linewidth=0)
-    axes.set_title(r"$\log_{10}\Vert\partial L/\partial s_t\Vert_2$, 10-90 % of the sequences", fontsize="medium")
+    axes.set_title(
+        layer["layer"] + r": $\log_{10}\Vert\partial L/\partial s_t\Vert_2$, 10-90 % of the sequences",
+        fontsize="medium",
+    )
     axes.set_xlabel("lag (steps back from the last scored step)")
     axes.legend(fontsize="small")
 
 
-def terminal_picture(layer: Mapping[str, Any], width: int = 52, height: int = 10) -> str:
-    """One layer's gradient norms by lag for h, drawn with braille dots; empty where fewer than two lags are known."""
-    mean = np.array(layer["gradient_norm"]["h"]["log10_mean"])
+def terminal_picture(layers: Sequence[Mapping[str, Any]], width: int = 52, height: int = 10) -> str:
+    """The first gradient norms by lag, drawn with braille dots; empty where fewer than two lags are known."""
+    shown = ((layer["layer"], *one) for layer in layers for one in layer["gradient_norm"].items())
+    name, state, found = next(shown)
+    mean = np.array(found["log10_mean"])
     lags = np.flatnonzero(np.isfinite(mean))
     if len(lags) < 2:
         return ""
     curve = terminal_curve(
         lags, mean[lags], float(lags[-1]), ("lag", "log10"), lambda exponent: f"{exponent:.1f}", width, height
     )
-    return f"gradient norm by lag: {layer['layer']} h, loss of the last scored step alone\n{curve}"
+    return f"gradient norm by lag: {name} {state}, loss of the last scored step alone\n{curve}"

@@ -37,8 +37,8 @@ def test_the_numbers_of_a_vanilla_recurrence_are_those_of_its_equation(capsys):
     assert (report["model"], report["task"], report["variant"], report["after"]) == ("rnn", "copy", "smoke", 0)
     assert (report["seed"], report["rows"]) == (4, 3)
     assert report["overrides"] == {"model.hidden_size": 6, "model.initialization": "pytorch"}
-    (layer,) = report["layers"]
-    assert layer["layer"] == "recurrence.l0"
+    layer, inputs = report["layers"]
+    assert (layer["layer"], inputs["layer"]) == ("recurrence.l0", "inputs")
 
     pair = Pair("copy:smoke", "rnn")
     options = pair.resolve({"model": {"hidden_size": 6, "initialization": "pytorch"}})
@@ -88,8 +88,8 @@ def test_every_layer_direction_gate_and_state_is_shown(capsys):
     arguments = ["lstm", "names:smoke", *SMALL, "--model.layers", "2", "--model.bidirectional", "true"]
     layers = probe(capsys, *arguments)["layers"]
     names = ["recurrence.l0", "recurrence.l0_reverse", "recurrence.l1", "recurrence.l1_reverse"]
-    assert [layer["layer"] for layer in layers] == names
-    for layer in layers:
+    assert [layer["layer"] for layer in layers] == [*names, "inputs"]
+    for layer in layers[:-1]:
         assert [*layer["spectral_radius"]] == ["i", "f", "g", "o"]
         assert [*layer["gradient_norm"]] == ["h", "c"]
     assert main(["probe", *arguments]) == 0
@@ -108,7 +108,7 @@ def test_steps_limits_the_jacobians_to_the_end_of_the_sequences(capsys):
 
 
 def test_exponents_are_no_more_than_the_state_has_numbers(capsys):
-    (layer,) = probe(capsys, "gru", "copy:smoke", "--model.hidden_size", "2", "--rows", "1")["layers"]
+    layer, _ = probe(capsys, "gru", "copy:smoke", "--model.hidden_size", "2", "--rows", "1")["layers"]
     assert len(layer["lyapunov_exponents"]["mean"]) == 2
     assert layer["lyapunov_exponents"]["standard_deviation"] is None
 
@@ -161,7 +161,6 @@ def test_the_picture_is_a_png(capsys, tmp_path):
         (["gru", "cpoy"], "did you mean 'copy'"),
         (["gru", "copy:smok"], "it has smoke"),
         (["dense_ae", "copy:smoke"], "does not support task"),
-        (["dense_ae", "denoise:smoke"], "runs no recurrence"),
         (["gru", "copy:smoke", "--sed", "1"], "did you mean --seed?"),
         (["gru", "copy:smoke", "--task.name", "sine"], "the options name gru on sine:standard too"),
         (["gru", "copy:smoke", "--rows", "0"], "rows is 0"),

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from rnnae_bench.contracts.spec import Classes, Images, Static, TaskSpec, Tokens, Values, Vectors
     from rnnae_bench.contracts.task import Task
     from rnnae_bench.records.frame import frame
+    from rnnae_bench.training.loss_terms import Loss
 
 _HOME = {
     "Autoencoder": "rnnae_bench.contracts.model",
@@ -27,6 +28,7 @@ _HOME = {
     "Classes": "rnnae_bench.contracts.spec",
     "EncoderDecoder": "rnnae_bench.contracts.encoder_decoder",
     "Images": "rnnae_bench.contracts.spec",
+    "Loss": "rnnae_bench.training.loss_terms",
     "Optimization": "rnnae_bench.contracts.optimization",
     "Protocol": "rnnae_bench.contracts.card",
     "SequenceAutoencoder": "rnnae_bench.contracts.sequence_autoencoder",
@@ -49,6 +51,7 @@ __all__ = [
     "Classes",
     "EncoderDecoder",
     "Images",
+    "Loss",
     "Optimization",
     "Protocol",
     "SequenceAutoencoder",

@@ -17,6 +17,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from itertools import pairwise
+from typing import Any
 
 import torch
 from lightning import LightningModule, Trainer
@@ -31,6 +32,7 @@ from rnnae_bench.contracts.spec import Classes, Images, Static, TaskSpec, Tokens
 from rnnae_bench.contracts.task import Batch, Split, Task
 from rnnae_bench.metrics import update_metrics
 from rnnae_bench.training.loss_terms import minimised
+from rnnae_bench.training.own_fit import fit, fits_itself
 
 FROZEN_TOLERANCE = 5e-4
 """Relative: a card's frozen values must stand to four significant digits."""
@@ -102,7 +104,10 @@ def check_model(model_class: type[LightningModule], task: Task) -> str | None:
     _check_prediction(model, spec, batch)
     if spec.predicts == "own length":
         _check_own_length(model, spec, batch)
-    _check_optimizer_step(model, task)
+    if fits_itself(model_class):
+        _check_own_fit(model, task)
+    else:
+        _check_optimizer_step(model, task)
     _check_evaluation_steps(model, task)
     other.load_state_dict(model.state_dict())
     _require(
@@ -503,19 +508,22 @@ def _check_own_length(model: LightningModule, spec: TaskSpec, batch: Batch) -> N
         )
 
 
-def _check_optimizer_step(model: LightningModule, task: Task) -> None:
-    """One step under a trainer leaves a finite gradient at every parameter, and moves some."""
-    before = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
-    trainer = Trainer(
+def _trainer(**limits: Any) -> Trainer:
+    return Trainer(
         accelerator="cpu",
         devices=1,
-        max_steps=1,
-        limit_val_batches=0,
+        **limits,
         logger=False,
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
     )
+
+
+def _check_optimizer_step(model: LightningModule, task: Task) -> None:
+    """One step under a trainer leaves a finite gradient at every parameter, and moves some."""
+    before = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
+    trainer = _trainer(max_steps=1, limit_val_batches=0)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", PossibleUserWarning)  # advice on loader workers
@@ -531,6 +539,21 @@ def _check_optimizer_step(model: LightningModule, task: Task) -> None:
         any(not torch.equal(before[name], parameter) for name, parameter in model.named_parameters()),
         "an optimiser step must change the parameters",
     )
+
+
+def _check_own_fit(model: LightningModule, task: Task) -> None:
+    """The `fit` keeps to its budget, and changes what the state dict holds, to finite numbers."""
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    fit(model, task)
+    after = model.state_dict()
+    _require(
+        before.keys() != after.keys() or any(not torch.equal(value, after[name]) for name, value in before.items()),
+        "fit must change parameters, or buffers that are registered",
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", PossibleUserWarning)  # advice on loader workers
+        _trainer(limit_val_batches=1).validate(model, datamodule=task, verbose=False)
+    task.trainer = None
 
 
 def _check_evaluation_steps(model: LightningModule, task: Task) -> None:

@@ -165,6 +165,10 @@ def _trained(trial: "Trial", steps: int, progress: Progress) -> "nn.Module":
     from rnnae_bench.probes import OptimizerSteps
     from rnnae_bench.records.store import Store
 
+    if trial.fits_itself:
+        raise UserError(
+            f"--after {steps}: {trial.pair.model_handle.name} trains itself by its fit, not in steps; leave it out"
+        )
     budget = trial.task.protocol.max_steps
     if steps > budget:
         raise UserError(f"--after {steps}: the protocol has {budget} steps; set --task.protocol.max_steps for more")

@@ -26,15 +26,19 @@ class BenchModule(BlockLoop, ABC):
 
     How it is trained, batch by batch or in blocks, and what callbacks are told of it: see `BlockLoop`.
 
+    A model that is not trained by an optimiser has a method ``fit(self, task)``, which is called once in its place (a
+    closed form, say). It may take ``task.train_batch(step)`` for each step of ``range(task.protocol.max_steps)`` as
+    often as it likes, and the validation set; those are on the CPU, its weights on ``self.device``.
+
     Args:
         spec: The task to serve.
-        optimization: How to train.
+        optimization: How to train; a model with a `fit` leaves it out.
     """
 
     shown_to: Callable[..., object] | None = None
     """What `watch` shows a state to; None outside of profiles."""
 
-    def __init__(self, spec: TaskSpec, optimization: Optimization) -> None:
+    def __init__(self, spec: TaskSpec, optimization: Optimization = Optimization()) -> None:  # noqa: B008 (frozen)
         super().__init__(Clipping(optimization.clip, optimization.clip_by))
         self.spec = spec
         self.optimization = optimization
@@ -147,7 +151,13 @@ class SequenceModel(BenchModule):
         bidirectional: Whether the second half of each state was computed from the end of the sequence.
     """
 
-    def __init__(self, spec: TaskSpec, features: int, optimization: Optimization, bidirectional: bool = False) -> None:
+    def __init__(
+        self,
+        spec: TaskSpec,
+        features: int,
+        optimization: Optimization = Optimization(),  # noqa: B008 (frozen)
+        bidirectional: bool = False,
+    ) -> None:
         super().__init__(spec, optimization)
         if not (self.has_step or self.has_states):
             raise UserError(

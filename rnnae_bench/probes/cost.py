@@ -85,7 +85,7 @@ class Cost(OptimizerSteps, Probe):
         return {
             "steps": self._steps,
             "training_seconds": self._seconds,
-            "steps_per_second": self._steps / self._seconds if self._seconds else None,
+            "steps_per_second": self._steps / self._seconds if self._steps else None,
             "peak_memory_bytes": max(0, resident_peak() - self._resident_before),
             "memory_kind": "growth of the process's resident memory",
             "parameters": None,

@@ -26,6 +26,7 @@ from rnnae_bench.probes.watched import by_step
 from rnnae_bench.records.history import Series
 from rnnae_bench.records.profile import measures
 from rnnae_bench.training.optimizer_steps import OptimizerSteps, loss_scale
+from rnnae_bench.training.own_fit import FITTED
 
 QUANTILES = (0.1, 0.9)
 """Over the batch."""
@@ -153,6 +154,13 @@ class GradientFlow(OptimizerSteps, Probe):
                     self._read_last_step(trainer, pl_module, step)
             self._watch = Watch(pl_module, self.task.spec, batch)
             self._log_scale = math.log(loss_scale(trainer))
+
+    def on_fitted(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Read the last step's loss once, of the model as its fit left it, as at step 0."""
+        self.absent["gradient_flow/training_loss"] = FITTED
+        if "gradient_flow/last_step" not in self.absent:
+            with self.measuring("gradient_flow/last_step"):
+                self._read_last_step(trainer, pl_module, step=0)
 
     def _read_last_step(self, trainer: Trainer, module: LightningModule, step: int) -> None:
         assert self._fixed is not None

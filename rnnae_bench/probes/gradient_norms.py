@@ -12,6 +12,7 @@ from rnnae_bench.probes.base import Probe, StepBuffer, is_lazy
 from rnnae_bench.records.history import Series
 from rnnae_bench.training.clipping import gradients, norms, together, trained_weights
 from rnnae_bench.training.optimizer_steps import OptimizerSteps, loss_scale
+from rnnae_bench.training.own_fit import FITTED
 
 CLIPPED_BELOW = 1 - 1e-4
 """A norm that fell by more than this factor was clipped; less is rounding."""
@@ -47,6 +48,10 @@ class GradientNorms(OptimizerSteps, Probe):
         if self._is_manual:
             # As an attribute, since a model that trains in blocks saves the time where no callback has such a hook.
             self.on_after_backward = self._take_left  # type: ignore[method-assign]
+
+    def on_fitted(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Say why nothing was measured."""
+        self.absent[self.subject] = FITTED
 
     def _note_weights(self, trainer: Trainer, module: LightningModule) -> None:
         """Note the weights, and which layer each belongs to: after a forward pass, when lazy ones have their shape."""

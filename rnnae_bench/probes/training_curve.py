@@ -12,6 +12,7 @@ from torch import Tensor
 from rnnae_bench.probes.base import Diverged, Probe, StepBuffer
 from rnnae_bench.records.history import Series
 from rnnae_bench.training.optimizer_steps import OptimizerSteps
+from rnnae_bench.training.own_fit import FITTED
 
 
 class TrainingCurve(OptimizerSteps, Probe):
@@ -44,6 +45,10 @@ class TrainingCurve(OptimizerSteps, Probe):
             self._rate = next((group["lr"] for group in optimizer.param_groups), None)
             if self._rate is None:
                 self.absent["learning_rate"] = "the model has no optimiser"
+
+    def on_fitted(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Say why nothing was measured."""
+        self.absent.update(loss=FITTED, learning_rate=FITTED)
 
     def on_loss_terms(
         self, trainer: Trainer, pl_module: LightningModule, step: int, terms: Mapping[str, Tensor]

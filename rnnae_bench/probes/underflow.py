@@ -14,6 +14,7 @@ from rnnae_bench.probes.base import Probe, StepBuffer
 from rnnae_bench.records.history import Series
 from rnnae_bench.training.clipping import entries
 from rnnae_bench.training.optimizer_steps import OptimizerSteps, loss_scale
+from rnnae_bench.training.own_fit import FITTED
 
 FORMATS = {
     "64-true": torch.float64,
@@ -86,6 +87,10 @@ class Underflow(OptimizerSteps, Probe):
         self._weights = [weight for weight in pl_module.parameters() if weight.requires_grad]
         self._format = FORMATS.get(str(trainer.precision))
         self._every = max(1, trainer.max_steps // self._samples)
+
+    def on_fitted(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Say why nothing was measured."""
+        self.absent[self.subject] = FITTED
 
     def on_optimizer_step_start(self, trainer: Trainer, pl_module: LightningModule, step: int, batch: Any) -> None:
         """See whether this step is one of the sample."""

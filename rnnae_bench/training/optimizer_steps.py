@@ -59,6 +59,9 @@ class OptimizerSteps(Callback):
             mean = torch.stack(losses).mean(dim=0) if len(losses) > 1 else next(iter(losses), None)
             self.on_optimizer_step(trainer, pl_module, trainer.global_step, mean, batch)
 
+    def on_fitted(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """The model has trained itself by its ``fit``: there are no optimiser steps."""
+
     def on_optimizer_step_start(self, trainer: Trainer, pl_module: LightningModule, step: int, batch: Any) -> None:
         """Optimiser step `step` (from 1) begins: the forward pass on `batch` comes next."""
 

@@ -33,6 +33,7 @@ from rnnae_bench.training.allocator import keep_freed_memory, release_freed_memo
 from rnnae_bench.training.block_loop import WHOLE_STRATEGIES
 from rnnae_bench.training.blocks import Blocks
 from rnnae_bench.training.lightning import fit_and_test, silence_remarks
+from rnnae_bench.training.own_fit import fit_itself_and_test, fits_itself
 from rnnae_bench.trial.determinants import Determinants
 from rnnae_bench.trial.drafting import Flush
 from rnnae_bench.trial.interruption import Interruptions
@@ -105,6 +106,9 @@ class Trial:
         self.blocks: Blocks | None = None
         self.layout = find_layout(self.options["trainer"], pair.defaults["trainer"], self.task)
         self._require_evaluation()
+        self.fits_itself = fits_itself(pair.model_class)
+        if self.fits_itself:
+            self._require_no_steps()
         self.unsupported = self.pair.unsupported(self.task, self.options["model"]) or unsupported_precision(self.layout)
         if self.unsupported is None:
             self._try_model()
@@ -124,6 +128,20 @@ class Trial:
                     f"model '{self.pair.model_handle.name}' has no {name}, whose prediction is what is scored; "
                     "define validation_step and test_step, each returning self(batch.inputs, batch.lengths)"
                 )
+
+    def _require_no_steps(self) -> None:
+        """Raise `UserError` where an option is for optimiser steps, which a model that trains itself has none of."""
+        for option, default in (("accumulate_grad_batches", 1), ("gradient_clip_val", None)):
+            if self.options["trainer"][option] != default:
+                raise UserError(
+                    f"--trainer.{option} {self.options['trainer'][option]} is for optimiser steps, and model "
+                    f"'{self.pair.model_handle.name}' trains itself by its fit; leave it out"
+                )
+        if self.layout["devices"] > 1:
+            raise UserError(
+                f"model '{self.pair.model_handle.name}' trains itself by its fit, which is done on one device, and "
+                f"{self.layout['devices']} were asked for; choose --trainer.devices 1"
+            )
 
     def _try_model(self) -> None:
         """Build the model once, to refuse what it refuses; what else goes wrong there is for the record to tell."""
@@ -165,6 +183,7 @@ class Trial:
         model, trainer = self.pair.model_class, self.options["trainer"]
         return (
             issubclass(model, BenchModule)
+            and not self.fits_itself
             and model.can_train_in_blocks()
             and type(self.task).can_give_blocks()
             and trainer["accumulate_grad_batches"] == 1
@@ -238,7 +257,8 @@ class Trial:
                     self.task.blocks = self.blocks
                     if self.blocks is not None and isinstance(model, BenchModule):
                         model.train_in_blocks()
-                    fit_and_test(trainer, model, self.task, self.task.tests())
+                    train_and_test = fit_itself_and_test if self.fits_itself else fit_and_test
+                    train_and_test(trainer, model, self.task, self.task.tests())
             except BaseException as error:
                 status, failure = failure_of(error, trainer)
             if trainer is not None and not trainer.is_global_zero:

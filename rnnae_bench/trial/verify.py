@@ -38,7 +38,7 @@ def objections(record: Mapping[str, Any]) -> tuple[list[str], list[str]]:
         trial = Trial(pair, options, record["seed"], record["data_seed"], may_be_skipped=True)
     except UserError as error:
         return [str(error)], []
-    found = [*_other_data(record, trial), *_other_size(record, trial)]
+    found = [*_other_data(record, trial), *_other_size(record, trial), *_other_training(record, trial)]
     stated = {key: value for key, value in record["overrides"].items() if key.startswith(("task.", "model."))}
     if stated != own:
         found.append(
@@ -100,6 +100,14 @@ def _other_data(record: Mapping[str, Any], trial: Trial) -> list[str]:
     if record["baselines"] != trial.baselines:
         found.append("its baselines are not the task's")
     return found
+
+
+def _other_training(record: Mapping[str, Any], trial: Trial) -> list[str]:
+    steps = record["measures"]["steps"]
+    if record["status"] != "ok" or (steps == 0) == trial.fits_itself:
+        return []
+    here = "trains itself by its fit" if trial.fits_itself else "is trained by an optimiser"
+    return [f"it took {steps} optimiser steps, and its model {here}"]
 
 
 def _other_size(record: Mapping[str, Any], trial: Trial) -> list[str]:

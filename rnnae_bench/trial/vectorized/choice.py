@@ -10,6 +10,8 @@ PRECISIONS = ("32-true", "64-true", "bf16-mixed")
 
 def reason_apart(trial: Trial) -> str | None:
     """Why trials like this one, of other seeds, can't be trained as one with it; None where they can."""
+    if trial.fits_itself:
+        return "it trains itself by its fit"
     if trial.pair.model_class not in (RNN, LSTM, GRU):
         return "only the suite's own rnn, gru and lstm can"
     model, trainer, layout = trial.options["model"], trial.options["trainer"], trial.layout

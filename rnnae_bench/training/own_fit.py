@@ -87,7 +87,7 @@ def _can_be_infinite(weight: Tensor) -> bool:
 
 @contextlib.contextmanager
 def _within_budget(task: Any, source: str) -> Iterator[None]:
-    """While it lasts, a task gives the training batches of the protocol's steps, and of the other sets only validation."""
+    """While it lasts, a task gives the training batches of the protocol's steps and the validation set, no more."""
     budget = task.protocol.max_steps
     train_batch, evaluation_set = task.train_batch, task.evaluation_set
 

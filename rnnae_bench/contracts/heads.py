@@ -23,6 +23,7 @@ class Embedding(nn.Module):
 
     def __init__(self, spec: TaskSpec, of: Literal["inputs", "outputs"] = "inputs") -> None:
         super().__init__()
+        self.of = of
         self.inputs = spec.inputs
         if of == "outputs":
             steps = spec.output_length or spec.sequence.length

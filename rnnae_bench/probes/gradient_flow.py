@@ -239,7 +239,7 @@ class GradientFlow(OptimizerSteps, Probe):
 def _require_alike(held_out: Batch, trained: Batch, spec: TaskSpec) -> None:
     """Raise `UserError` where the targets of one batch have another form than those of another."""
     after = len(extent(spec, trained)[0])
-    if trained.lengths is not None and spec.predicts != "last step":
+    if (trained.lengths if spec.predicts == "every step" else trained.target_lengths) is not None:
         after += 1  # padded to whatever length
     one, other = held_out.targets.shape, trained.targets.shape
     if len(one) != len(other) or one[after:] != other[after:]:

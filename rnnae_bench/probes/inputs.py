@@ -56,7 +56,7 @@ def read_inputs(module: nn.Module, spec: TaskSpec, batch: Batch) -> Iterator[Inp
     the batch's own symbols, whole or piece by piece; or the real numbers that its forward pass is called with.
     """
     found = Inputs()
-    embeddings = [one for one in module.modules() if isinstance(one, Embedding)]
+    embeddings = [one for one in module.modules() if isinstance(one, Embedding) and one.of == "inputs"]
     with ExitStack() as hooks:
         if not embeddings and not isinstance(spec.inputs, Tokens):
             hooks.callback(

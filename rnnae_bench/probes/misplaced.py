@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from rnnae_bench.contracts.batch import training_prediction
 from rnnae_bench.contracts.spec import Static, TaskSpec, Tokens
 from rnnae_bench.contracts.task import Batch
 from rnnae_bench.errors import UserError
@@ -35,9 +36,8 @@ def misplaced(module: nn.Module, batch: Batch, spec: TaskSpec) -> dict[str, str]
     """
     if isinstance(spec.inputs, Static):
         return {}
-    rows = -1 - (batch.inputs.dim() - len(extent(spec, batch)[0]))
-    lengths = None if batch.lengths is None else batch.lengths.flip(-1)
-    turned = Batch(batch.inputs.flip(rows), batch.targets, lengths)
+    rows, _ = extent(spec, batch)
+    turned = batch.map(lambda one: one.flip(len(rows) - 1))
     changed = batch.inputs.clone()
     first = changed[..., 0] if isinstance(spec.inputs, Tokens) else changed[..., 0, :]
     first.copy_((first + 1) % spec.inputs.vocabulary if isinstance(spec.inputs, Tokens) else first + 1)
@@ -67,7 +67,7 @@ def _run(module: nn.Module, batch: Batch, spec: TaskSpec) -> dict[str, _Read]:
     """By name; nothing of what is not one sequence, or can't be read in other respects."""
     rows, steps = extent(spec, batch)
     with recordings_of(module) as recordings, watched_states(module) as states, evaluating(module):
-        module(batch.inputs, batch.lengths)
+        training_prediction(module, batch, spec)
     found = {}
     for name, passes in recordings.items():
         with suppress(UserError):

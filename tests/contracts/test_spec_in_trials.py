@@ -7,6 +7,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -14,6 +15,7 @@ from rnnae_bench import Batch, Static, TaskSpec, Values
 from rnnae_bench.contracts.batch import training_prediction
 from rnnae_bench.errors import UserError
 from rnnae_bench.plugins.registry import models, tasks
+from rnnae_bench.probes.last_step import last_step_loss
 from rnnae_bench.records.store import Store
 from rnnae_bench.testing import check_model, check_task
 from rnnae_bench.trial.pair import Pair
@@ -74,6 +76,13 @@ def test_an_encoder_decoder_learns_to_reverse(tmp_path):
     scores = series["test/examples/accuracy"].values
     assert scores.shape == (1, 100)
     assert scores.mean() == pytest.approx(record["primary"]["value"])
+    # The encoder's steps are the task's, counted back from the last symbol read; the decoder's are of another time.
+    for reading in ("training_loss", "last_step"):
+        for name in ("gradient_flow/{}/encoder.l0/c", "input_saliency/{}/inputs/x"):
+            profile = series[name.format(reading)].values
+            assert profile.shape[1] == 4
+            assert np.isfinite(profile).all()
+        assert "so its steps are not the task's" in record["absent"][f"gradient_flow/{reading}/decoder"]
 
 
 def test_targets_reach_the_model_in_training_and_never_at_evaluation():
@@ -133,8 +142,12 @@ def test_built_in_models_refuse_what_they_cannot_serve_in_a_line():
 
 
 def test_a_model_without_time_is_trained_on_vectors(tmp_path):
-    record, _ = outcome(trial("blobs:smoke", "perceptron"), tmp_path)
+    record, series = outcome(trial("blobs:smoke", "perceptron"), tmp_path)
     assert record["primary"]["value"] > 0.6
+    for reading in ("training_loss", "last_step"):
+        saliency = series[f"input_saliency/{reading}/inputs/x"].values
+        assert saliency.shape[1] == 1  # lag 0 alone
+        assert np.isfinite(saliency).all()
 
 
 def test_a_dense_autoencoder_reconstructs_vectors_without_time():
@@ -159,6 +172,20 @@ def test_a_sequence_autoencoder_learns_and_its_code_is_counted(tmp_path):
     with pytest.raises(UserError, match="'lstm_ae' does not support task 'waves:smoke': its code has 5 numbers, and"):
         trial("waves:smoke", "lstm_ae", units=5)
     assert "5 numbers" in trial("waves:smoke", "lstm_ae", may_be_skipped=True, units=5).unsupported
+
+
+@pytest.mark.parametrize("name", ["waves", "reverse"])
+def test_the_last_step_is_the_last_that_counts(name):
+    one = task(name)
+    batch = one.train_batch(0)
+    shape = batch.targets.shape if name == "waves" else (*batch.targets.shape, 5)
+    prediction = torch.randn(shape, requires_grad=True)
+    (gradient,) = torch.autograd.grad(last_step_loss(one, prediction, batch), prediction)
+    reached = [row.nonzero().flatten().tolist() for row in gradient.abs().sum(2)]
+    if name == "waves":
+        assert reached == [[max(step for step in range(10) if row[step])] for row in batch.mask.tolist()]
+    else:
+        assert reached == [[length - 1] for length in batch.target_lengths.tolist()]
 
 
 def spoilt(name, **methods):

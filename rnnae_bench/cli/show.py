@@ -29,7 +29,12 @@ def describe_model(name: str) -> dict[str, Any]:
         **_origin(handle, source),
         "description": source.description,
         "hyperparameters": _parameters(source),
-        "tuned": {task: card.tuned[name] for task, card in _cards().items() if name in card.tuned},
+        "tuned": {
+            label: tuned[name]
+            for task, card in _cards().items()
+            for label, tuned in _tuned(card, task).items()
+            if name in tuned
+        },
     }
 
 
@@ -113,6 +118,12 @@ def _cards() -> dict[str, Card]:
     return cards
 
 
+def _tuned(card: Card, task: str) -> dict[str, dict[str, dict[str, Any]]]:
+    """Tuned hyper-parameters by model, of the whole task under its name, of a variant alone under ``NAME:VARIANT``."""
+    of_variants = {f"{task}:{name}": variant.tuned for name, variant in card.variants.items()}
+    return {task: card.tuned, **of_variants}
+
+
 def _origin(handle: Handle, source: ClassSource) -> dict[str, Any]:
     return {
         "kind": handle.kind,
@@ -156,6 +167,9 @@ def _variant(variant: Variant) -> dict[str, Any]:
         "data": variant.data,
         "protocol": vars(variant.protocol),
         "superseded_by": variant.superseded_by,
+        "data_version": variant.data_version,
+        "needed_lag": variant.needed_lag,
+        "tuned": variant.tuned,
         "primary": vars(variant.primary),
         **vars(variant.scale),
         "baselines": {name: vars(baseline) for name, baseline in variant.baselines.items()},
@@ -186,17 +200,19 @@ def _print_task(shown: dict[str, Any]) -> None:
     _section("Variants")
     for name, each in variants.items():
         superseded = f" Superseded by {each['superseded_by']}." if each["superseded_by"] else ""
-        _paragraph(f"{name}: {each['summary']}{superseded}")
+        version = f" Data version {each['data_version']}." if each["data_version"] else ""
+        _paragraph(f"{name}: {each['summary']}{superseded}{version}")
     for name, reason in shown["broken_variants"].items():
         _paragraph(f"{name} is broken: {reason}")
     print()
     print_table(
-        ["variant", "steps", "batch", "primary metric", "direction", "floor", "ceiling", "solved"],
+        ["variant", "steps", "batch", "needed lag", "primary metric", "direction", "floor", "ceiling", "solved"],
         [
             [
                 name,
                 _text(each["protocol"]["max_steps"]),
                 _text(each["protocol"]["batch_size"]),
+                "-" if each["needed_lag"] is None else _text(each["needed_lag"]),
                 each["primary"]["metric"],
                 each["primary"]["direction"],
                 _point(each, "floor"),
@@ -241,7 +257,10 @@ def _print_task(shown: dict[str, Any]) -> None:
             for each in shown["options"] or []
         ],
     )
-    _print_tuned("model", shown["tuned"])
+    of_variants = {
+        f"{model} on {name}": settings for name, each in variants.items() for model, settings in each["tuned"].items()
+    }
+    _print_tuned("model", {**shown["tuned"], **of_variants})
     if shown["tuning"]:
         _paragraph(shown["tuning"])
 

@@ -122,6 +122,12 @@ class Variant:
     baselines: dict[str, Baseline]
     superseded_by: str | None = None
     """The variant that asks the same and scores it better; None where there is none."""
+    data_version: str | None = None
+    """Of data that come from elsewhere: tells apart what had one name at different times. None where it is not said."""
+    needed_lag: int | None = None
+    """Steps that a gradient has to bridge to learn the task; None where it is not known, or none is needed."""
+    tuned: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Default hyper-parameters by model name, in place of those that the card has for all variants."""
 
     @property
     def scale(self) -> Scale:
@@ -147,6 +153,11 @@ class Card:
     """Variants that can't be used, with the reason in one line; they are not among the others."""
     retired: dict[str, str] = field(default_factory=dict)
     """Metrics that frozen variants and records have and that are not measured any more, each with the reason."""
+
+    def tuned_on(self, variant: str, model: str) -> dict[str, Any]:
+        """A model's default hyper-parameters on a variant, nested; those that differ from the model's own."""
+        own = self.variants[variant].tuned
+        return own[model] if model in own else self.tuned.get(model, {})
 
     def variant(self, name: str) -> Variant:
         """The variant of that name; `UserError` where there is none, or it is broken."""
@@ -234,7 +245,7 @@ def _card(path: Path, content: dict[str, Any], broken: dict[str, str]) -> Card:
             protocol=Protocol(**entry["protocol"]),
             primary=Primary(**entry["primary"]),
             baselines={key: Baseline(**value) for key, value in entry["baselines"].items()},
-            superseded_by=entry.get("superseded_by"),
+            **{key: entry[key] for key in ("superseded_by", "data_version", "needed_lag", "tuned") if key in entry},
         )
         for name, entry in content["variants"].items()
         if name not in broken

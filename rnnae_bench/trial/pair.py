@@ -118,7 +118,7 @@ class Pair:
             **_TRAINER_DEFAULTS,
             **flatten(self.variant.data, "task."),
             **flatten(vars(self.variant.protocol), "task.protocol."),
-            **flatten(self.card.tuned.get(self.model_handle.name, {}), "model."),
+            **flatten(self.card.tuned_on(self.variant.name, self.model_handle.name), "model."),
         }
         for key, value in defaults.items():
             try:

@@ -67,6 +67,9 @@ def test_a_card_is_read_as_it_stands(tmp_path):
         ("floor: chance", "floor: luck", r":11: variants\.\w+\.primary.floor: 'luck' is not one of"),
         ("metric: accuracy", "metric: loss", r":11: .*'chance' gives no value for 'loss'"),
         ("ceiling: 1.0", "ceiling: 0.5", r":11: .*floor and ceiling are equal"),
+        ("summary: Short", "summary: Short\n    needed_lag: -1", r":9: variants\.\w+\.needed_lag: must be bigger"),
+        ("summary: Short", "summary: Short\n    data_version: 2", r":9: variants\.\w+\.data_version: must be string"),
+        ("summary: Short", "summary: Short\n    tuned: {gru: 3}", r":9: variants\.\w+\.tuned\.gru: must be object"),
         ("title: A task", "title: [", r":\d+: not YAML"),
         ("licence: none", "title: again", r":3: not YAML: 'title' is given twice"),
     ],
@@ -121,6 +124,23 @@ def test_a_variant_does_not_supersede_itself(tmp_path):
     card = load_card(path)
     assert list(card.variants) == ["standard"]
     assert "superseded_by: 'smoke' is not another variant" in card.broken["smoke"]
+
+
+def test_a_variant_has_its_own_lag_version_and_tuned_values(tmp_path):
+    path = tmp_path / "task.yaml"
+    own = "\n    data_version: May\n    needed_lag: 30\n    tuned: {gru: {layers: 2}}"
+    text = CARD.replace("summary: Short", f"summary: Short{own}").replace(
+        "standard: *variant", "standard:\n    <<: *variant"
+    )
+    text = text.replace("<<: *variant", "<<: *variant\n    tuned: {}\n    needed_lag: null")
+    path.write_text(f"{text}tuned: {{gru: {{layers: 1}}, lstm: {{layers: 3}}}}\n")
+    card = load_card(path)
+    assert (card.variant("smoke").data_version, card.variant("smoke").needed_lag) == ("May", 30)
+    assert card.variant("standard").needed_lag is None
+    assert card.tuned_on("smoke", "gru") == {"layers": 2}
+    assert card.tuned_on("standard", "gru") == {"layers": 1}
+    assert card.tuned_on("smoke", "lstm") == {"layers": 3}
+    assert card.tuned_on("smoke", "rnn") == {}
 
 
 @pytest.mark.parametrize(

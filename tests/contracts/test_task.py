@@ -1,6 +1,7 @@
 """What a task may give beyond the least: sets by name, metrics of batches, a calibration. A plugin's is run as ours."""
 
 import logging
+import re
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 import torch
 from lightning import Callback
 
+from rnnae_bench.cli import main
 from rnnae_bench.errors import UserError
 from rnnae_bench.records.store import Store
 from rnnae_bench.testing import check_task
@@ -46,7 +48,7 @@ def errors(task, name: str, answers: Answers) -> np.ndarray:
 
 def trial(**options) -> Trial:
     pair = Pair("anomaly:smoke", "gru")
-    return Trial(pair, pair.resolve({"model": {"hidden_size": 4}, **options}), seed=0)
+    return Trial(pair, pair.resolve(options), seed=0)
 
 
 def test_sets_of_other_lengths_and_a_calibrated_threshold_are_in_the_record(anomaly, tmp_path):
@@ -69,6 +71,17 @@ def test_sets_of_other_lengths_and_a_calibrated_threshold_are_in_the_record(anom
     assert {*record["fingerprints"]} == {"train", "validation", "test", "test@4x", "normal"}
     assert Store(tmp_path).read().records[0]["metrics"] == record["metrics"]
     assert one.task.tested == "test"
+
+
+def test_tuned_values_of_the_variant_are_the_pairs_defaults_and_shown(anomaly, capsys):
+    assert Pair("anomaly:smoke", "gru").resolve({})["model"]["hidden_size"] == 4
+    assert Pair("anomaly:smoke", "rnn").resolve({})["model"]["hidden_size"] == 128
+    assert main(["show", "task", "anomaly:smoke"]) == 0
+    shown = capsys.readouterr().out
+    assert "Seconds. Data version May." in shown
+    assert re.search(r"gru on smoke +hidden_size +4", shown)
+    assert main(["show", "model", "gru"]) == 0
+    assert re.search(r"anomaly:smoke +hidden_size +4", capsys.readouterr().out)
 
 
 def test_the_exam_knows_them(anomaly):

@@ -72,3 +72,9 @@ def test_a_perfect_player_scores_one():
 def test_bad_settings_are_refused_by_name(setting):
     with pytest.raises(UserError, match=next(iter(setting))):
         CopyTask(**setting)
+
+
+def test_the_needed_lag_is_from_a_symbol_to_its_recall():
+    for variant in CopyTask.card().variants.values():
+        (inputs, targets) = CopyTask.from_variant(variant.name, evaluation_size=1).evaluation_set("test")[:2]
+        assert inputs[0].nonzero()[0] + variant.needed_lag == targets[0].nonzero()[0]

@@ -40,7 +40,9 @@ FROZEN = {
 def digest(variant: Variant) -> str:
     """Hash of all that a score depends on: data, protocol, primary metric, baselines' values."""
     setting = asdict(variant)
-    del setting["summary"], setting["superseded_by"]
+    del setting["summary"], setting["superseded_by"], setting["needed_lag"], setting["tuned"]
+    if variant.data_version is None:
+        del setting["data_version"]
     for baseline in setting["baselines"].values():
         del baseline["source"]
     return hashlib.sha256(json.dumps(setting, sort_keys=True).encode()).hexdigest()[:16]

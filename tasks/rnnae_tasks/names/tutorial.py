@@ -11,6 +11,7 @@ from pathlib import Path
 from urllib.error import URLError
 from urllib.request import urlopen
 
+from rnnae_bench.data import cache_folder
 from rnnae_bench.errors import UserError
 
 URL = "https://download.pytorch.org/tutorial/data.zip"
@@ -114,11 +115,11 @@ def download(folder: Path, url: str = URL) -> None:
 def tutorial(folder: Path | None) -> dict[str, list[str]]:
     """The names of each language, from the folder; without one, from the cache, filled by `download` if need be.
 
-    The cache is ``rnnae-bench/names`` under ``$XDG_CACHE_HOME``, by default ``~/.cache``.
+    The cache is ``names`` in `rnnae_bench.data.cache_folder`.
     """
     if folder is not None:
         return read(folder)
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "rnnae-bench" / "names"
+    cache = cache_folder() / "names"
     if not all((cache / f"{language}.txt").is_file() for language in DIGESTS):
         download(cache)
     return read(cache)

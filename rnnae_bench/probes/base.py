@@ -48,6 +48,10 @@ class Probe(Callback):
     stopped = False
     """Whether it was switched off."""
 
+    kept: ClassVar[tuple[str, ...]] = ()
+    """Attributes that a checkpoint of the trial holds: what was measured so far. Their values are `StepBuffer`s, or
+    tensors, numbers, texts, None, and containers of these."""
+
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
         for name, hook in list(vars(cls).items()):
@@ -77,6 +81,22 @@ class Probe(Callback):
             raise error
         kind = "" if isinstance(error, UserError) else f"{type(error).__name__}: "
         self.absent.setdefault(name, shorten(f"{kind}{in_a_line(error)}", _LONGEST_REASON))
+
+    def state_dict(self) -> dict[str, Any]:
+        """What was measured so far, as plain data and tensors."""
+        state = {name: getattr(self, name) for name in self.kept}
+        plain = {name: value.state() if isinstance(value, StepBuffer) else value for name, value in state.items()}
+        return {**plain, "absent": dict(self.absent), "stopped": self.stopped}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from what `state_dict` gave in another process."""
+        self.absent.update(state_dict["absent"])
+        self.stopped = state_dict["stopped"]
+        for name in self.kept:
+            if isinstance(buffer := getattr(self, name), StepBuffer):
+                buffer.restore(state_dict[name])
+            else:
+                setattr(self, name, state_dict[name])
 
     def series(self) -> dict[str, Series]:
         """Histories by column name: what was measured at which optimiser steps."""
@@ -135,6 +155,17 @@ class StepBuffer:
         self._fetch()
         values = np.concatenate(self._blocks) if self._blocks else np.empty((0, 0))
         return np.array(self._steps, dtype=np.int64), values
+
+    def state(self) -> dict[str, Tensor]:
+        """All rows so far, for `restore`."""
+        steps, values = self.rows()
+        return {"steps": torch.from_numpy(steps), "values": torch.from_numpy(values)}
+
+    def restore(self, state: dict[str, Tensor]) -> None:
+        """Hold the rows that `state` gave, and no others."""
+        self._waiting.clear()
+        self._steps = state["steps"].tolist()
+        self._blocks = [state["values"].numpy()] if self._steps else []
 
     def of_member(self, member: int) -> "StepBuffer":
         """What is in it of one of K models, the first axis of every row."""

@@ -23,6 +23,7 @@ class Cost(OptimizerSteps, Probe):
     """
 
     subject = "cost"
+    kept = ("_steps", "_seconds", "_peak_before")
 
     def __init__(self) -> None:
         self._started: float | None = None
@@ -30,6 +31,9 @@ class Cost(OptimizerSteps, Probe):
         self._validation_started = 0.0
         self._steps = 0
         self._seconds = 0.0
+        self._seconds_before = 0.0
+        self._peak_before = 0
+        self._on_gpu = False
         self._measures: dict[str, Any] = {}
         _reset_resident_peak()
         self._resident_before = psutil.Process().memory_info().rss
@@ -40,7 +44,8 @@ class Cost(OptimizerSteps, Probe):
             return
         self._count(pl_module)
         self._measures["state_size"] = getattr(pl_module, "state_size", None)
-        if pl_module.device.type == "cuda":
+        self._on_gpu = pl_module.device.type == "cuda"
+        if self._on_gpu:
             torch.cuda.reset_peak_memory_stats()
 
     def _count(self, module: LightningModule) -> None:
@@ -50,8 +55,9 @@ class Cost(OptimizerSteps, Probe):
             self._measures["parameters"] = sum(weight.numel() for weight in weights)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Start the clock."""
+        """Start the clock; where the trial goes on from a checkpoint, the seconds until there are added."""
         self._started = time.perf_counter()
+        self._seconds_before = self._seconds
 
     def on_optimizer_step(
         self, trainer: Trainer, pl_module: LightningModule, step: int, loss: Tensor | None, batch: Any
@@ -61,7 +67,7 @@ class Cost(OptimizerSteps, Probe):
         if "parameters" not in self._measures:
             self._count(pl_module)
         self._steps = step
-        self._seconds = time.perf_counter() - self._started - self._paused
+        self._seconds = self._seconds_before + time.perf_counter() - self._started - self._paused
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Stop the clock."""
@@ -75,10 +81,20 @@ class Cost(OptimizerSteps, Probe):
         """Wait for the GPU to finish what is queued, then take the time and the peak."""
         if pl_module.device.type == "cuda":
             torch.cuda.synchronize()
-            self._measures["peak_memory_bytes"] = torch.cuda.max_memory_allocated()
+            self._measures["peak_memory_bytes"] = max(self._peak_before, torch.cuda.max_memory_allocated())
             self._measures["memory_kind"] = "GPU memory allocated by PyTorch"
         if self._started is not None:
-            self._seconds = time.perf_counter() - self._started - self._paused
+            self._seconds = self._seconds_before + time.perf_counter() - self._started - self._paused
+
+    def state_dict(self) -> dict[str, Any]:
+        """The counts so far, and the peak of the memory."""
+        peak = torch.cuda.max_memory_allocated() if self._on_gpu else self._resident()
+        self._peak_before = max(self._peak_before, peak)
+        return super().state_dict()
+
+    def _resident(self) -> int:
+        """By how many bytes the process has grown at most."""
+        return max(0, resident_peak() - self._resident_before)
 
     def measures(self) -> dict[str, Any]:
         """All of it, by name."""
@@ -86,7 +102,7 @@ class Cost(OptimizerSteps, Probe):
             "steps": self._steps,
             "training_seconds": self._seconds,
             "steps_per_second": self._steps / self._seconds if self._steps else None,
-            "peak_memory_bytes": max(0, resident_peak() - self._resident_before),
+            "peak_memory_bytes": max(self._peak_before, self._resident()),
             "memory_kind": "growth of the process's resident memory",
             "parameters": None,
             "state_size": None,

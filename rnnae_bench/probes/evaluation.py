@@ -33,6 +33,7 @@ class Evaluation(Probe):
     """
 
     subject = "validation"
+    kept = ("_looks", "_seconds")
     essential = True
 
     def __init__(self, task: Task, primary: Primary) -> None:
@@ -42,6 +43,7 @@ class Evaluation(Probe):
         self._primary = primary
         self._looks: list[tuple[int, float, dict[str, float]]] = []
         self._started = time.perf_counter()
+        self._seconds = 0.0
         self.calibrated: dict[str, float] = {}
         """What the reference set came to, by name."""
         self.after: dict[str, dict[str, float]] = {}
@@ -63,8 +65,8 @@ class Evaluation(Probe):
         return self._looks[-1][2] if self._looks else {}
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Start the clock."""
-        self._started = time.perf_counter()
+        """Start the clock; where the trial goes on from a checkpoint, from what it showed there."""
+        self._started = time.perf_counter() - self._seconds
 
     def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Empty the metrics and bring them to the model's device."""
@@ -86,6 +88,11 @@ class Evaluation(Probe):
         """Keep this look's metrics, with the step and the seconds since training began."""
         values = {name: float(value) for name, value in self._validation.compute().items()}
         self._looks.append((trainer.global_step, time.perf_counter() - self._started, values))
+
+    def state_dict(self) -> dict[str, Any]:
+        """The looks so far, and the clock."""
+        self._seconds = time.perf_counter() - self._started
+        return super().state_dict()
 
     def on_test_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Begin with the metrics of the set that is tested, on the model's device."""

@@ -125,6 +125,7 @@ class GradientFlow(OptimizerSteps, Probe):
     """
 
     subject = "gradient_flow"
+    kept = ("_found", "_misplaced", "_profiled")
 
     def __init__(self, task: Task, profiles: int = 100, rows: int = 32) -> None:
         self.task = task

@@ -30,6 +30,7 @@ class GradientNorms(OptimizerSteps, Probe):
     """
 
     subject = "gradient_norm"
+    kept = ("_buffer", "_layers")
 
     def __init__(self) -> None:
         self._buffer = StepBuffer()

@@ -27,6 +27,7 @@ class TrainingCurve(OptimizerSteps, Probe):
     """
 
     subject = "loss"
+    kept = ("_losses", "_unchecked", "_names", "_terms", "_unreduced", "_rates", "_rate")
 
     def __init__(self, check_every: int = 50) -> None:
         self.check_every = check_every

@@ -72,6 +72,7 @@ class Underflow(OptimizerSteps, Probe):
     """
 
     subject = "gradient_underflow"
+    kept = ("_buffer",)
 
     def __init__(self, samples: int = 20, members: int | None = None) -> None:
         self._samples, self._members = samples, members

@@ -13,6 +13,7 @@ from typing import Any
 
 from rnnae_bench.errors import UserError
 from rnnae_bench.records import history
+from rnnae_bench.records.checkpoints import Checkpoints
 from rnnae_bench.records.files import (
     alone,
     copy_atomically,
@@ -27,6 +28,9 @@ from rnnae_bench.records.record import Status, checksum, finite, problem_of
 
 DRAFTS = "drafts"
 """Subfolder for the records of trials that are running, as of their last flush."""
+
+CHECKPOINTS = "checkpoints"
+"""Subfolder for the states of trials that are running, from which a later run of the same trial goes on."""
 
 SUPERSEDED = "superseded"
 """Subfolder for records that a later run of the same trial replaced, a folder of records each."""
@@ -184,7 +188,7 @@ class Store:
         Nobody else must be running that trial.
         """
         self.drafts.discard(identity)
-        for folder in (self.folder, self.drafts.folder):
+        for folder in (self.folder, self.drafts.folder, self.checkpoints.folder):
             discard_temporaries(folder, identity)
 
     def tidy(self) -> None:
@@ -201,6 +205,7 @@ class Store:
         with contextlib.suppress(OSError), alone(self.drafts.folder) as is_alone:
             if is_alone:
                 discard_temporaries(self.drafts.folder)
+        self.checkpoints.tidy()
         for identity in self.drafts.identities():
             self.discard_finished_draft(identity)
 
@@ -219,6 +224,11 @@ class Store:
         # A draft of another start is of a trial that is being run again.
         if draft is not None and record is not None and draft[0]["started"] == record["started"]:
             self.drafts.discard(identity)
+
+    @property
+    def checkpoints(self) -> Checkpoints:
+        """The states of trials that are running, from which they can go on."""
+        return Checkpoints(self.folder / CHECKPOINTS)
 
     @property
     def drafts(self) -> "Drafts":

@@ -8,7 +8,6 @@ import argparse
 import difflib
 import inspect
 import json
-import re
 import typing
 from collections.abc import Sequence
 from dataclasses import MISSING, dataclass, field, fields
@@ -21,6 +20,7 @@ from jsonargparse import ArgumentParser
 
 from rnnae_bench.errors import UserError, require_not_negative, require_positive
 from rnnae_bench.options import yaml12
+from rnnae_bench.options.durations import seconds
 from rnnae_bench.options.explained import Complaint, either, in_words
 from rnnae_bench.options.parsing import MODE
 from rnnae_bench.plugins.registry import models, tasks
@@ -31,23 +31,6 @@ SEARCH_SEED = 1000
 
 _LISTS = ("task", "model", "precision", "devices")
 """Options that may be repeated."""
-
-
-def seconds(duration: str | float) -> float:
-    """Seconds in a duration: a number of them, or hours, minutes and seconds with their letters.
-
-    >>> seconds(90.0), seconds("10m"), seconds("1h30m"), seconds("1.5s")
-    (90.0, 600.0, 5400.0, 1.5)
-
-    Raises:
-        ValueError: it is none.
-    """
-    number = r"(\d+\.?\d*|\.\d+)"
-    match = re.fullmatch(rf"(?:{number}h)?(?:{number}m)?(?:{number}s?)?", str(duration).strip())
-    if match is None or not any(match.groups()):
-        raise ValueError(f"{duration!r} is no duration")
-    hours, minutes, rest = (float(part or 0) for part in match.groups())
-    return 3600 * hours + 60 * minutes + rest
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ import logging
 import os
 import warnings
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 import lightning.fabric
 import lightning.pytorch
@@ -17,15 +18,28 @@ def errors_only() -> None:
         logging.getLogger(module.__name__).setLevel(logging.ERROR)
 
 
-def fit_and_test(trainer: Trainer, model: LightningModule, task: LightningDataModule, tests: Iterable[object]) -> None:
+def fit_and_test(
+    trainer: Trainer,
+    model: LightningModule,
+    task: LightningDataModule,
+    tests: Iterable[object],
+    checkpoint: Path | None = None,
+) -> None:
     """Train, and test once for each of `tests`, without Lightning's remarks on what the runner does on purpose.
 
     The task's test set is the one that `tests` is at (`Task.tests`).
+
+    Args:
+        trainer: Has the budget.
+        model: Is trained.
+        task: What on.
+        tests: The sets to test on.
+        checkpoint: Where the training goes on from; None: from the beginning.
     """
     with warnings.catch_warnings():
         silence_remarks()
         with _default_cuda_check():
-            trainer.fit(model, datamodule=task)
+            trainer.fit(model, datamodule=task, ckpt_path=checkpoint)
         for _ in tests:
             trainer.test(model, datamodule=task, verbose=False)
 
@@ -58,5 +72,6 @@ def silence_remarks() -> None:
         ".*`max_epochs` was not set.*",
         ".*this fit will run with no optimizer.*",
         ".*`training_step` returned `None`.*",
+        ".*resuming from a checkpoint that ended before the epoch ended.*",
     ):
         warnings.filterwarnings("ignore", message=remark)

@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from types import FrameType, TracebackType
 from typing import Any
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-"""Ctrl-C; what schedulers, containers and ``kill`` send; what the end of a terminal or a connection sends."""
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
+"""Ctrl-C; what schedulers, containers and ``kill`` send; what the end of a terminal or a connection sends; SLURM's
+warning that the job's time will be up (``--signal=USR1@60``)."""
 
 ONCE_SECONDS = 2.0
 """Signals so close after one that was obeyed are the same wish: a wrapper passes on what the terminal sent to all."""
@@ -40,9 +41,14 @@ class Interruptions:
     _obeyed = 0.0
     """When it last obeyed a signal in them, by the monotonic clock."""
 
+    patient = False
+    """Whether what a signal may end has asked for the time to come to a good place first: it looks after `held` there.
+    A second signal ends it all the same."""
+
     def __init__(self) -> None:
         self._may_raise = False
         self._held: int | None = None
+        self._held_since = -ONCE_SECONDS
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> "Interruptions":
@@ -67,24 +73,41 @@ class Interruptions:
         if self._held is not None:
             signal.raise_signal(self._held)
 
+    def wait(self) -> None:
+        """Be `patient` from now on, and let nobody else, as Lightning does, act on the signals."""
+        self.patient = True
+        for number in self._before:
+            signal.signal(number, self._on_signal)
+
     @contextlib.contextmanager
     def raised(self) -> Iterator[None]:
         """A part that a signal may end, by an `Interruption` in the midst of it."""
         try:
             self._may_raise = True
-            if self._held is not None:
-                number, self._held = self._held, None
-                self._raise(number)
+            self.obey()
             yield
         finally:
             self._may_raise = False
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        if time.monotonic() - Interruptions._obeyed < ONCE_SECONDS:
+        now = time.monotonic()
+        if now - max(Interruptions._obeyed, self._held_since) < ONCE_SECONDS:
             return
-        if self._may_raise:
+        if self._may_raise and (self._held is not None or not self.patient):
+            self._held = None
             self._raise(number)
-        self._held = number
+        self._held, self._held_since = number, now
+
+    @property
+    def held(self) -> float | None:
+        """For how many seconds a signal has been waiting; None where there is none."""
+        return None if self._held is None else time.monotonic() - self._held_since
+
+    def obey(self) -> None:
+        """End, by an `Interruption`, what a signal that is `held` asked to end."""
+        if self._held is not None:
+            number, self._held = self._held, None
+            self._raise(number)
 
     def _raise(self, number: int) -> None:
         Interruptions._obeyed = time.monotonic()

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from lightning import Callback, Trainer
+from lightning.fabric.plugins import CheckpointIO
 from lightning.pytorch.loggers import Logger
 
 from rnnae_bench.contracts.task import Task
@@ -88,6 +89,7 @@ def make_trainer(
     callbacks: Sequence[Callback],
     loggers: Sequence[Logger],
     folder: Path,
+    checkpoint_io: CheckpointIO | None = None,
     **limits: Any,
 ) -> Trainer:
     """Lightning's Trainer for a protocol and trainer options.
@@ -100,12 +102,16 @@ def make_trainer(
         callbacks: What watches.
         loggers: What gets every step's measures too.
         folder: For Lightning's own files, as from `rnnae_bench.trial.isolation.undisturbed`.
+        checkpoint_io: Reads and writes checkpoints, where there are any.
         limits: Further options, ``limit_val_batches`` and ``limit_test_batches``.
 
     Raises:
         UserError: the options don't work here.
     """
     options = {key: value for key, value in asked.items() if value is not None}
+    if checkpoint_io is not None:
+        plugins = options.get("plugins", [])
+        options["plugins"] = [*(plugins if isinstance(plugins, list) else [plugins]), checkpoint_io]
     protocol = task.protocol
     between: dict[str, Any] = {"check_val_every_n_epoch": None}
     batches = protocol.evaluate_every * options.get("accumulate_grad_batches", 1)

@@ -82,6 +82,7 @@ class Recorder:
         failure: Mapping[str, Any] | None,
         started: datetime,
         command: Sequence[str],
+        resumed: Sequence[int] = (),
     ) -> dict[str, Any]:
         """The record, but for its histories, as of now.
 
@@ -92,6 +93,7 @@ class Recorder:
             failure: What went wrong.
             started: When it was started.
             command: The command line.
+            resumed: The steps of checkpoints that it went on from.
         """
         primary = self.trial.pair.variant.primary
         value = finite(evaluation.test.get(primary.metric)) if status == "ok" else None
@@ -131,6 +133,8 @@ class Recorder:
                 "finished": datetime.now(UTC).isoformat(timespec="seconds"),
             }
         )
+        if resumed:
+            record["environment"]["resumed"] = list(resumed)
         if found.absent:
             record["absent"] = dict(found.absent)
         return publishable(record)

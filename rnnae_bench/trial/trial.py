@@ -1,13 +1,14 @@
 """One trial: one model on one task variant under one seed, from its options to its record."""
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning import Callback, LightningModule, Trainer
+from lightning.fabric.plugins import CheckpointIO
 from lightning.pytorch.loggers import Logger
 
 from rnnae_bench.contracts.code_limit import code_objection
@@ -27,6 +28,7 @@ from rnnae_bench.probes import (
     TrainingCurve,
     Underflow,
 )
+from rnnae_bench.records.history import Series
 from rnnae_bench.records.record import Status
 from rnnae_bench.records.store import Store
 from rnnae_bench.training.allocator import keep_freed_memory, release_freed_memory
@@ -34,6 +36,7 @@ from rnnae_bench.training.block_loop import WHOLE_STRATEGIES
 from rnnae_bench.training.blocks import Blocks
 from rnnae_bench.training.lightning import fit_and_test, silence_remarks
 from rnnae_bench.training.own_fit import fit_itself_and_test, fits_itself
+from rnnae_bench.trial.checkpointing import Checkpointing, OneFile, Resumption, require_resumable
 from rnnae_bench.trial.determinants import Determinants
 from rnnae_bench.trial.drafting import Flush
 from rnnae_bench.trial.interruption import Interruptions
@@ -213,6 +216,8 @@ class Trial:
         callbacks: Sequence[Callback] = (),
         loggers: Sequence[Logger] = (),
         flush_every: float | None = None,
+        checkpoint_every: float | None = None,
+        tell: Callable[[str], None] = lambda line: None,
     ) -> Outcome | None:
         """Train, test, and write the record, however it ends.
 
@@ -224,24 +229,35 @@ class Trial:
             loggers: Lightning loggers that get every step's measures too.
             flush_every: Seconds between two drafts of the record in the store (and one before the first step), for the
                 case that the process is killed; None writes none.
+            checkpoint_every: Seconds between two checkpoints in the store. The trial goes on from one that an earlier
+                run of it left there, to the same result. None keeps none, and starts anew.
+            tell: Is told, in a line, of a checkpoint that was found.
 
         Returns:
             The outcome; None on the helper processes of a trial on several devices.
+
+        Raises:
+            UserError: the trial can't go on from a checkpoint exactly.
         """
         release_freed_memory()
         store = store.anchored()
+        resumption = None
+        if checkpoint_every is not None:
+            require_resumable(self.determinants, self.task)
+            resumption = Resumption(store.checkpoints, self.determinants, self.fingerprints, checkpoint_every, tell)
         probes, evaluation = self._probes()
         keep_freed_memory()
         started = datetime.now(UTC)
+        checkpoints: list[Checkpointing] = []
         drafts: list[Callback] = []
+
+        def record(status: Status, failure: Mapping[str, Any] | None) -> tuple[dict[str, Any], dict[str, Series]]:
+            found, resumed = measured(probes), checkpoints[0].resumed if checkpoints else ()
+            made = self.recorder.record(evaluation, found, status, failure, started, command, resumed)
+            return made, found.series
+
         if flush_every is not None:
-
-            def draft() -> None:
-                found = measured(probes)
-                record = self.recorder.record(evaluation, found, "interrupted", RUNNING, started, command)
-                store.drafts.write(record, found.series)
-
-            drafts.append(Flush(draft, flush_every))
+            drafts.append(Flush(lambda: store.drafts.write(*record("interrupted", RUNNING)), flush_every))
         status: Status = "ok"
         failure: dict[str, Any] | None = None
         trainer = None
@@ -251,21 +267,30 @@ class Trial:
                     if self.options["trainer"]["profiler"]:
                         # Its reports are wanted.
                         folder = store.folder / "logs" / "profiler" / self.identity
-                    trainer = self.trainer([*probes, *callbacks, *drafts], loggers, folder)
+                    if resumption is not None:
+                        checkpoints.append(Checkpointing(resumption, interruptions))
+                    watching = [*checkpoints, *probes, *callbacks, *drafts]
+                    trainer = self.trainer(watching, loggers, folder, OneFile(resumption) if resumption else None)
                     self._rehearse_evaluation(folder)
                     model = self.build_model()
                     self.task.blocks = self.blocks
                     if self.blocks is not None and isinstance(model, BenchModule):
                         model.train_in_blocks()
-                    train_and_test = fit_itself_and_test if self.fits_itself else fit_and_test
-                    train_and_test(trainer, model, self.task, self.task.tests())
+                    if self.fits_itself:
+                        fit_itself_and_test(trainer, model, self.task, self.task.tests())
+                    else:
+                        begins_at = resumption.begins_at if resumption else None
+                        fit_and_test(trainer, model, self.task, self.task.tests(), begins_at)
             except BaseException as error:
                 status, failure = failure_of(error, trainer)
+                if resumption is not None and status == "interrupted":
+                    failure["message"] += resumption.remark
             if trainer is not None and not trainer.is_global_zero:
                 return None
-            found = measured(probes)
-            record = self.recorder.record(evaluation, found, status, failure, started, command)
-            return keep(store, record, found.series)
+            outcome = keep(store, *record(status, failure))
+            if resumption is not None and status != "interrupted":
+                store.checkpoints.discard(self.identity)
+            return outcome
 
     def _rehearse_evaluation(self, folder: Path) -> None:
         """Have an untrained twin of a model that evaluates in its own way do so, on one batch of each set.
@@ -326,17 +351,27 @@ class Trial:
             return {name: self.task.baseline(name) for name in frozen}
         return {name: dict(baseline.values) for name, baseline in frozen.items()}
 
-    def trainer(self, callbacks: Sequence[Callback], loggers: Sequence[Logger], folder: Path, **limits: Any) -> Trainer:
+    def trainer(
+        self,
+        callbacks: Sequence[Callback],
+        loggers: Sequence[Logger],
+        folder: Path,
+        checkpoint_io: CheckpointIO | None = None,
+        **limits: Any,
+    ) -> Trainer:
         """Lightning's Trainer for the protocol and the trainer options.
 
         Args:
             callbacks: What watches.
             loggers: What gets every step's measures too.
             folder: For Lightning's own files, as from `rnnae_bench.trial.isolation.undisturbed`.
+            checkpoint_io: Reads and writes checkpoints, where there are any.
             limits: Further options, ``limit_val_batches`` and ``limit_test_batches``.
 
         Raises:
             UserError: the options don't work here.
         """
         asked, defaults = self.options["trainer"], self.pair.defaults["trainer"]
-        return make_trainer(asked, defaults, self.task, self.blocks, callbacks, loggers, folder, **limits)
+        return make_trainer(
+            asked, defaults, self.task, self.blocks, callbacks, loggers, folder, checkpoint_io, **limits
+        )

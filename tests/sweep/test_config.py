@@ -9,7 +9,8 @@ import pytest
 import yaml
 
 from rnnae_bench.errors import UserError
-from rnnae_bench.sweep.config import SweepOptions, parse, parser, read, seconds
+from rnnae_bench.options.durations import seconds
+from rnnae_bench.sweep.config import SweepOptions, parse, parser, read
 from rnnae_bench.sweep.executors.job import Setting
 from rnnae_bench.sweep.grid import settings
 

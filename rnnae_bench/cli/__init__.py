@@ -14,6 +14,7 @@ COMMANDS = {
     "sweep": "many trials at once: a grid or a search, on this machine or on a Ray cluster",
     "list": "the models and tasks that are installed",
     "show": "a task's card, or a model's hyper-parameters",
+    "baselines": "what a task's baselines score, ready for its card",
     "probe": "Jacobians and Lyapunov exponents of a model on a task",
     "results": "a table over the records in a folder",
     "compare": "two models, records or folders: what differs, and whether it is real",

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Literal
 
 from rnnae_bench.cli.table import print_table
-from rnnae_bench.contracts.card import load_card
+from rnnae_bench.contracts.card import card_path, load_card
 from rnnae_bench.errors import UserError, in_a_line
 from rnnae_bench.plugins.registry import Handle, Kind, Registry, models, tasks
 from rnnae_bench.records.record import printable
@@ -42,7 +42,7 @@ def entry(handle: Handle, registry: Registry) -> Entry:
         summary = source.summary
         if handle.kind == "task":
             try:
-                card = load_card(source.path.with_name("task.yaml"))
+                card = load_card(card_path(source.path, handle.name))
                 summary, variants, broken = card.title, [*card.variants], card.broken
             except UserError as error:
                 reason = str(error)

@@ -6,11 +6,10 @@ import json
 import shutil
 import sys
 import textwrap
-from pathlib import Path
 from typing import Any
 
 from rnnae_bench.cli.table import print_table
-from rnnae_bench.contracts.card import Card, Variant, load_card
+from rnnae_bench.contracts.card import Card, Variant, card_path, load_card
 from rnnae_bench.errors import UserError
 from rnnae_bench.plugins.registry import Handle, models, parse_task, tasks
 from rnnae_bench.plugins.source import ClassSource, Parameter
@@ -47,7 +46,7 @@ def describe_task(text: str) -> dict[str, Any]:
     name, chosen = parse_task(text)
     handle = tasks().get(name)
     source = _source(handle)
-    card = load_card(_card_path(source))
+    card = load_card(card_path(source.path, name))
     shown = [card.variant(chosen)] if ":" in text else [*card.variants.values()]
     readme = card.path.with_name("README.md")
     return {
@@ -101,10 +100,6 @@ def _source(handle: Handle) -> ClassSource:
     return source
 
 
-def _card_path(source: ClassSource) -> Path:
-    return source.path.with_name("task.yaml")
-
-
 def _cards() -> dict[str, Card]:
     """The cards of all tasks that have a sound one, by task."""
     cards = {}
@@ -112,7 +107,7 @@ def _cards() -> dict[str, Card]:
         source = handle.source()
         try:
             if source:
-                cards[handle.name] = load_card(_card_path(source))
+                cards[handle.name] = load_card(card_path(source.path, handle.name))
         except Exception:  # a broken task hides its own card only; `list` says what is wrong with it
             continue
     return cards

@@ -4,6 +4,9 @@ Reading a card checks it against ``task.schema.json``; a bad one is refused with
 Importing this module imports no torch, so that ``list`` and ``show`` stay quick.
 """
 
+import contextlib
+import copy
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -154,6 +157,11 @@ class Card:
     retired: dict[str, str] = field(default_factory=dict)
     """Metrics that frozen variants and records have and that are not measured any more, each with the reason."""
 
+    @property
+    def task(self) -> str:
+        """The task's name, as the file or its folder has it."""
+        return self.path.name.removesuffix("task.yaml").removesuffix(".") or self.path.parent.name
+
     def tuned_on(self, variant: str, model: str) -> dict[str, Any]:
         """A model's default hyper-parameters on a variant, nested; those that differ from the model's own."""
         own = self.variants[variant].tuned
@@ -162,12 +170,18 @@ class Card:
     def variant(self, name: str) -> Variant:
         """The variant of that name; `UserError` where there is none, or it is broken."""
         if name in self.broken:
-            raise UserError(f"the variant '{name}' of task '{self.path.parent.name}' is broken: {self.broken[name]}")
+            raise UserError(f"the variant '{name}' of task '{self.task}' is broken: {self.broken[name]}")
         if name not in self.variants:
-            raise UserError(
-                f"task '{self.path.parent.name}' has no variant '{name}'; it has {', '.join(self.variants)}"
-            )
+            raise UserError(f"task '{self.task}' has no variant '{name}'; it has {', '.join(self.variants)}")
         return self.variants[name]
+
+
+def card_path(module: Path, task: str) -> Path:
+    """Where the card of a task lies: ``NAME.task.yaml`` beside its module, for tasks that share a folder, else
+    ``task.yaml``.
+    """
+    own = module.with_name(f"{task}.task.yaml")
+    return own if own.is_file() else module.with_name("task.yaml")
 
 
 @lru_cache(maxsize=64)
@@ -178,7 +192,25 @@ def load_card(path: Path) -> Card:
         UserError: the file can't be read, is not YAML, or does not fit the schema, or no variant does; names file, line
             and key.
     """
+    return _checked(path, *yaml12.read(path, "the task card"))
+
+
+def load_draft(path: Path) -> Card:
+    """Read and check a ``task.yaml`` whose baselines need have no values yet: what is missing is not a number.
+
+    Raises:
+        UserError: as of `load_card`.
+    """
     tree, content = yaml12.read(path, "the task card")
+    content = copy.deepcopy(content)
+    with contextlib.suppress(AttributeError, KeyError, TypeError):  # of another form altogether: told below
+        for variant in content["variants"].values():
+            for baseline in variant["baselines"].values():
+                baseline["values"] = {variant["primary"]["metric"]: math.nan} | (baseline.get("values") or {})
+    return _checked(path, tree, content)
+
+
+def _checked(path: Path, tree: yaml.Node | None, content: Any) -> Card:
     broken: dict[str, str] = {}
     while refusal := _problem(path, tree, content, broken):
         keys, error = refusal

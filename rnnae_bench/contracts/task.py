@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 from torchmetrics import Metric, MetricCollection
 
 from rnnae_bench.contracts.batch import Batch as Batch
-from rnnae_bench.contracts.card import Card, Protocol, load_card
+from rnnae_bench.contracts.card import Card, Protocol, card_path, load_card
 from rnnae_bench.contracts.spec import TaskSpec
 from rnnae_bench.errors import UserError, require_not_negative
 from rnnae_bench.training.blocks import Blocks
@@ -94,8 +94,8 @@ class Task(LightningDataModule, ABC):
 
     @classmethod
     def card(cls) -> Card:
-        """The task's card, from the ``task.yaml`` beside its module."""
-        return load_card(Path(sys.modules[cls.__module__].__file__ or "").with_name("task.yaml"))
+        """The task's card, from the ``task.yaml`` beside its module; ``NAME.task.yaml`` where tasks share a folder."""
+        return load_card(card_path(Path(sys.modules[cls.__module__].__file__ or ""), cls.name))
 
     @classmethod
     def from_variant(cls: type[AnyTask], variant: str = "standard", **overrides: Any) -> AnyTask:

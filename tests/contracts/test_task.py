@@ -1,5 +1,6 @@
 """What a task may give beyond the least: sets by name, metrics of batches, a calibration. A plugin's is run as ours."""
 
+import json
 import logging
 import re
 from pathlib import Path
@@ -10,7 +11,10 @@ import torch
 from lightning import Callback
 
 from rnnae_bench.cli import main
+from rnnae_bench.contracts.card import load_card
 from rnnae_bench.errors import UserError
+from rnnae_bench.options import yaml12
+from rnnae_bench.plugins.registry import tasks
 from rnnae_bench.records.store import Store
 from rnnae_bench.testing import check_task
 from rnnae_bench.trial.pair import Pair
@@ -82,6 +86,46 @@ def test_tuned_values_of_the_variant_are_the_pairs_defaults_and_shown(anomaly, c
     assert re.search(r"gru on smoke +hidden_size +4", shown)
     assert main(["show", "model", "gru"]) == 0
     assert re.search(r"anomaly:smoke +hidden_size +4", capsys.readouterr().out)
+
+
+TWO = """
+from anomaly.datamodule import AnomalyTask
+
+
+class Calm(AnomalyTask):
+    name = "calm"
+
+
+class Wild(AnomalyTask):
+    name = "wild"
+"""
+
+
+def test_two_tasks_share_a_folder_and_a_command_fills_in_their_baselines(anomaly, install, tmp_path, capsys):
+    card = (Path(__file__).parent / "plugin" / "anomaly" / "task.yaml").read_text()
+    empty = card.replace("values: {mse: 0.370406}", "values: {}").replace("Anomalies in ramps", "Wild ramps")
+    cards = {"calm.task.yaml": card.replace("Anomalies in ramps", "Calm ramps"), "wild.task.yaml": empty}
+    install("two-tasks", {"two.py": TWO, **cards}, tasks={"calm": "two:Calm", "wild": "two:Wild"})
+    with pytest.raises(UserError, match=r"wild\.task\.yaml:14: .*values: must contain at least 1 prop"):
+        tasks().get("wild").load().card()
+    assert main(["list", "tasks"]) == 0
+    listed = capsys.readouterr().out
+    assert re.search(r"calm +Calm ramps +smoke, standard", listed)
+    assert re.search(r"wild .*broken", listed)
+    assert main(["baselines", "wild"]) == 0
+    printed = yaml12.compose(capsys.readouterr().out)[1]
+    baseline = printed["variants"]["standard"]["baselines"]["identity"]
+    assert baseline["source"] == "the noisy ramp itself"
+    wild = tasks().get("wild").load()
+    expected = wild().baseline("identity")["mse"]
+    assert baseline["values"] == {"mse": pytest.approx(expected, rel=1e-5)}
+    (tmp_path / "wild.task.yaml").write_text(empty.replace("{}", f"{{mse: {baseline['values']['mse']}}}"))
+    load_card.cache_clear()
+    check_task(wild)
+    with pytest.raises(UserError, match="task 'wild' has no variant 'long'"):
+        wild.from_variant("long")
+    assert main(["baselines", "wild:smoke", "--json"]) == 0
+    assert [*json.loads(capsys.readouterr().out)] == ["smoke"]
 
 
 def test_the_exam_knows_them(anomaly):

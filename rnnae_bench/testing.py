@@ -30,6 +30,7 @@ from rnnae_bench.contracts.code_limit import code_objection
 from rnnae_bench.contracts.encoder_decoder import EncoderDecoder
 from rnnae_bench.contracts.spec import Classes, Images, Static, TaskSpec, Tokens
 from rnnae_bench.contracts.task import Batch, Split, Task
+from rnnae_bench.errors import UserError
 from rnnae_bench.metrics import update_metrics
 from rnnae_bench.training.loss_terms import minimised
 from rnnae_bench.training.own_fit import fit, fits_itself
@@ -279,7 +280,10 @@ def _check_targets(spec: TaskSpec, batch: Batch) -> None:
 def _check_loss(task: Task, batch: Batch) -> None:
     """The loss is finite, has a gradient, and is a mean, as are its terms: shards average to the whole."""
     prediction = _answer(task.spec, batch.inputs, batch.targets).requires_grad_()
-    loss = task.total_loss(prediction, batch)
+    try:
+        loss = task.total_loss(prediction, batch)
+    except UserError as error:
+        raise AssertionError(str(error)) from error
     _require(bool(loss.isfinite()), f"the loss must be finite, not {loss}")
     (gradient,) = torch.autograd.grad(loss, prediction)
     _require(

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from rnnae_bench import Batch, Static, TaskSpec, Values
+from rnnae_bench import Batch, Classes, Images, Static, TaskSpec, Tokens, Values
 from rnnae_bench.contracts.batch import training_prediction
 from rnnae_bench.errors import UserError
 from rnnae_bench.plugins.registry import models, tasks
@@ -172,6 +172,20 @@ def test_a_sequence_autoencoder_learns_and_its_code_is_counted(tmp_path):
     with pytest.raises(UserError, match="'lstm_ae' does not support task 'waves:smoke': its code has 5 numbers, and"):
         trial("waves:smoke", "lstm_ae", units=5)
     assert "5 numbers" in trial("waves:smoke", "lstm_ae", may_be_skipped=True, units=5).unsupported
+
+
+def test_a_sequence_autoencoder_reads_symbols_and_rows_of_images(plugin):
+    symbols = TaskSpec("t", Tokens(5, 6), Classes(5), "every step", causal=False)
+    image = Images(2, 6, 3)
+    for spec, inputs, shape in (
+        (symbols, torch.randint(5, (4, 6)), (4, 6, 5)),
+        (replace(symbols, inputs=image, outputs=image), torch.rand(4, 2, 6, 3), (4, 2, 6, 3)),
+    ):
+        model = plugin.LSTMAutoencoder(spec)
+        assert model.supports(spec) is None
+        assert model(inputs).shape == shape
+        assert model.code(inputs).shape == (4, 4)
+    assert "an answer before all was read" in model.supports(replace(symbols, causal=True))
 
 
 @pytest.mark.parametrize("name", ["waves", "reverse"])

@@ -254,10 +254,12 @@ class Autoencoder(BenchModule):
     @classmethod
     def supports(cls, spec: TaskSpec, **hyperparameters: Any) -> str | None:
         """Refuses outputs of another form than the inputs, a form that the class can't encode, and too large a code."""
-        if not (isinstance(spec.inputs, cls.reconstructs) and spec.reconstructs):
+        if not isinstance(spec.inputs, cls.reconstructs):
             kinds = " or ".join(_KINDS[kind] for kind in cls.reconstructs)
-            asked = "for an answer before all was read" if spec.causal else f"for {spec.outputs}"
-            return f"an autoencoder reconstructs {kinds}, and the task asks {asked}"
+            return f"this autoencoder reconstructs {kinds}, and the task's inputs are {spec.inputs}"
+        if not spec.reconstructs:
+            asked = "an answer before all was read" if spec.causal else f"{spec.outputs}, {spec.predicts}"
+            return f"an autoencoder reconstructs its inputs, {spec.inputs}, and the task asks for {asked}"
         size = hyperparameters.get("code_size", _default_of(cls, "code_size"))
         if spec.code_limit is not None and isinstance(size, int) and size > spec.code_limit:
             return f"its code has {size} numbers, and the task allows {spec.code_limit}; set code_size to that or less"

@@ -49,6 +49,6 @@ class SequenceAutoencoder(Autoencoder):
         return self.encode(self.embedding(inputs), lengths)
 
     def forward(self, inputs: Tensor, lengths: Int[Tensor, " batch"] | None = None) -> Tensor:
-        """Embed, encode, decode as many steps as were read, and read the prediction off them."""
-        embedded = self.embedding(inputs)
-        return self.head(self.decode(self.encode(embedded, lengths), embedded.shape[1]))
+        """Encode, decode as many steps as were read, and read the prediction off them."""
+        steps = self.spec.sequence.length if isinstance(self.spec.inputs, Images) else inputs.shape[1]
+        return self.head(self.decode(self.code(inputs, lengths), steps))

@@ -6,7 +6,7 @@ Plain dataclasses; importing this module imports no torch.
 from dataclasses import dataclass
 from typing import Literal
 
-from rnnae_bench.errors import UserError, require_positive
+from rnnae_bench.errors import UserError, require_choice, require_positive
 
 
 @dataclass(frozen=True)
@@ -124,6 +124,7 @@ class TaskSpec:
     without a code is refused."""
 
     def __post_init__(self) -> None:
+        require_choice(("every step", "last step", "own length"), predicts=self.predicts)
         own_length, static = self.predicts == "own length", isinstance(self.inputs, Static)
         if own_length != (self.output_length is not None):
             raise UserError(

@@ -69,8 +69,8 @@ def lag_origin(
 def last_step_loss(task: Task, prediction: Tensor, batch: Batch) -> Float[Tensor, ""]:
     """The task's loss, differentiable through the prediction of each sequence's last scored step only.
 
-    Of outputs of their own length that is their last step, or the last that the mask has.
-    Per-step losses mix the direct gradient of every step into dL/dh_t; this one leaves what travelled back in time.
+    Per-step losses mix the direct gradient of every step into dL/dh_t; this one leaves what travelled back in time. Of
+    outputs of their own length it takes the last step of each.
     """
     spec = task.spec
     if spec.predicts == "last step":

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from rnnae_bench import Batch, Classes, Images, Static, TaskSpec, Tokens, Values
+from rnnae_bench import Batch, Classes, Images, Static, TaskSpec, Tokens, Values, Vectors
 from rnnae_bench.contracts.batch import training_prediction
 from rnnae_bench.errors import UserError
 from rnnae_bench.plugins.registry import models, tasks
@@ -116,6 +116,15 @@ def test_teacher_forcing_is_step_by_step_what_the_decoder_says_of_the_targets():
     torch.testing.assert_close(training_prediction(model, batch, reverse.spec), torch.stack(steps, 1))
 
 
+def test_free_running_is_teacher_forcing_with_the_models_own_values(plugin):
+    spec = TaskSpec("t", Vectors(3, 7), Values(2), "own length", causal=False, output_length=6)
+    model = plugin.Translator(spec)
+    inputs = torch.randn(4, 7, 3)
+    free = model(inputs)
+    assert free.shape == (4, 6, 2)
+    torch.testing.assert_close(model(inputs, targets=free), free)
+
+
 @pytest.mark.parametrize(
     ("broken", "reason"),
     [("Forgetful", "Forgetful.decode must give the same step by step"), ("Peeping", "its own target or a later one")],
@@ -132,7 +141,9 @@ def test_built_in_models_refuse_what_they_cannot_serve_in_a_line():
         trial("blobs:smoke", "rnn")
     with pytest.raises(UserError, match="a code of at most 4 numbers, and the model has none"):
         trial("waves:smoke", "lstm")
-    with pytest.raises(UserError, match="reconstructs images or vectors without time, and the task asks for 2 real"):
+    with pytest.raises(
+        UserError, match="reconstructs images or vectors without time, and the task's inputs are 10 ste"
+    ):
         trial("waves:smoke", "dense_ae")
     with pytest.raises(UserError, match=r"it answers with a sequence of its own length.*every step"):
         trial("waves:smoke", "translator")
@@ -186,6 +197,10 @@ def test_a_sequence_autoencoder_reads_symbols_and_rows_of_images(plugin):
         assert model(inputs).shape == shape
         assert model.code(inputs).shape == (4, 4)
     assert "an answer before all was read" in model.supports(replace(symbols, causal=True))
+
+
+def test_what_goes_past_the_code_is_refused(plugin):
+    assert "made from more than its code" in check_model(plugin.Bypassed, task("waves"))
 
 
 @pytest.mark.parametrize("name", ["waves", "reverse"])

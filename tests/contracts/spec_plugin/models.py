@@ -52,6 +52,13 @@ class LSTMAutoencoder(SequenceAutoencoder):
         return self.decoder(code[:, None].expand(-1, steps, -1))[0]
 
 
+class Bypassed(LSTMAutoencoder):
+    """An autoencoder that adds its input to what it decodes."""
+
+    def forward(self, inputs, lengths=None):
+        return super().forward(inputs, lengths) + inputs
+
+
 class Perceptron(BenchModule):
     """One hidden layer, for inputs without time.
 

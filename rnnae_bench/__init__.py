@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from rnnae_bench.contracts.encoder_decoder import EncoderDecoder
     from rnnae_bench.contracts.model import Autoencoder, BenchModule, SequenceModel
     from rnnae_bench.contracts.optimization import Optimization
+    from rnnae_bench.contracts.rollout import rollout
     from rnnae_bench.contracts.sequence_autoencoder import SequenceAutoencoder
     from rnnae_bench.contracts.spec import Classes, Images, Static, TaskSpec, Tokens, Values, Vectors
     from rnnae_bench.contracts.task import Task
@@ -41,6 +42,7 @@ _HOME = {
     "Variant": "rnnae_bench.contracts.card",
     "Vectors": "rnnae_bench.contracts.spec",
     "frame": "rnnae_bench.records.frame",
+    "rollout": "rnnae_bench.contracts.rollout",
 }
 
 __all__ = [
@@ -64,6 +66,7 @@ __all__ = [
     "Variant",
     "Vectors",
     "frame",
+    "rollout",
 ]
 
 

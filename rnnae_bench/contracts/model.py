@@ -226,6 +226,22 @@ class SequenceModel(BenchModule):
         """The loop over `step`: what the head reads at every step, and the state after the last one of each row."""
         return unroll(self.step, self.initial_state(len(inputs)), inputs, lengths, self._show)
 
+    @property
+    def resumes(self) -> bool:
+        """Whether `resume` gives what `forward` reads, as where there is a `step`, and `forward` is that of this class."""
+        return self.has_step and type(self).forward is SequenceModel.forward
+
+    def resume(
+        self, inputs: Float[Tensor, "batch time features"], state: State | None = None
+    ) -> tuple[Float[Tensor, "batch time hidden"], State]:
+        """What the head reads at every step of embedded inputs that go on from a state, and the state after the last.
+
+        Args:
+            inputs: Embedded inputs, without padding.
+            state: As it was given before; None at the beginning of a sequence.
+        """
+        return unroll(self.step, self.initial_state(len(inputs)) if state is None else state, inputs)
+
     def _show(self, state: State) -> None:
         """Show the state after a step to a profile, part by part."""
         if self.shown_to is not None:

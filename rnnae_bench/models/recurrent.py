@@ -115,6 +115,18 @@ class _Recurrent(SequenceModel):
         self._carried = tuple(one.detach() for one in final)
         return states
 
+    @property
+    def resumes(self) -> bool:
+        """Whether `resume` gives what `forward` reads: not where half of it is read from the end."""
+        own = type(self)
+        return not self.bidirectional and (own.forward, own.states) == (SequenceModel.forward, _Recurrent.states)
+
+    def resume(
+        self, inputs: Float[Tensor, "batch time features"], state: States | None = None
+    ) -> tuple[Float[Tensor, "batch time hidden"], States]:
+        """The last layer's state at every step of inputs that go on from the states of all layers, and the latter."""
+        return self.recurrence(inputs, None, state)
+
 
 class RNN(_Recurrent):
     """Vanilla recurrent network (Elman 1990): h_t = f(W_ih x_t + b_ih + W_hh h_(t-1) + b_hh).

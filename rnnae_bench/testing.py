@@ -28,10 +28,13 @@ from torchmetrics import Metric, MetricCollection
 from rnnae_bench.contracts.card import Variant
 from rnnae_bench.contracts.code_limit import code_objection
 from rnnae_bench.contracts.encoder_decoder import EncoderDecoder
+from rnnae_bench.contracts.model import SequenceModel
 from rnnae_bench.contracts.spec import Classes, Images, Static, TaskSpec, Tokens
 from rnnae_bench.contracts.task import Batch, Split, Task
 from rnnae_bench.errors import UserError
 from rnnae_bench.metrics import update_metrics
+from rnnae_bench.probes.conformance import objection_to_step, objection_to_watched
+from rnnae_bench.probes.watched import watched_states
 from rnnae_bench.training.loss_terms import minimised
 from rnnae_bench.training.own_fit import fit, fits_itself
 
@@ -75,7 +78,7 @@ def check_task(task_class: type[Task], variant: str = "smoke") -> None:
 
 
 def check_model(model_class: type[LightningModule], task: Task) -> str | None:
-    """Examine a model on a task: construction, prediction, one optimiser step, and saving.
+    """Examine a model on a task: construction, prediction, its states, one optimiser step, and saving.
 
     Args:
         model_class: The model; it is constructed with the task's spec alone.
@@ -105,10 +108,13 @@ def check_model(model_class: type[LightningModule], task: Task) -> str | None:
     _check_prediction(model, spec, batch)
     if spec.predicts == "own length":
         _check_own_length(model, spec, batch)
+    if isinstance(twin, SequenceModel):
+        _require_none(objection_to_step(twin))
     if fits_itself(model_class):
         _check_own_fit(model, task)
     else:
-        _check_optimizer_step(model, task)
+        shown = _check_optimizer_step(model, task)
+        _require_none(objection_to_watched(model, task, batch, shown))
     _check_evaluation_steps(model, task)
     other.load_state_dict(model.state_dict())
     _require(
@@ -122,6 +128,10 @@ def _require(condition: bool, message: str) -> None:
     # Not an assert statement: the exam must hold under `python -O` too.
     if not condition:
         raise AssertionError(message)
+
+
+def _require_none(objection: str | None) -> None:
+    _require(objection is None, objection or "")
 
 
 def _same(one: Batch, two: Batch) -> bool:
@@ -524,12 +534,16 @@ def _trainer(**limits: Any) -> Trainer:
     )
 
 
-def _check_optimizer_step(model: LightningModule, task: Task) -> None:
-    """One step under a trainer leaves a finite gradient at every parameter, and moves some."""
+def _check_optimizer_step(model: LightningModule, task: Task) -> dict[str, str]:
+    """One step under a trainer leaves a finite gradient at every parameter, and moves some.
+
+    Returns:
+        The states that the model showed meanwhile: by name, how.
+    """
     before = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
     trainer = _trainer(max_steps=1, limit_val_batches=0)
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), watched_states(model) as states:
             warnings.simplefilter("ignore", PossibleUserWarning)  # advice on loader workers
             warnings.filterwarnings("ignore", "You passed in a `val_dataloader`")  # looked at below
             trainer.fit(model, datamodule=task)
@@ -543,6 +557,7 @@ def _check_optimizer_step(model: LightningModule, task: Task) -> None:
         any(not torch.equal(before[name], parameter) for name, parameter in model.named_parameters()),
         "an optimiser step must change the parameters",
     )
+    return {name: one.call for name, one in states.found.items()}
 
 
 def _check_own_fit(model: LightningModule, task: Task) -> None:

@@ -56,6 +56,7 @@ def test_readme_commands_run(tmp_path, monkeypatch, capsys):
         exec(compile(block["content"], str(README), "exec"), namespace)
     assert re.search(r"^gru [\d.]+ [\d.]+$", capsys.readouterr().out, re.MULTILINE)
     check_leaky(namespace["Leaky"])
+    check_gradients(namespace["Leaky"], namespace["SteppedLeaky"])
 
 
 def check_leaky(leaky):
@@ -74,6 +75,37 @@ def check_leaky(leaky):
         drive = step @ model.input.weight.T + model.input.bias + state @ model.recurrent.weight.T
         state = (1 - 0.25) * state + 0.25 * torch.tanh(drive)
         torch.testing.assert_close(answer, state)
+
+
+def check_gradients(leaky, stepped):
+    """The README's model has the gradient through time that autograd gives, by `watch` and by `step`."""
+    import torch
+    from rnnae_tasks.copy.datamodule import CopyTask
+
+    from rnnae_bench.probes.examination import examine
+    from rnnae_bench.probes.last_step import last_step_loss
+    from rnnae_bench.testing import check_model
+
+    task = CopyTask.from_variant("smoke")
+    batch = task.held_out(3)
+    model = leaky(task.spec, hidden_size=5).double()
+    states, state = [], torch.zeros(3, 5, dtype=torch.float64)
+    for drive in model.input(model.embedding(batch.inputs).double()).unbind(1):
+        state = torch.lerp(state, torch.tanh(drive + model.recurrent(state)), model.leak)
+        state.retain_grad()
+        states.append(state)
+    last_step_loss(task, model.head(torch.stack(states, 1)), batch).backward()
+    expected = torch.stack([one.grad.norm(dim=1).log10().mean() for one in states]).flip(0)
+    shown, inputs = examine(model, task, batch)
+    torch.testing.assert_close(torch.tensor(shown.gradients["h"][0]), expected, rtol=1e-10, atol=1e-10)
+    assert shown.exponents is None
+    assert inputs.layer == "inputs"
+    assert check_model(stepped, task) is None
+    twin = stepped(task.spec, hidden_size=5)
+    twin.load_state_dict(model.state_dict())
+    layer, _ = examine(twin, task, batch)
+    torch.testing.assert_close(torch.tensor(layer.gradients["h"][0]), expected, rtol=1e-10, atol=1e-10)
+    assert layer.exponents.shape == (3, 4)
 
 
 def test_readme_names_what_is_installed():

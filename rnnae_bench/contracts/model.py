@@ -126,12 +126,14 @@ class BenchModule(BlockLoop, ABC):
     def configure_optimizers(self) -> Any:
         """Adam under the schedule of `optimization`, over the trainer's whole budget."""
         steps = self.trainer.max_steps
+        weights = list(self.parameters())
         optimizer = torch.optim.AdamW(
-            self.parameters(),
+            weights,
             lr=self.optimization.learning_rate,
             weight_decay=self.optimization.weight_decay,
-            # Under automatic mixed precision Lightning won't clip for an optimiser that could unscale by itself.
-            fused="mixed" not in str(self.trainer.precision),
+            # Under automatic mixed precision Lightning won't clip for an optimiser that could unscale by itself; and the
+            # fused form has no complex numbers (the other has them as pairs of real ones).
+            fused="mixed" not in str(self.trainer.precision) and not any(map(torch.is_complex, weights)),
         )
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: self.optimization.rate(step, steps))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

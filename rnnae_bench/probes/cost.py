@@ -8,7 +8,7 @@ from typing import Any
 import psutil
 import torch
 from lightning import LightningModule, Trainer
-from torch import Tensor
+from torch import Tensor, nn
 
 from rnnae_bench.probes.base import Probe, is_lazy
 from rnnae_bench.training.optimizer_steps import OptimizerSteps
@@ -49,10 +49,9 @@ class Cost(OptimizerSteps, Probe):
             torch.cuda.reset_peak_memory_stats()
 
     def _count(self, module: LightningModule) -> None:
-        """Count the weights that are trained, once all have a shape."""
-        weights = [weight for weight in module.parameters() if weight.requires_grad]
-        if not any(map(is_lazy, weights)):
-            self._measures["parameters"] = sum(weight.numel() for weight in weights)
+        """Count the weights that are trained, a complex number twice, once all have a shape."""
+        if not any(weight.requires_grad and is_lazy(weight) for weight in module.parameters()):
+            self._measures["parameters"] = trained_numbers(module)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the clock; where the trial goes on from a checkpoint, the seconds until there are added."""
@@ -108,6 +107,11 @@ class Cost(OptimizerSteps, Probe):
             "state_size": None,
             **self._measures,
         }
+
+
+def trained_numbers(module: nn.Module) -> int:
+    """How many real numbers are trained: a complex weight has two."""
+    return sum(weight.numel() * (1 + weight.is_complex()) for weight in module.parameters() if weight.requires_grad)
 
 
 def resident_peak() -> int:

@@ -1,12 +1,11 @@
 """What a model does to states and gradients through time on one batch: an examination on demand, not a callback."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager, nullcontext
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -15,6 +14,7 @@ from rnnae_bench.contracts.model import SequenceModel
 from rnnae_bench.contracts.spec import TaskSpec
 from rnnae_bench.contracts.task import Batch, Task
 from rnnae_bench.errors import UserError
+from rnnae_bench.probes.double import double_by_default, in_double
 from rnnae_bench.probes.flows import Watch
 from rnnae_bench.probes.gradient_flow import COLUMNS, by_lag, over_batch
 from rnnae_bench.probes.last_step import lag_origin, last_step_loss
@@ -129,7 +129,7 @@ def examine(
     Raises:
         UserError: nothing of the model can be examined, or it can't be run so.
     """
-    with _double_precision():
+    with double_by_default():
         in_double(model).eval()
         batch = batch.map(lambda one: one.double() if one.is_floating_point() else one)
         watch = _watched(model, task, batch)
@@ -249,15 +249,6 @@ def _by_layer(watch: Watch, model: nn.Module, spec: TaskSpec, batch: Batch) -> t
     return shown, inputs
 
 
-def in_double(model: nn.Module) -> nn.Module:
-    """The model with all real numbers in float64 and all complex ones in complex128, which `double` leaves alone."""
-
-    def double(one: Tensor) -> Tensor:
-        return one.to(torch.complex128) if one.is_complex() else one.double() if one.is_floating_point() else one
-
-    return model._apply(double)
-
-
 def _gradients(recording: Recording, spec: TaskSpec, batch: Batch) -> dict[str, dict[str, np.ndarray]]:
     """Profiles by passage and state."""
     recovered = recording.recover()
@@ -271,13 +262,3 @@ def _gradients(recording: Recording, spec: TaskSpec, batch: Batch) -> dict[str, 
                 for state, delta in recovered[passage.name].items()
             }
     return found
-
-
-@contextmanager
-def _double_precision() -> Iterator[None]:
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(torch.float64)
-    try:
-        yield
-    finally:
-        torch.set_default_dtype(before)

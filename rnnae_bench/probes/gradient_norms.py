@@ -103,7 +103,7 @@ class GradientNorms(OptimizerSteps, Probe):
             return
         elif self._is_manual:
             assert self._after is not None
-            before, after = self._before, together(self._after, self._weights[0].dtype)
+            before, after = self._before, together(self._after, self._weights[0].dtype.to_real())
         else:
             left = gradients(self._weights)
             before, after = self._before, together(norms(left), left[0].dtype)

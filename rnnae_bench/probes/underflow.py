@@ -50,7 +50,7 @@ def underflow(
         # Half precision itself has no room for the scaled values.
         each = gradient.to(torch.promote_types(gradient.dtype, torch.float32)).abs().mul(scale).reshape(shape)
         # What a sparse gradient does not hold is zero.
-        absent = 0 if gradient is whole else whole.numel() - gradient.numel()
+        absent = whole.numel() - gradient.numel() if whole.is_sparse else 0
         lost += (each < smallest).sum(dim=1) + absent
         total += each.shape[1] + absent
     return (lost / total).squeeze(0) if members is None else lost / total

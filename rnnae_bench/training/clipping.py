@@ -29,13 +29,17 @@ def trained_weights(optimizer: Any) -> list[Tensor]:
 
 
 def gradients(weights: Iterable[Tensor]) -> list[Tensor]:
-    """The gradient of each weight; zeros where backpropagation did not come by, the entries alone of a sparse one."""
-    return [torch.zeros_like(weight) if weight.grad is None else entries(weight.grad) for weight in weights]
+    """The gradient of each weight; zeros where backpropagation did not come by; of each the `entries`."""
+    return [entries(torch.zeros_like(weight) if weight.grad is None else weight.grad) for weight in weights]
 
 
 def entries(gradient: Tensor) -> Tensor:
-    """A gradient's components, of a sparse one those that it holds; once coalesced, in its own memory."""
-    return gradient.coalesce().values() if gradient.is_sparse else gradient
+    """A gradient's components: of a sparse one those that it holds, of complex ones real and imaginary parts.
+
+    They lie in its own memory, once it is coalesced and no conjugation waits.
+    """
+    held = gradient.coalesce().values() if gradient.is_sparse else gradient
+    return torch.view_as_real(held.resolve_conj()) if held.is_complex() else held
 
 
 def within_range(
@@ -124,7 +128,9 @@ class Clipping:
         if optimizer is not self._optimizer:
             self._optimizer, self._weights = optimizer, trained_weights(optimizer)
         for weight in self._weights:
+            # So that what clips its entries clips it.
             if weight.grad is not None and weight.grad.is_sparse:
-                # So that what clips its entries clips it.
                 weight.grad = weight.grad.coalesce()
+            elif weight.grad is not None and weight.grad.is_conj():
+                weight.grad = weight.grad.resolve_conj()
         self.norms = clip(gradients(self._weights), self.largest, self.by)

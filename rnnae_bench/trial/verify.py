@@ -5,6 +5,7 @@ from typing import Any
 
 from rnnae_bench.contracts.model import BenchModule
 from rnnae_bench.errors import UserError
+from rnnae_bench.probes.cost import trained_numbers
 from rnnae_bench.records.record import identity
 from rnnae_bench.trial.pair import changed
 from rnnae_bench.trial.rebuild import pair_of, require_plain, resolved
@@ -119,6 +120,6 @@ def _other_size(record: Mapping[str, Any], trial: Trial) -> list[str]:
         return [str(error)]
     if not isinstance(model, BenchModule):
         return []
-    weights = sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
+    weights = trained_numbers(model)
     stated = record["measures"]["parameters"]
     return [] if stated == weights else [f"it has {stated} weights, and its model {weights}"]

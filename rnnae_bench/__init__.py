@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from rnnae_bench.contracts.rollout import rollout
     from rnnae_bench.contracts.sequence_autoencoder import SequenceAutoencoder
     from rnnae_bench.contracts.spec import Classes, Images, Static, TaskSpec, Tokens, Values, Vectors
+    from rnnae_bench.contracts.state_size import Growing
     from rnnae_bench.contracts.task import Task
     from rnnae_bench.records.frame import frame
     from rnnae_bench.training.loss_terms import Loss
@@ -28,6 +29,7 @@ _HOME = {
     "Card": "rnnae_bench.contracts.card",
     "Classes": "rnnae_bench.contracts.spec",
     "EncoderDecoder": "rnnae_bench.contracts.encoder_decoder",
+    "Growing": "rnnae_bench.contracts.state_size",
     "Images": "rnnae_bench.contracts.spec",
     "Loss": "rnnae_bench.training.loss_terms",
     "Optimization": "rnnae_bench.contracts.optimization",
@@ -52,6 +54,7 @@ __all__ = [
     "Card",
     "Classes",
     "EncoderDecoder",
+    "Growing",
     "Images",
     "Loss",
     "Optimization",

@@ -33,7 +33,7 @@ from rnnae_bench.contracts.spec import Classes, Images, Static, TaskSpec, Tokens
 from rnnae_bench.contracts.task import Batch, Split, Task
 from rnnae_bench.errors import UserError
 from rnnae_bench.metrics import update_metrics
-from rnnae_bench.probes.conformance import objection_to_step, objection_to_watched
+from rnnae_bench.probes.conformance import objection_to_state_size, objection_to_step, objection_to_watched
 from rnnae_bench.probes.watched import watched_states
 from rnnae_bench.training.loss_terms import minimised
 from rnnae_bench.training.own_fit import fit, fits_itself
@@ -109,7 +109,7 @@ def check_model(model_class: type[LightningModule], task: Task) -> str | None:
     if spec.predicts == "own length":
         _check_own_length(model, spec, batch)
     if isinstance(twin, SequenceModel):
-        _require_none(objection_to_step(twin))
+        _require_none(objection_to_step(twin) or objection_to_state_size(twin))
     if fits_itself(model_class):
         _check_own_fit(model, task)
     else:

@@ -13,7 +13,8 @@ from rnnae_bench.contracts.batch import Batch, training_prediction
 from rnnae_bench.contracts.heads import Embedding, Head, last_state
 from rnnae_bench.contracts.optimization import Optimization
 from rnnae_bench.contracts.spec import Images, Static, TaskSpec, Tokens, Vectors
-from rnnae_bench.contracts.stepping import State, parts_of, unroll
+from rnnae_bench.contracts.state_size import Growing
+from rnnae_bench.contracts.stepping import State, parts_of, size_of, unroll
 from rnnae_bench.contracts.task import Task
 from rnnae_bench.errors import UserError
 from rnnae_bench.training.block_loop import PER_BATCH_HOOKS, BlockLoop
@@ -77,8 +78,11 @@ class BenchModule(BlockLoop, ABC):
         return None
 
     @property
-    def state_size(self) -> int | None:
-        """Numbers the model carries from the input to the output: recurrent state, or code. None: it is not said."""
+    def state_size(self) -> int | Growing | None:
+        """Real numbers the model carries from the input to the output: recurrent state, or code. None: it is not said.
+
+        A complex number counts twice. Of a state that grows with time, what a step adds to it.
+        """
         return None
 
     @property
@@ -131,8 +135,8 @@ class BenchModule(BlockLoop, ABC):
             weights,
             lr=self.optimization.learning_rate,
             weight_decay=self.optimization.weight_decay,
-            # Under automatic mixed precision Lightning won't clip for an optimiser that could unscale by itself; and the
-            # fused form has no complex numbers (the other has them as pairs of real ones).
+            # Under automatic mixed precision Lightning won't clip for an optimiser that could unscale by itself.
+            # Complex numbers, which the other form has as pairs of real ones, the fused form does not take.
             fused="mixed" not in str(self.trainer.precision) and not any(map(torch.is_complex, weights)),
         )
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: self.optimization.rate(step, steps))
@@ -243,6 +247,11 @@ class SequenceModel(BenchModule):
             state: As it was given before; None at the beginning of a sequence.
         """
         return unroll(self.step, self.initial_state(len(inputs)) if state is None else state, inputs)
+
+    @property
+    def state_size(self) -> int | Growing | None:
+        """As `BenchModule.state_size`; by default the numbers of `initial_state`, where there is a `step`."""
+        return size_of(self.initial_state(1)) or None if self.has_step else None
 
     def _show(self, state: State) -> None:
         """Show the state after a step to a profile, part by part."""

@@ -32,6 +32,12 @@ def _key(place: Any) -> object:
     return next(getattr(place, name) for name in ("key", "idx", "name") if hasattr(place, name))
 
 
+def size_of(state: State) -> int:
+    """How many real numbers of each row a state has; a complex number counts twice, integers don't."""
+    parts = (part for _, part in parts_of(state) if part.is_floating_point() or part.is_complex())
+    return sum(part[0].numel() * (1 + part.is_complex()) for part in parts)
+
+
 def brought_to(state: State, inputs: Tensor) -> State:
     """A state on the device of the inputs, its real and complex numbers in their precision."""
 

@@ -10,6 +10,8 @@ from torch.nn.functional import one_hot
 from rnnae_bench.contracts.batch import Batch, training_prediction
 from rnnae_bench.contracts.model import SequenceModel
 from rnnae_bench.contracts.spec import Tokens
+from rnnae_bench.contracts.state_size import Growing
+from rnnae_bench.contracts.stepping import brought_to, size_of
 from rnnae_bench.contracts.task import Task
 from rnnae_bench.probes.double import double_by_default, in_double
 from rnnae_bench.probes.evaluating import evaluating
@@ -80,6 +82,28 @@ def objection_to_step(model: SequenceModel) -> str | None:
                         f"where the largest is {size:.2g}"
                     )
     return None
+
+
+def objection_to_state_size(model: SequenceModel) -> str | None:
+    """Where a model's `state_size` is not that of what `step` hands on, in one line; None where it is, or is not said.
+
+    Args:
+        model: Converted to double precision for good.
+    """
+    stated = model.state_size
+    if stated is None or not model.has_step:
+        return None
+    with double_by_default(), evaluating(in_double(model)), torch.no_grad():
+        inputs = _inputs(model, 2, torch.Generator().manual_seed(0))
+        state, sizes = brought_to(model.initial_state(_ROWS), inputs), []
+        for x in inputs.unbind(1):
+            state = model.step(x, state)[1]
+            sizes.append(size_of(state))
+    found = sizes[1] if sizes[0] == sizes[1] else Growing(sizes[1] - sizes[0])
+    if stated == found:
+        return None
+    name = type(model).__name__
+    return f"{name}.state_size is {stated}, and {name}.step hands {found} numbers on (a complex number counts twice)"
 
 
 def _inputs(model: SequenceModel, steps: int, generator: torch.Generator) -> Tensor:

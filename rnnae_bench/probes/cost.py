@@ -10,6 +10,7 @@ import torch
 from lightning import LightningModule, Trainer
 from torch import Tensor, nn
 
+from rnnae_bench.contracts.state_size import Growing
 from rnnae_bench.probes.base import Probe, is_lazy
 from rnnae_bench.training.optimizer_steps import OptimizerSteps
 
@@ -43,7 +44,10 @@ class Cost(OptimizerSteps, Probe):
         if stage != "fit":
             return
         self._count(pl_module)
-        self._measures["state_size"] = getattr(pl_module, "state_size", None)
+        size = getattr(pl_module, "state_size", None)
+        self._measures["state_size"] = None if isinstance(size, Growing) else size
+        if isinstance(size, Growing):
+            self._measures["state_size_per_step"] = size.per_step
         self._on_gpu = pl_module.device.type == "cuda"
         if self._on_gpu:
             torch.cuda.reset_peak_memory_stats()

@@ -36,9 +36,8 @@ def linearization(
         states.append(model.step(x, states[-1])[1])
     sizes = sorted({_flat(state).shape[-1] for state in states})
     if sizes != sizes[:1] or not sizes[0]:
-        raise UserError(
-            f"{name} has a state of {' to '.join(map(str, sizes))} numbers; Jacobians need one of fixed size"
-        )
+        numbers = " to ".join(map(str, sizes[:: max(1, len(sizes) - 1)]))
+        raise UserError(f"{name} has a state of {numbers} numbers; Jacobians and exponents need one of a fixed size")
 
     def step(t: int, numbers: Tensor) -> Tensor:
         return _flat(model.step(inputs[:, t], _filled(states[t], numbers))[1])

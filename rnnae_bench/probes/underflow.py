@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Inexact
 from lightning import LightningModule, Trainer
 from torch import Tensor
 
@@ -29,7 +29,7 @@ FORMATS = {
 
 @torch.no_grad()
 def underflow(
-    gradients: Sequence[Float[Tensor, "..."]], format: torch.dtype, scale: float = 1.0, members: int | None = None
+    gradients: Sequence[Inexact[Tensor, "..."]], format: torch.dtype, scale: float = 1.0, members: int | None = None
 ) -> Float[Tensor, "*members"]:
     """The fraction of the components that are zero, or below the smallest normal number of a format.
 

@@ -4,7 +4,7 @@ import argparse
 import json
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from rich.console import Console
 
@@ -12,6 +12,7 @@ from rnnae_bench.cli.common import LOGGERS, load_pair, logger_names
 from rnnae_bench.cli.output import plugins_aside
 from rnnae_bench.cli.threads import Load, threads_beside
 from rnnae_bench.errors import UserError, require_positive
+from rnnae_bench.options.durations import positive_seconds
 from rnnae_bench.plugins.registry import models, tasks
 from rnnae_bench.records.record import printable
 from rnnae_bench.records.store import Store
@@ -103,6 +104,9 @@ def _parse(pair: "Pair", arguments: list[str]) -> "Namespace":
     add("--out", type=str, default="runs", help="Folder for the records.")
     add("--overwrite", action="store_true", help="Run again what has a good record already; the old one is kept.")
     add("--logger", type=str, default="", help=f"Log elsewhere too, comma-separated: {', '.join(LOGGERS)}.")
+    about = "Keep the trial's state so often (30s, 10m, 2h); where it was stopped, the same command goes on from there."
+    add("--checkpoint_every", "--checkpoint-every", type=str | None, metavar="DURATION", help=about)
+    add("--keep", type=Literal["weights"] | None, help="What to keep beside the record: the trained weights.")
     add("--threads", type=int | None, help="CPU threads for torch; by default one a core that others leave.")
     add("--json", action="store_true", help="Print the records as JSON, and nothing else, on standard output.")
     return pair.parse(arguments)
@@ -114,6 +118,8 @@ def _run(pair: "Pair", options: "Namespace", store: Store, command: list[str], l
     from rnnae_bench.trial.trial import Trial
 
     require_positive(seeds=options.seeds)
+    every = options.checkpoint_every
+    checkpoint_every = None if every is None else positive_seconds(every, "--checkpoint-every")
     loggers = logger_names(options.logger)
     store.require_writable()
     store.tidy()
@@ -133,7 +139,7 @@ def _run(pair: "Pair", options: "Namespace", store: Store, command: list[str], l
     for trial in trials:
         if trial.identity in pending:
             with plugins_aside():
-                outcome = _run_one(trial, store, command, loggers, console)
+                outcome = _run_one(trial, store, command, loggers, console, checkpoint_every)
             if outcome is None:
                 continue
             records.append(outcome.record)
@@ -189,13 +195,26 @@ def _label(trial: "Trial") -> str:
 
 
 def _run_one(
-    trial: "Trial", store: Store, command: list[str], names: tuple[str, ...], console: Console
+    trial: "Trial",
+    store: Store,
+    command: list[str],
+    names: tuple[str, ...],
+    console: Console,
+    checkpoint_every: float | None,
 ) -> "Outcome | None":
     from rnnae_bench.cli.progress import LiveProgress
     from rnnae_bench.leaderboard.trackers.loggers import run_logged
 
     callbacks: list[Any] = [LiveProgress(console, _label(trial), trial.pair.variant.primary.metric)]
-    outcome = run_logged(trial, store, command, callbacks, [] if console.quiet else names)
+    outcome = run_logged(
+        trial,
+        store,
+        command,
+        callbacks,
+        [] if console.quiet else names,
+        checkpoint_every=checkpoint_every,
+        tell=lambda line: console.print(printable(f"{_label(trial)}: {line}"), markup=False, soft_wrap=True),
+    )
     if outcome is not None:
         _report(trial, outcome, console)
     return outcome

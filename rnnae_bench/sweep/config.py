@@ -32,6 +32,9 @@ SEARCH_SEED = 1000
 _LISTS = ("task", "model", "precision", "devices")
 """Options that may be repeated."""
 
+_DURATIONS = ("time_limit", "checkpoint_every")
+"""Options that are durations."""
+
 
 @dataclass(frozen=True)
 class SweepOptions:
@@ -60,6 +63,9 @@ class SweepOptions:
         gpus_per_trial: Share of a GPU that a trial takes; 0.25 runs four at once on each.
         time_limit: Longest wall time of a trial, as 90, 10m or 2h; a trial that takes longer is stopped, and recorded
             as timeout.
+        checkpoint_every: Keep the state of each running trial so often, as 30s, 10m or 2h; one that was stopped or
+            killed goes on from there when the same command is given again. Every trial then trains by itself.
+        keep: What to keep of a trial beside its record: the trained weights.
         vectorize: Train the seeds of a setting as one: where it pays, never, or so many at a time.
         search: Search the models' hyper-parameters instead of running them as they are; optuna searches by its
             tree-structured Parzen estimator.
@@ -92,6 +98,8 @@ class SweepOptions:
     threads: int = 1
     gpus_per_trial: float = 1.0
     time_limit: float | None = None
+    checkpoint_every: float | None = None
+    keep: Literal["weights"] | None = None
     vectorize: Literal["auto", "off"] | int = "auto"
     search: Literal["optuna"] | None = None
     search_trials: int = 20
@@ -104,11 +112,19 @@ class SweepOptions:
     json: bool = False
 
     def __post_init__(self) -> None:
-        at_least_one = ("seeds", "workers", "threads", "gpus_per_trial", "time_limit", "search_trials")
+        at_least_one = ("seeds", "workers", "threads", "gpus_per_trial", *_DURATIONS, "search_trials")
         limits = {name: getattr(self, name) for name in at_least_one}
         if isinstance(self.vectorize, int):
             limits["vectorize"] = self.vectorize
         require_positive(**{_flag(name): value for name, value in limits.items() if value is not None})
+        if self.checkpoint_every is not None and isinstance(self.vectorize, int) and self.vectorize > 1:
+            raise UserError(
+                f"--checkpoint-every is for trials that train by themselves, and --vectorize {self.vectorize} trains "
+                "several as one; leave one of them out"
+            )
+        for flag, given in (("--checkpoint-every", self.checkpoint_every), ("--keep", self.keep)):
+            if given is not None and self.executor == "ray":
+                raise UserError(f"{flag} wants the folder for the records where the trials run; use --executor local")
         or_none = {name: getattr(self, name) for name in ("seed", "data_seed", "retries")}
         require_not_negative(**{_flag(name): value for name, value in or_none.items() if value is not None})
         if self.search_space and self.search is None:
@@ -173,8 +189,9 @@ def parse(arguments: Sequence[str]) -> SweepOptions:
     except argparse.ArgumentError as error:
         raise UserError(_explain(str(error))) from error
     values = {name: getattr(parsed, name) for name in _hints()}
-    if values["time_limit"] is not None:
-        values["time_limit"] = _seconds(values["time_limit"], "--time-limit")
+    for name in _DURATIONS:
+        if values[name] is not None:
+            values[name] = _seconds(values[name], _flag(name))
     chosen = SweepOptions(**values)
     for part, known in (("task", tasks()), ("model", models())):
         if not chosen.collect and not getattr(chosen, part):
@@ -209,7 +226,7 @@ def read(path: Path) -> dict[str, Any]:
             value = [value]
         if key == "precision":
             value = [str(one) if isinstance(one, int) else one for one in value]
-        if key == "time_limit":
+        if key in _DURATIONS:
             _seconds(value, f"{where}: '{key}'")
             value = str(value)
         try:
@@ -264,7 +281,7 @@ def _dashed(word: str) -> str:
 
 def _hints() -> dict[str, Any]:
     """The type of each option, as it is written."""
-    return {**typing.get_type_hints(SweepOptions), "time_limit": str | None}
+    return {**typing.get_type_hints(SweepOptions), **dict.fromkeys(_DURATIONS, str | None)}
 
 
 def _default(name: str) -> Any:
@@ -285,6 +302,6 @@ def _explain(message: str) -> str:
 
 
 def _wanted(name: str) -> str:
-    if name == "time_limit":
+    if name in _DURATIONS:
         return "it must be a duration, such as 90, 10m or 2h"
     return f"it must be {in_words(_hints()[name])}"

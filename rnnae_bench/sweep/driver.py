@@ -76,6 +76,8 @@ class Terms:
     """How often a job whose worker was lost is tried again."""
     jobs: int = 1
     """How many jobs can run at once."""
+    checkpoint_every: float | None = None
+    keep_weights: bool = False
 
 
 class Driver:
@@ -155,6 +157,8 @@ class Driver:
             command=terms.command,
             threads=terms.threads,
             time_limit=terms.time_limit,
+            checkpoint_every=terms.checkpoint_every,
+            keep_weights=terms.keep_weights,
             loggers=terms.loggers,
         )
 

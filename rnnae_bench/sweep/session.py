@@ -62,6 +62,8 @@ class Session:
         self.options, self.watcher = options, watcher
         self.store = Store(Path(options.out))
         self._command, self._loggers = tuple(command), tuple(loggers)
+        # A checkpoint is of one trial.
+        self._vectorize = options.vectorize if options.checkpoint_every is None else "off"
         self._wanted = settings(options.axes)
         if not options.dry_run:
             self.store.require_writable()
@@ -101,7 +103,7 @@ class Session:
         """The trials, their ids, and what they are likely to cost; a setting that is a mistake has no ids."""
         plans, refusals = self._checked()
         self._note_apart(plans)
-        waiting = candidates(plans, self.options.vectorize)
+        waiting = candidates(plans, self._vectorize)
         past = self.store.read().records if self.store.folder.is_dir() else []
         pending = Queue(waiting, self.store, self.options.overwrite).waiting
         rows: list[dict[str, Any]] = []
@@ -135,7 +137,7 @@ class Session:
         if self.options.search:
             return self._search(plans, skipped, mistakes)
         self._note_apart(plans)
-        waiting = candidates(plans, self.options.vectorize)
+        waiting = candidates(plans, self._vectorize)
         queue = Queue(waiting, self.store, self.options.overwrite)
         for one in plans:
             known = sum(trial.identity in queue.done for trial in one.trials)
@@ -156,7 +158,7 @@ class Session:
         studies = [plan.setting for plan in plans]
         search = Search(studies, spaces, options.search_trials, storage, options.first_seed)
         queue = Queue([], self.store, options.overwrite)
-        searching = Searching(search, queue, self._replan, self._executor.slots, options.vectorize)
+        searching = Searching(search, queue, self._replan, self._executor.slots, self._vectorize)
         total = len(plans) * options.search_trials * options.seeds
         self.watcher.expects({}, skipped, total, plans[0].steps if plans else 0)
         self._drive(queue, searching.refill)
@@ -166,7 +168,14 @@ class Session:
         """Run what is in the queue, and what `refill` puts into it."""
         options = self.options
         terms = Terms(
-            self._command, options.threads, options.time_limit, self._loggers, options.retries, self._executor.slots
+            command=self._command,
+            threads=options.threads,
+            time_limit=options.time_limit,
+            loggers=self._loggers,
+            retries=options.retries,
+            jobs=self._executor.slots,
+            checkpoint_every=options.checkpoint_every,
+            keep_weights=options.keep == "weights",
         )
         with Leases(self.store.folder / LEASES) as leases:
             Driver(queue, self._executor, self.store, leases, self.watcher, terms).run(refill)
@@ -212,7 +221,7 @@ class Session:
 
     def _note_apart(self, plans: Sequence[Plan]) -> None:
         """Which settings train their seeds as one, and why the others don't."""
-        if self.options.vectorize == "off":
+        if self._vectorize == "off":
             return
         apart: dict[str, list[str]] = {}
         for plan in plans:
@@ -220,7 +229,7 @@ class Session:
                 continue
             if plan.apart:
                 apart.setdefault(plan.apart, []).append(label(plan.setting))
-            elif self.options.vectorize == "auto" and plan.together > 1:
+            elif self._vectorize == "auto" and plan.together > 1:
                 self.watcher.notes(f"{label(plan.setting)}: up to {plan.together} trials as one")
         for reason, labels in apart.items():
             more = f" and {len(labels) - 3} more" if len(labels) > 3 else ""

@@ -64,7 +64,7 @@ class Resumption:
         trial: What determines the trial.
         fingerprints: Of its data.
         every: Seconds between two checkpoints; the first is taken before the first step.
-        tell: Is told, in a line, what becomes of a checkpoint that was found.
+        tell: Is told, in a line, what becomes of a checkpoint, where that is not as it should be or one was found.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class Resumption:
         every: float,
         tell: Callable[[str], None],
     ) -> None:
-        self.every = every
+        self.every, self._tell = every, tell
         self._checkpoints, self._identity = checkpoints, trial.identity
         self._made_by = {
             **environment.versions(),
@@ -83,7 +83,7 @@ class Resumption:
             "the source": _source(trial.pair.task_class, trial.pair.model_class),
             **{f"{name} data": one for name, one in fingerprints.items()},
         }
-        self.found = self._find(tell)
+        self.found = self._find()
         """The checkpoint to go on from."""
         self.kept: int | None = None
         """The optimiser steps done at the last checkpoint that was taken or gone on from."""
@@ -105,17 +105,17 @@ class Resumption:
             return ""
         return f"; the same command goes on from its checkpoint of step {self.kept}"
 
-    def _find(self, tell: Callable[[str], None]) -> Checkpoint | None:
+    def _find(self) -> Checkpoint | None:
         try:
             found = self._checkpoints.read(self._identity)
             if found is not None:
                 self._require_alike(found)
                 _loaded(found.state)
         except ValueError as error:
-            tell(f"its checkpoint {self.path} is not used: {error}; it starts anew")
+            self._tell(f"its checkpoint {self.path} is not used: {error}; it starts anew")
             return None
         if found is not None:
-            tell(f"it goes on from its checkpoint of step {found.step}")
+            self._tell(f"it goes on from its checkpoint of step {found.step}")
         return found
 
     def _require_alike(self, found: Checkpoint) -> None:
@@ -125,9 +125,13 @@ class Resumption:
                 raise ValueError(f"{name} was {there} there and is {here} here")
 
     def write(self, step: int, state: bytes) -> None:
-        """Replace the checkpoint."""
-        self._checkpoints.write(Checkpoint(self._identity, step, self._made_by, state))
-        self.kept = step
+        """Replace the checkpoint; that it can't be written (a full disk, say) does not end the trial."""
+        try:
+            self._checkpoints.write(Checkpoint(self._identity, step, self._made_by, state))
+        except OSError as error:
+            self._tell(f"its checkpoint of step {step} could not be written: {error.strerror}")
+        else:
+            self.kept = step
 
 
 def _source(*classes: type) -> str:

@@ -127,18 +127,18 @@ def run_logged(
     command: Sequence[str],
     callbacks: Sequence[Callback],
     names: Sequence[str],
-    flush_every: float | None = None,
+    **options: Any,
 ) -> Outcome | None:
-    """`Trial.run` with loggers of these names.
+    """`Trial.run` with loggers of these names, and further options of its.
 
     Raises:
         UserError: a logger can't start.
     """
     if not names:
-        return trial.run(store, command, callbacks, flush_every=flush_every)
+        return trial.run(store, command, callbacks, **options)
     loggers = [make_logger(name, trial, store.folder) for name in names]
     stream = StreamToLoggers(list(loggers))
-    outcome = trial.run(store, command, [*callbacks, stream], loggers, flush_every)
+    outcome = trial.run(store, command, [*callbacks, stream], loggers, **options)
     if outcome is not None:
         finish(stream.loggers, outcome)
     return outcome

@@ -46,6 +46,10 @@ class Job:
     """Devices of each trial (processes, for a trial on several)."""
     time_limit: float | None = None
     """Seconds of wall time that each trial may take; several trained as one have the sum."""
+    checkpoint_every: float | None = None
+    """Seconds between two checkpoints of a trial, which then is the job's only one."""
+    keep_weights: bool = False
+    """Whether each trial's weights are kept beside its record."""
     loggers: tuple[str, ...] = ()
     """Names of loggers; trials trained as one reach them when all are done."""
     pictures: bool = False

@@ -172,7 +172,15 @@ def _outcomes(job: Job, store: Store, flush_every: float, tell: Tell) -> list[Ou
         for trial, each in zip(trials, outcomes, strict=True):
             log_finished(trial, store, each, job.loggers)
         return outcomes
-    outcome = run_logged(trials[0], store, job.command, [advance], job.loggers, flush_every)
+    outcome = run_logged(
+        trials[0],
+        store,
+        job.command,
+        [advance],
+        job.loggers,
+        flush_every=flush_every,
+        checkpoint_every=job.checkpoint_every,
+    )
     return [] if outcome is None else [outcome]
 
 

@@ -67,7 +67,9 @@ class BenchModule(BlockLoop, ABC):
         Here: its `forward` takes no targets, and outputs have a length of their own; or codes are limited, and it has
         none.
         """
-        if spec.predicts == "own length" and "targets" not in inspect.signature(cls.forward).parameters:
+        taken = inspect.signature(cls.forward).parameters.values()
+        takes_targets = any(each.name == "targets" or each.kind is each.VAR_KEYWORD for each in taken)
+        if spec.predicts == "own length" and not takes_targets:
             return (
                 "the task asks for a sequence of its own length, and the model's forward takes no targets to train on"
             )

@@ -70,7 +70,8 @@ def test_the_plugin_passes_the_exam():
 
 
 def test_an_encoder_decoder_learns_to_reverse(tmp_path):
-    record, series = outcome(trial("reverse:smoke", "translator", optimization={"learning_rate": 0.01}), tmp_path)
+    made = trial("reverse:smoke", "translator", optimization={"learning_rate": 0.02})
+    record, series = outcome(made, tmp_path)
     # Whole strings with their end, of the model's own making: by chance 2 % are right.
     assert record["primary"]["value"] > 0.6
     scores = series["test/examples/accuracy"].values
@@ -83,6 +84,28 @@ def test_an_encoder_decoder_learns_to_reverse(tmp_path):
             assert profile.shape[1] == 4
             assert np.isfinite(profile).all()
         assert "so its steps are not the task's" in record["absent"][f"gradient_flow/{reading}/decoder"]
+    found = series["input_saliency/last_step/inputs/x"]
+    assert found.steps[0] == 1
+    np.testing.assert_allclose(found.values[0], saliency_by_lag(made.build_model().double(), made.task), rtol=1e-4)
+
+
+def saliency_by_lag(model, reverse):
+    """log10 |dL/dx| by lag from the end of each string, L of the last target step alone; by autograd in float64."""
+    batch = reverse.held_out(32)
+    x = torch.eye(4, dtype=torch.float64)[batch.inputs].requires_grad_()
+    shifted = torch.eye(5, dtype=torch.float64)[batch.targets[:, :-1].clamp(min=0)]
+    previous = torch.cat((torch.zeros_like(shifted[:, :1]), shifted), dim=1)
+    logits = model.head.affine(model.decode(previous, model.encode(x, batch.lengths))[0])
+    last = batch.target_lengths - 1
+    losses = -logits.log_softmax(-1)[torch.arange(32), last, 4] / batch.target_lengths  # every string ends with a 4
+    (gradient,) = torch.autograd.grad(losses.mean(), x)
+    norms = gradient.norm(dim=-1).log10()
+    lags = [
+        [norms[row, length - 1 - lag] for row, length in enumerate(batch.lengths) if lag < length] for lag in range(4)
+    ]
+    firsts = [[norms[row, length - 1] for row, length in enumerate(batch.lengths) if lag < length] for lag in range(4)]
+    grown = [np.mean(here) - np.mean(first) for here, first in zip(lags, firsts, strict=True)]
+    return np.mean(lags[0]) + np.array(grown)
 
 
 def test_targets_reach_the_model_in_training_and_never_at_evaluation():
@@ -177,8 +200,8 @@ def test_a_dense_autoencoder_reconstructs_vectors_without_time():
 
 
 def test_a_sequence_autoencoder_learns_and_its_code_is_counted(tmp_path):
-    record, _ = outcome(trial("waves:smoke", "lstm_ae", optimization={"learning_rate": 0.01}), tmp_path)
-    assert record["primary"]["value"] < 0.6 * record["primary"]["floor"]
+    record, _ = outcome(trial("waves:smoke", "lstm_ae", optimization={"learning_rate": 0.02}), tmp_path)
+    assert record["primary"]["value"] < 0.75 * record["primary"]["floor"]
     # The plugin does not say how large its code is, under no name that the suite knows.
     with pytest.raises(UserError, match="'lstm_ae' does not support task 'waves:smoke': its code has 5 numbers, and"):
         trial("waves:smoke", "lstm_ae", units=5)

@@ -199,8 +199,10 @@ class GradientFlow(OptimizerSteps, Probe):
             for name in watch.shown.keys() - self._profiled.keys():
                 self.absent.setdefault(f"gradient_flow/last_step/{name}", f"{watch.shown[name]}: {UNSEEN}")
         for name, reason in absent.items():
-            probe = "input_saliency" if name == "inputs" else "gradient_flow"
-            self.absent.setdefault(f"{probe}/{reading}/{name}", reason)
+            column = f"input_saliency/{reading}/inputs/x" if name == "inputs" else f"gradient_flow/{reading}/{name}"
+            # A step without a loss has no gradient, and that of others is there.
+            if column not in self._found:
+                self.absent.setdefault(column, reason)
         # Layers and states of the same shape at once.
         for _, same in groupby(flows, key=lambda flow: flow.log_norm.shape):
             alike = list(same)
@@ -209,6 +211,7 @@ class GradientFlow(OptimizerSteps, Probe):
             lagged = by_lag(log_norm, origin, self.task.spec.sequence.length)
             for flow, profile in zip(alike, over_batch(lagged).unbind(1), strict=True):
                 name = f"{flow.probe}/{reading}/{flow.layer}/{flow.state}"
+                self.absent.pop(name, None)
                 steps, profiles = self._found.setdefault(name, ([], []))
                 steps.append(step)
                 profiles.append(profile)

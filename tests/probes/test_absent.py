@@ -59,7 +59,7 @@ def test_a_probe_that_fails_is_switched_off_and_the_trial_goes_on(probe, whole, 
     for name, one in series.items():
         last = one.steps[-1]
         np.testing.assert_array_equal(one.values, complete[name].values[complete[name].steps <= last])
-        assert last == complete[name].steps[-1] or name.startswith((probe.subject, "learning_rate"))
+        assert last == complete[name].steps[-1] or name.startswith((probe.subject, "input_saliency", "learning_rate"))
 
 
 def test_the_score_is_not_optional(tmp_path, monkeypatch):

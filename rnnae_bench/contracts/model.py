@@ -236,7 +236,7 @@ class SequenceModel(BenchModule):
 
     @property
     def resumes(self) -> bool:
-        """Whether `resume` gives what `forward` reads, as where there is a `step`, and `forward` is that of this class."""
+        """Whether `resume` gives what `forward` reads: where there is a `step`, and `forward` is of this class."""
         return self.has_step and type(self).forward is SequenceModel.forward
 
     def resume(

@@ -88,7 +88,8 @@ class Pieces:
             raise UserError(f"it is {found} steps{calls} in a forward pass, and the batch has {steps}")
         pieces = [self.gradients.get(place, torch.zeros_like(root)) for place, root in enumerate(self.roots)]
         if several:
-            return _log_norm(torch.cat(pieces, dim=len(rows)), len(rows) + 1).movedim(-1, -2)
+            whole_sequence = pieces[0] if len(pieces) == 1 else torch.cat(pieces, dim=len(rows))
+            return _log_norm(whole_sequence, len(rows) + 1).movedim(-1, -2)
         if len({piece.shape for piece in pieces}) == 1:
             return _log_norm(torch.stack(pieces, dim=len(rows) - 1), len(rows) + 1)
         return torch.stack([_log_norm(piece, len(rows)) for piece in pieces], dim=len(rows) - 1)

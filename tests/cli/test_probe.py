@@ -5,6 +5,7 @@ import json
 import math
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -182,6 +183,20 @@ def test_a_mistake_is_one_line_and_writes_nothing(arguments, said, tmp_path, mon
     assert line.startswith("rnnae-bench: error: ")
     assert said in line
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_loop_of_a_plugins_own_and_a_model_without_one_are_examined_as_far_as_they_can_be(capsys, install):
+    leaky = Path(__file__).parents[1] / "plugin_example" / "rnnae_bench_example" / "leaky.py"
+    install("leaky-plugin", {"leaky_plugin.py": leaky.read_text()}, models={"leaky": "leaky_plugin:LeakyRNN"})
+    assert main(["probe", "leaky", "copy:smoke", "--model.hidden_size", "6", "--rows", "3"]) == 0
+    said = capsys.readouterr()
+    for words in ("3 validation sequences", "l0", "inputs", "decay rate of |dL/dh|", "decay rate of |dL/dx|", "⠀"):
+        assert words in said.out
+    (line,) = [line for line in said.err.splitlines() if line]
+    assert line.startswith("not measured: l0: there are no Jacobians and exponents of states that `watch` shows")
+    (inputs,) = probe(capsys, "dense_ae", "denoise:smoke", "--rows", "3")["layers"]
+    assert inputs["lyapunov_exponents"] is inputs["largest_singular_value"] is None
+    assert len(inputs["gradient_norm"]["x"]["log10_mean"]) == 28
 
 
 def test_help_needs_no_torch():

@@ -1,6 +1,7 @@
 """Fixtures shared by all tests."""
 
 import copy
+import hashlib
 import os
 import struct
 import subprocess
@@ -9,6 +10,8 @@ from pathlib import Path
 
 import pytest
 import torch
+
+from rnnae_bench.records.document import record_from
 
 torch.set_num_threads(1)
 
@@ -89,22 +92,30 @@ RECORD = {
     "command": ["rnnae-bench", "run"],
     "started": "2026-01-01T00:00:00+00:00",
     "finished": "2026-01-01T00:00:02+00:00",
+    "history": {"file": "0123456789abcdef.parquet", "sha256": hashlib.sha256(b"").hexdigest(), "columns": ["step"]},
 }
 
 
 @pytest.fixture(scope="session")
-def make_record():
-    """A function that makes a record, with some of its top-level fields or of its primary metric's changed."""
+def make_document():
+    """A function that makes a record as plain data, with some of its keys or of its primary metric's changed."""
 
     def make(value: float | None = 0.5, **changes):
-        record = copy.deepcopy(RECORD)
-        record["primary"]["value"] = value
-        record["primary"]["score"] = None if value is None else (value - 0.125) / 0.875
-        record["primary"]["solved"] = value is not None and value >= 0.99
-        record.update(changes)
-        return record
+        document = copy.deepcopy(RECORD)
+        document["primary"]["value"] = value
+        document["primary"]["score"] = None if value is None else (value - 0.125) / 0.875
+        document["primary"]["solved"] = value is not None and value >= 0.99
+        document.update(changes)
+        document["history"]["file"] = f"{document['id']}.parquet"
+        return document
 
     return make
+
+
+@pytest.fixture(scope="session")
+def make_record(make_document):
+    """The same as a `Record`."""
+    return lambda *arguments, **changes: record_from(make_document(*arguments, **changes))
 
 
 @pytest.fixture

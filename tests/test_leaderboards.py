@@ -33,7 +33,7 @@ def test_every_record_is_one_that_a_leaderboard_takes():
 
     def once_a_row(record):
         # 'leaderboard validate' asks of every record, which takes a second for each of the larger ones.
-        row = record["task"], record["variant"], record["model"]
+        row = record.task, record.variant, record.model
         return ([], []) if row in seen or seen.add(row) else objections(record)
 
     assert [one.reasons for one in submission.inspect(STORE.folder, once_a_row).refused] == []
@@ -42,22 +42,22 @@ def test_every_record_is_one_that_a_leaderboard_takes():
 
 def test_every_record_followed_the_frozen_protocol(records):
     for record in records:
-        assert record["overrides"] == {}
-        variant = tasks().get(record["task"]).load().card().variant(record["variant"])
-        assert record["configuration"]["task"] == {
-            **record["configuration"]["task"],
+        assert record.overrides == {}
+        variant = tasks().get(record.task).load().card().variant(record.variant)
+        assert record.configuration.task == {
+            **record.configuration.task,
             **variant.data,
             "protocol": vars(variant.protocol),
         }
-        assert record["environment"]["git"]["dirty"] is False
-        assert record["seed"] < 1000, "seeds from 1000 up are for tuning"
+        assert record.environment.git.dirty is False
+        assert record.seed < 1000, "seeds from 1000 up are for tuning"
 
 
 def test_every_record_has_its_histories(records):
     for record in records:
         series = STORE.series(record)
-        assert list(series) == record["history"]["columns"][1:]
-        assert len(series["gradient_norm"].steps) == record["measures"]["steps"]
+        assert list(series) == record.history.columns[1:]
+        assert len(series["gradient_norm"].steps) == record.measures.steps
 
 
 def test_every_built_in_model_has_five_seeds_on_each_task_that_it_supports(records):

@@ -295,12 +295,12 @@ def look(folder: Path, wanted: set[str], ended: bool) -> Found:
     records = store.read()
     found.torn = len(records.unreadable)
     for record in records.records:
-        table = folder / record["history"]["file"]
-        if not table.exists() or hashlib.sha256(table.read_bytes()).hexdigest() != record["history"]["sha256"]:
+        table = folder / record.history.file
+        if not table.exists() or hashlib.sha256(table.read_bytes()).hexdigest() != record.history.sha256:
             found.torn += 1
-        elif record["status"] == "ok" and store.series(record)["loss"].steps[-1] == STEPS:
+        elif record.status == "ok" and store.series(record)["loss"].steps[-1] == STEPS:
             found.valid += 1
-    ids = [record["id"] for record in records.records]
+    ids = [record.id for record in records.records]
     found.strange = len(set(ids) - wanted)
     found.missing = len(wanted) - found.valid - found.torn
     found.repeated = len(list((folder / SUPERSEDED).glob("*.json")))

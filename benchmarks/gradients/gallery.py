@@ -37,10 +37,10 @@ def profiles(name: str, options: dict[str, Any], steps: int, store: Store) -> Se
     task = {"delay": 80, "protocol": protocol}
     outcome = Trial(pair, pair.resolve({"task": task, "model": options}), seed=0).run(store, ["gallery.py"])
     assert outcome is not None
-    if outcome.record["status"] != "ok":
-        raise SystemExit(f"{name}: {outcome.record['failure']}")
-    numbers = {key: value for key, value in outcome.record["measures"].items() if key.startswith(COLUMN)}
-    print(name, options, f"test {outcome.record['primary']['value']:.3f}")
+    if outcome.record.status != "ok":
+        raise SystemExit(f"{name}: {outcome.record.failure.message}")
+    numbers = {key: value for key, value in outcome.record.measures.by_name.items() if key.startswith(COLUMN)}
+    print(name, options, f"test {outcome.record.primary.value:.3f}")
     for key, value in numbers.items():
         print(f"  {key.removeprefix(COLUMN + '/')}: {value}")
     return outcome.series[COLUMN]

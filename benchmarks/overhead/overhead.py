@@ -142,7 +142,7 @@ def measure(shape: Shape) -> Cost:
         with contextlib.redirect_stdout(None):
             outcome = trial.run(Store(Path(folder)), ["benchmarks/overhead/overhead.py"], [bar, alternation])
     assert outcome is not None
-    assert outcome.record["status"] == "ok", outcome.record["failure"]
+    assert outcome.record.status == "ok", outcome.record.failure
     turns = alternation.seconds
     bursts = [
         tuple(map(sum, zip(*turns[first : first + TURNS], strict=True)))

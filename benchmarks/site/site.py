@@ -18,9 +18,8 @@ from pathlib import Path
 import numpy as np
 
 from rnnae_bench.records import history
+from rnnae_bench.records.document import checksum, document_of, load
 from rnnae_bench.records.history import Series
-from rnnae_bench.records.record import checksum
-from rnnae_bench.records.store import load
 
 SEEDS, TASKS, MODELS, STEPS, LAGS, HISTORIES = 5, 50, 20, 1000, 40, 40
 FLOW = "gradient_flow/last_step/recurrence.l0/h"
@@ -51,7 +50,7 @@ def generate(folder: Path, count: int) -> None:
     """Write records of models that differ in skill, on tasks that differ in what they ask, some of them failed."""
     folder.mkdir(parents=True, exist_ok=True)
     source = Path(__file__).parents[2] / "leaderboards" / "records"
-    template = load(min(source.glob("*.json")))
+    template = document_of(load(min(source.glob("*.json"))))
     random = np.random.default_rng(0)
     pool = [history.encode(_series(random, skill)) for skill in np.linspace(0, 1, HISTORIES)]
     columns = ["step", *_series(random, 0.0)]

@@ -52,8 +52,8 @@ def serve(task: str, model: str, threads: int, seconds: float) -> None:
         with tempfile.TemporaryDirectory() as folder:
             outcome = Trial(pair, options, turn).run(Store(Path(folder)), ["benchmark"], [Stop()])
         assert outcome is not None
-        assert outcome.record["status"] == "interrupted", outcome.record["failure"]
-        print(json.dumps(outcome.record["measures"]["steps_per_second"]), flush=True)
+        assert outcome.record.status == "interrupted", outcome.record.failure
+        print(json.dumps(outcome.record.measures.steps_per_second), flush=True)
 
 
 class Way:

@@ -61,8 +61,8 @@ def alone(pair: Pair, shape: Shape, seed: int, folder: Path) -> Seconds:
     outcome = Trial(pair, options(pair, shape), seed).run(Store(folder), ["benchmark"])
     whole = time.perf_counter() - started
     assert outcome is not None
-    assert outcome.record["status"] == "ok", outcome.record["failure"]
-    return Seconds(whole, outcome.record["measures"]["training_seconds"])
+    assert outcome.record.status == "ok", outcome.record.failure
+    return Seconds(whole, outcome.record.measures.training_seconds)
 
 
 def as_one(pair: Pair, shape: Shape, folder: Path) -> Seconds:
@@ -70,8 +70,8 @@ def as_one(pair: Pair, shape: Shape, folder: Path) -> Seconds:
     trials = [Trial(pair, options(pair, shape), seed) for seed in range(shape.together)]
     outcomes = VectorizedTrial(trials).run(Store(folder), ["benchmark"])
     whole = (time.perf_counter() - started) / shape.together
-    assert all(outcome.record["status"] == "ok" for outcome in outcomes), outcomes[0].record["failure"]
-    return Seconds(whole, outcomes[0].record["measures"]["training_seconds"])
+    assert all(outcome.record.status == "ok" for outcome in outcomes), outcomes[0].record.failure
+    return Seconds(whole, outcomes[0].record.measures.training_seconds)
 
 
 def measure(shape: Shape) -> str:

@@ -35,9 +35,9 @@ def validation_value(pair: Pair, options: dict, store: Store) -> float | None:
             outcome = trial.run(store, ["benchmarks/tuning/tune.py"])
         assert outcome is not None
         record = outcome.record
-    if record["status"] != "ok":
+    if record.status != "ok":
         return None
-    return record["metrics"]["validation"][record["primary"]["metric"]]
+    return record.metrics["validation"][record.primary.metric]
 
 
 def candidate(fixed: dict, rate: float) -> dict:

@@ -3,13 +3,13 @@
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rnnae_bench.cli.output import plugins_aside
 from rnnae_bench.cli.table import print_table
 from rnnae_bench.errors import UserError, require_choice
 from rnnae_bench.plugins.registry import models, parse_task, tasks
-from rnnae_bench.records.record import printable
+from rnnae_bench.records.record import Record, printable
 from rnnae_bench.records.store import Store
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def load_pair(task: str, model: str) -> "Pair":
         return Pair(task, model)
 
 
-def read_records(store: Store) -> list[dict[str, Any]]:
+def read_records(store: Store) -> list[Record]:
     """All records of a folder; says on standard error which files are none."""
     found = store.read()
     for path, reason in found.unreadable.items():
@@ -71,7 +71,7 @@ def read_records(store: Store) -> list[dict[str, Any]]:
     return found.records
 
 
-def read_records_of(folder: Path, tasks: list[str]) -> list[dict[str, Any]]:
+def read_records_of(folder: Path, tasks: list[str]) -> list[Record]:
     """The records of a folder that are `of_tasks`.
 
     Raises:
@@ -80,19 +80,18 @@ def read_records_of(folder: Path, tasks: list[str]) -> list[dict[str, Any]]:
     records = read_records(Store(folder))
     chosen = of_tasks(records, tasks)
     if tasks and not chosen:
-        known = ", ".join(sorted({f"{record['task']}:{record['variant']}" for record in records})) or "none"
+        known = ", ".join(sorted({f"{record.task}:{record.variant}" for record in records})) or "none"
         raise UserError(f"{folder} has no record of {', '.join(tasks)}; task variants there: {known}")
     return chosen
 
 
-def of_tasks(records: list[dict[str, Any]], tasks: list[str]) -> list[dict[str, Any]]:
+def of_tasks(records: list[Record], tasks: list[str]) -> list[Record]:
     """The records of these tasks, given as ``NAME`` (all its variants) or ``NAME:VARIANT``; of all where none is."""
     wanted = [(name, variant if ":" in given else None) for given in tasks for name, variant in [parse_task(given)]]
     return [
         record
         for record in records
-        if not wanted
-        or any(record["task"] == name and variant in (None, record["variant"]) for name, variant in wanted)
+        if not wanted or any(record.task == name and variant in (None, record.variant) for name, variant in wanted)
     ]
 
 
@@ -108,9 +107,9 @@ def print_findings(findings: "Sequence[Finding]") -> None:
     """A table of what is taken and what is refused, with the reasons."""
     rows = []
     for one in findings:
-        what = f"{one.record['model']} on {one.record['task']}:{one.record['variant']}" if one.record else "-"
-        seed = str(one.record["seed"]) if one.record else "-"
-        status = one.record["status"] if one.record else "-"
+        what = f"{one.record.model} on {one.record.task}:{one.record.variant}" if one.record else "-"
+        seed = str(one.record.seed) if one.record else "-"
+        status = one.record.status if one.record else "-"
         verdict = "taken" if one.taken else "refused"
         why = "; ".join(one.reasons or one.remarks)
         rows.append((one.path.stem, what, seed, status, verdict, why))

@@ -5,10 +5,11 @@ import json
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rnnae_bench.cli.common import RUNS
 from rnnae_bench.errors import UserError
+from rnnae_bench.records.record import Record
 
 if TYPE_CHECKING:
     from numpy import ndarray
@@ -88,7 +89,7 @@ def _contrasts(options: argparse.Namespace) -> "tuple[list[Contrast], list[Path]
     return contrasts(_records(source, options.task), options.first, options.second), [source, source]
 
 
-def _records(folder: Path, tasks: list[str]) -> list[dict[str, Any]]:
+def _records(folder: Path, tasks: list[str]) -> list[Record]:
     from rnnae_bench.cli.common import read_records_of
 
     records = read_records_of(folder, tasks)

@@ -191,8 +191,8 @@ def _trained(trial: "Trial", steps: int, progress: Progress) -> "nn.Module":
     with tempfile.TemporaryDirectory(prefix="rnnae-bench-probe-") as folder:
         outcome = trial.run(Store(Path(folder)), ["rnnae-bench", "probe"], [Stop()])
     if not weights:
-        failure = outcome.record["failure"] if outcome else None
-        raise _TrainingFailed(f"no step {steps} to examine: {failure['message'] if failure else 'the training ended'}")
+        failure = outcome.record.failure if outcome else None
+        raise _TrainingFailed(f"no step {steps} to examine: {failure.message if failure else 'the training ended'}")
     model = _untrained(trial)
     model.load_state_dict(weights)
     return model

@@ -66,10 +66,10 @@ def main(arguments: list[str]) -> int:
 
 
 def _print_columns(store: Store, as_json: bool) -> int:
-    from rnnae_bench.records import frame
+    from rnnae_bench.records import flat
     from rnnae_bench.records.query import TABLES
 
-    columns = frame.columns_of(read_records(store)) if store.folder.is_dir() else list(frame.COLUMNS)
+    columns = flat.columns_of(read_records(store)) if store.folder.is_dir() else list(flat.COLUMNS)
     if as_json:
         print(json.dumps([{"name": one.name, "type": one.type, "explanation": one.explanation} for one in columns]))
         return 0

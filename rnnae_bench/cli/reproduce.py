@@ -12,8 +12,9 @@ from rnnae_bench.cli.common import COMMITTED, RUNS, load_libraries
 from rnnae_bench.cli.output import plugins_aside
 from rnnae_bench.cli.table import print_table
 from rnnae_bench.errors import UserError, require_positive
-from rnnae_bench.records.record import printable
-from rnnae_bench.records.store import Store, load
+from rnnae_bench.records.document import load
+from rnnae_bench.records.record import Record, printable
+from rnnae_bench.records.store import Store
 from rnnae_bench.trial.launchers import rank
 
 if TYPE_CHECKING:
@@ -53,8 +54,8 @@ def main(arguments: list[str]) -> int:
     record, store = find(options.record, options.source)
     if options.out and Path(options.out).resolve() == store.folder.resolve():
         raise UserError(f"--out {options.out} is where the record lies, which would be replaced; choose another folder")
-    if record["status"] not in ("ok", "diverged", "oom", "error"):
-        raise UserError(f"record {record['id']} can't be reproduced: the trial was {record['status']}; 'run' it")
+    if record.status not in ("ok", "diverged", "oom", "error"):
+        raise UserError(f"record {record.id} can't be reproduced: the trial was {record.status}; 'run' it")
 
     load_libraries()
     import torch
@@ -72,7 +73,7 @@ def main(arguments: list[str]) -> int:
         _print_differences(record, differing)
     if others or options.check:
         if options.json:
-            print(json.dumps({"id": record["id"], "differences": [asdict(one) for one in differing]}, indent=1))
+            print(json.dumps({"id": record.id, "differences": [asdict(one) for one in differing]}, indent=1))
         elif others:
             print("not run: the data differ, so this is another task than the record's")
         return 1 if others else 0
@@ -81,14 +82,14 @@ def main(arguments: list[str]) -> int:
         return 0
     if options.json:
         outcome = {**asdict(found), "inside": found.inside, "reproduced": found.reproduced}
-        print(json.dumps({"id": record["id"], "differences": [asdict(one) for one in differing], **outcome}, indent=1))
+        print(json.dumps({"id": record.id, "differences": [asdict(one) for one in differing], **outcome}, indent=1))
     else:
         for line in sentences(record, differing, found):
             print(printable(line))
     return 0 if found.reproduced else 1
 
 
-def find(reference: str, source: str | None) -> tuple[dict[str, Any], Store]:
+def find(reference: str, source: str | None) -> tuple[Record, Store]:
     """A record by its file, its id or the first digits of that, and the store it lies in.
 
     Raises:
@@ -110,7 +111,7 @@ def find(reference: str, source: str | None) -> tuple[dict[str, Any], Store]:
     )
 
 
-def _load(path: Path) -> dict[str, Any]:
+def _load(path: Path) -> Record:
     try:
         return load(path)
     except (OSError, ValueError) as error:
@@ -118,29 +119,27 @@ def _load(path: Path) -> dict[str, Any]:
         raise UserError(f"{path} can't be read as a record of this version: {reason}") from error
 
 
-def _print_differences(record: dict[str, Any], differing: "list[Difference]") -> None:
-    pair = f"{record['model']} on {record['task']}:{record['variant']}, seed {record['seed']}"
-    print(printable(f"record {record['id']}: {pair}, {record['status']}"))
+def _print_differences(record: Record, differing: "list[Difference]") -> None:
+    print(printable(f"record {record.id}: {record.trial}, {record.status}"))
     if differing:
         print_table(("differs", "record", "here"), [(one.what, one.recorded, one.here) for one in differing])
     else:
         print("nothing differs here from where it was made")
 
 
-def _run(record: dict[str, Any], store: Store, trial: "Trial", out: str | None) -> "Reproduction | None":
+def _run(record: Record, store: Store, trial: "Trial", out: str | None) -> "Reproduction | None":
     from rich.console import Console
 
     from rnnae_bench.cli.progress import LiveProgress
     from rnnae_bench.trial.reproduce import compare, run_again
 
     series = _series(store, record)
-    label = f"{record['model']} on {record['task']}:{record['variant']}, seed {record['seed']}"
-    progress = LiveProgress(Console(stderr=True), label, record["primary"]["metric"])
+    progress = LiveProgress(Console(stderr=True), record.trial, record.primary.metric)
     with tempfile.TemporaryDirectory(prefix="rnnae-bench-") as folder:
         kept = Store(Path(out or folder))
         kept.require_writable()
         with plugins_aside():
-            outcome = run_again(record, trial, kept, ["rnnae-bench", "reproduce", record["id"]], [progress])
+            outcome = run_again(record, trial, kept, ["rnnae-bench", "reproduce", record.id], [progress])
         if outcome is None:
             return None
         if outcome.rescue:
@@ -149,23 +148,23 @@ def _run(record: dict[str, Any], store: Store, trial: "Trial", out: str | None) 
         return compare(record, series, outcome.record, outcome.series, records)
 
 
-def _series(store: Store, record: dict[str, Any]) -> dict[str, Any]:
+def _series(store: Store, record: Record) -> dict[str, Any]:
     try:
         return store.series(record)
     except (OSError, ValueError) as error:
-        raise UserError(f"the histories of record {record['id']} can't be read: {error}") from error
+        raise UserError(f"the histories of record {record.id} can't be read: {error}") from error
 
 
-def sentences(record: dict[str, Any], differing: "list[Difference]", found: "Reproduction") -> list[str]:
+def sentences(record: Record, differing: "list[Difference]", found: "Reproduction") -> list[str]:
     """What came of it, in words; the last is the verdict."""
-    metric = record["primary"]["metric"]
+    metric = record.primary.metric
     lines = [f"{metric}: {found.value_before} in the record, {found.value_after} now"]
     if found.before != found.after:
         lines = [f"it ended {found.after} now, and {found.before} in the record"]
     if found.agreement == "exact":
         lines.append("the same bit for bit: all metrics and histories")
     else:
-        precision = record["environment"]["precision"]
+        precision = record.environment.precision
         limit = f"a relative {found.tolerance:.1e}, half of the digits of {precision}"
         if found.agreement == "rounding":
             lines.append(f"the same within rounding: all metrics to {limit}")

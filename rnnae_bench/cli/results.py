@@ -3,12 +3,12 @@
 import argparse
 import json
 from pathlib import Path
-from typing import Any, get_args
+from typing import get_args
 
 from rnnae_bench.cli.common import RUNS, of_tasks, read_records
 from rnnae_bench.errors import UserError
 from rnnae_bench.records.files import require_writable_file
-from rnnae_bench.records.record import Status, printable
+from rnnae_bench.records.record import Record, Status, printable
 from rnnae_bench.records.store import Store
 from rnnae_bench.standings.rows import summarize
 
@@ -86,11 +86,11 @@ def _show_superseded(store: Store, options: argparse.Namespace) -> int:
     rows = [
         {
             "file": str(path),
-            "trial": f"{record['model']} on {record['task']}:{record['variant']}, seed {record['seed']}",
-            "status": record["status"],
-            "metric": record["primary"]["metric"],
-            "value": record["primary"]["value"],
-            "finished": record["finished"],
+            "trial": record.trial,
+            "status": record.status,
+            "metric": record.primary.metric,
+            "value": record.primary.value,
+            "finished": record.finished,
         }
         for path, record in found.items()
         if record in chosen
@@ -106,7 +106,7 @@ def _show_superseded(store: Store, options: argparse.Namespace) -> int:
     return 0
 
 
-def _write_page(path: Path, records: list[dict[str, Any]], among: list[dict[str, Any]], store: Store) -> None:
+def _write_page(path: Path, records: list[Record], among: list[Record], store: Store) -> None:
     from rnnae_bench.report.page import page
 
     require_writable_file(path, "the page")
@@ -118,10 +118,10 @@ def _write_page(path: Path, records: list[dict[str, Any]], among: list[dict[str,
     print(printable(f"page {path}"))
 
 
-def _filter(records: list[dict[str, Any]], options: argparse.Namespace) -> list[dict[str, Any]]:
+def _filter(records: list[Record], options: argparse.Namespace) -> list[Record]:
     return [
         record
         for record in of_tasks(records, options.task)
-        if (not options.model or record["model"] in options.model)
-        and (not options.status or record["status"] in options.status)
+        if (not options.model or record.model in options.model)
+        and (not options.status or record.status in options.status)
     ]

@@ -14,7 +14,8 @@ from rnnae_bench.cli.threads import Load, threads_beside
 from rnnae_bench.errors import UserError, require_positive
 from rnnae_bench.options.durations import positive_seconds
 from rnnae_bench.plugins.registry import models, tasks
-from rnnae_bench.records.record import printable
+from rnnae_bench.records.document import document_of
+from rnnae_bench.records.record import Record, printable
 from rnnae_bench.records.store import Store
 from rnnae_bench.report import heatmaps, tables
 from rnnae_bench.report import trial_picture as plots
@@ -135,7 +136,7 @@ def _run(pair: "Pair", options: "Namespace", store: Store, command: list[str], l
     console = Console(stderr=True, quiet=helper)
     if options.threads is None and trials[0].layout["devices"] == 1 and "OMP_NUM_THREADS" not in os.environ:
         _leave_busy_cores(load.of_others(), console)
-    records: list[dict[str, Any]] = []
+    records: list[Record] = []
     for trial in trials:
         if trial.identity in pending:
             with plugins_aside():
@@ -143,7 +144,7 @@ def _run(pair: "Pair", options: "Namespace", store: Store, command: list[str], l
             if outcome is None:
                 continue
             records.append(outcome.record)
-            if outcome.record["status"] == "interrupted":
+            if outcome.record.status == "interrupted":
                 break
         elif not helper and (record := store.find(trial.identity)):
             known = _shown(store.path(trial.identity))
@@ -156,7 +157,7 @@ def _run(pair: "Pair", options: "Namespace", store: Store, command: list[str], l
             records.append(record)
     if not helper:
         _show(records, as_json=options.json)
-    return 0 if all(record["status"] == "ok" for record in records) else 1
+    return 0 if all(record.status == "ok" for record in records) else 1
 
 
 def _leave_busy_cores(others: float, console: Console) -> None:
@@ -178,7 +179,7 @@ def _pending(trials: "list[Trial]", store: Store, overwrite: bool) -> set[str]:
     pending = {
         trial.identity
         for trial in trials
-        if overwrite or (store.find(trial.identity) or {"status": "missing"})["status"] != "ok"
+        if overwrite or (record := store.find(trial.identity)) is None or record.status != "ok"
     }
     if any(trial.layout["devices"] > 1 for trial in trials):
         os.environ[_PENDING] = " ".join(sorted(pending))
@@ -222,9 +223,11 @@ def _run_one(
 
 def _report(trial: "Trial", outcome: "Outcome", console: Console) -> None:
     record = outcome.record
-    if record["status"] != "ok":
-        console.print(f"[red]{_label(trial)}: {record['status']}[/red]: ", end="")
-        console.print(printable(record["failure"]["message"]), markup=False, highlight=False, soft_wrap=True)
+    if record.status != "ok":
+        console.print(f"[red]{_label(trial)}: {record.status}[/red]: ", end="")
+        console.print(
+            printable(record.failure.message if record.failure else ""), markup=False, highlight=False, soft_wrap=True
+        )
     if outcome.rescue:
         told = printable(f"{outcome.rescue}; the record was saved elsewhere")
         console.print(told, style="red", markup=False, highlight=False, soft_wrap=True)
@@ -235,7 +238,7 @@ def _report(trial: "Trial", outcome: "Outcome", console: Console) -> None:
     drawn = heatmaps.terminal_heatmap(outcome.series)
     if drawn:
         console.print(drawn, markup=False, highlight=False, no_wrap=True, overflow="crop")
-    lines = [f"not measured: {name}: {reason}" for name, reason in record.get("absent", {}).items()]
+    lines = [f"not measured: {name}: {reason}" for name, reason in record.absent.items()]
     lines.append(f"record  {_shown(outcome.path)}")
     try:
         picture = plots.write_picture(outcome.path, record, outcome.series)
@@ -246,9 +249,9 @@ def _report(trial: "Trial", outcome: "Outcome", console: Console) -> None:
         console.print(printable(line), markup=False, highlight=False, soft_wrap=True)
 
 
-def _show(records: list[dict[str, Any]], as_json: bool) -> None:
+def _show(records: list[Record], as_json: bool) -> None:
     if as_json:
-        print(json.dumps(records, indent=1))
+        print(json.dumps([document_of(record) for record in records], indent=1))
         return
     console = Console()
     for table in tables.terminal(records, console):

@@ -1,7 +1,7 @@
 """``rnnae-bench sweep``: many trials, from a grid or a search to a record for each."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,8 @@ from rnnae_bench.cli.common import logger_names, read_records
 from rnnae_bench.cli.search_table import table as search_table
 from rnnae_bench.cli.sweep_view import SweepView
 from rnnae_bench.cli.table import print_table
-from rnnae_bench.records.record import printable
+from rnnae_bench.records.document import document_of
+from rnnae_bench.records.record import Record, printable
 from rnnae_bench.records.store import Store
 from rnnae_bench.report import equivalence_tables, tables
 from rnnae_bench.standings.equivalence import compare
@@ -50,7 +51,7 @@ def main(arguments: list[str]) -> int:
         return 0 if swept.went_well else 1
 
 
-def _print_plan(rows: Sequence[dict[str, Any]], as_json: bool) -> None:
+def _print_plan(rows: Sequence[Mapping[str, Any]], as_json: bool) -> None:
     if as_json:
         print(json.dumps(rows, indent=1))
         return
@@ -79,17 +80,14 @@ def _collect(options: SweepOptions, store: Store) -> int:
     _show(found, options.json)
     if not options.json:
         for record in running:
-            steps = record["measures"]["steps"]
-            what = f"{record['model']} on {record['task']}:{record['variant']}, seed {record['seed']}"
-            print(
-                f"begun: {printable(what)}, step {steps} of {record['configuration']['task']['protocol']['max_steps']}"
-            )
+            budget = record.configuration.task["protocol"]["max_steps"]
+            print(f"begun: {printable(record.trial)}, step {record.measures.steps} of {budget}")
     return 0
 
 
-def _show(records: Sequence[dict[str, Any]], as_json: bool) -> None:
+def _show(records: Sequence[Record], as_json: bool) -> None:
     if as_json:
-        print(json.dumps(records, indent=1))
+        print(json.dumps([document_of(record) for record in records], indent=1))
         return
     out = Console()
     for table in tables.terminal(records, out):

@@ -3,7 +3,6 @@
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -11,7 +10,7 @@ from rich.progress_bar import ProgressBar
 from rich.status import Status
 from rich.table import Table
 
-from rnnae_bench.records.record import printable
+from rnnae_bench.records.record import Record, printable
 from rnnae_bench.report.tables import number
 from rnnae_bench.report.text import Text
 from rnnae_bench.standings.rows import summarize
@@ -34,7 +33,7 @@ class SweepView:
         self._console = console
         self._to_come = self._steps_each = self._steps_done = 0
         self._steps: dict[str, int] = {}
-        self._records: list[dict[str, Any]] = []
+        self._records: list[Record] = []
         self._running: dict[str, tuple[Job, int, float | None]] = {}
         self._started = self._last_summary = time.monotonic()
         self._waits: str | None = None
@@ -62,9 +61,7 @@ class SweepView:
         """Something worth knowing before the trials begin."""
         self._console.print(printable(line), highlight=False, markup=False, soft_wrap=True)
 
-    def expects(
-        self, steps: Mapping[str, int], done: Sequence[dict[str, Any]], to_come: int = 0, steps_each: int = 0
-    ) -> None:
+    def expects(self, steps: Mapping[str, int], done: Sequence[Record], to_come: int = 0, steps_each: int = 0) -> None:
         """The trials begin."""
         self._steps, self._records = dict(steps), list(done)
         self._to_come, self._steps_each = to_come, steps_each
@@ -81,32 +78,32 @@ class SweepView:
         """A job is being worked on."""
         self._running[job.name] = (job, event.step, event.value)
 
-    def ended(self, record: dict[str, Any], here: bool) -> None:
+    def ended(self, record: Record, here: bool) -> None:
         """A trial has its record."""
         self._running = {
             name: one
             for name, one in self._running.items()
-            if name != record["id"] and any(each.identity != record["id"] for each in one[0].trials)
+            if name != record.id and any(each.identity != record.id for each in one[0].trials)
         }
         self._records.append(record)
-        if record["id"] in self._steps:
-            steps = self._steps.pop(record["id"])
+        if record.id in self._steps:
+            steps = self._steps.pop(record.id)
         else:
             steps = self._steps_each if self._to_come else 0
             self._to_come = max(0, self._to_come - 1)
         self._steps_done += steps if here else 0
         where = "" if here else " (by another sweep)"
-        result = record["status"]
-        if result == "ok":
-            primary, seconds = record["primary"], record["measures"]["training_seconds"]
-            result = f"{primary['metric']} {number(primary['value'])}, {number(seconds)} s"
-        elif record["failure"]:
-            result = f"{result}: {record['failure']['message']}"
+        result: str = record.status
+        if record.status == "ok":
+            primary, seconds = record.primary, record.measures.training_seconds
+            result = f"{primary.metric} {number(primary.value)}, {number(seconds)} s"
+        elif record.failure:
+            result = f"{result}: {record.failure.message}"
         row = summarize([record])[0]
         precision = "" if row.precision == "32-true" else f" in {row.precision}"
         devices = "" if row.devices == 1 else f" on {row.devices} devices"
-        style = "red" if record["status"] not in ("ok", "skipped") else ""
-        self._say(f"{row.label} on {row.setting}{precision}{devices}, seed {record['seed']}: {result}{where}", style)
+        style = "red" if record.status not in ("ok", "skipped") else ""
+        self._say(f"{row.label} on {row.setting}{precision}{devices}, seed {record.seed}: {result}{where}", style)
 
     def lost(self, job: Job, reason: str, again: bool) -> None:
         """A worker went away."""
@@ -129,7 +126,7 @@ class SweepView:
 
     def summary(self) -> str:
         """How things stand, in a line."""
-        statuses = Counter(record["status"] for record in self._records)
+        statuses = Counter(record.status for record in self._records)
         failed = ", ".join(f"{count} {name}" for name, count in sorted(statuses.items()) if name not in ("ok",))
         running = sum(len(job.trials) for job, _, _ in self._running.values())
         total = len(self._records) + len(self._steps) + self._to_come
@@ -157,8 +154,8 @@ class SweepView:
         head.add_row(ProgressBar(total=max(1, total), completed=len(self._records), width=30), self.summary())
         rows: list[RenderableType] = [head]
         for job, step, value in list(self._running.values())[:8]:
-            of = job.draft["configuration"]["task"].get("protocol", {}).get("max_steps")
-            shown = f" {job.draft['primary']['metric']} {number(value)}" if value is not None else ""
+            of = job.draft.configuration.task.get("protocol", {}).get("max_steps")
+            shown = f" {job.draft.primary.metric} {number(value)}" if value is not None else ""
             rows.append(Text(f"  step {step} of {of}{shown}: {_label(job)}", overflow="ellipsis", no_wrap=True))
         if len(self._running) > 8:
             rows.append(Text(f"  and {len(self._running) - 8} more"))

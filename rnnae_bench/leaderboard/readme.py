@@ -1,13 +1,14 @@
 """The page ``README.md`` beside a folder of records: a heading written by hand, and the standings in Markdown."""
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 from rnnae_bench.records.files import write_atomically
+from rnnae_bench.records.record import Record
 from rnnae_bench.report.standing_tables import markdown
-from rnnae_bench.standings.standing import overview, standings
+from rnnae_bench.standings.overview import overview
+from rnnae_bench.standings.standing import standings
 
 _HEADING = "# Leaderboards\n"
 
@@ -18,7 +19,7 @@ def path_of(records: Path) -> Path:
     return (folder if records.is_absolute() else Path(os.path.relpath(folder))) / "README.md"
 
 
-def page(records: Path, content: Iterable[Mapping[str, Any]]) -> str:
+def page(records: Path, content: Iterable[Record]) -> str:
     """The page: ``heading.md`` from beside the folder of records, if there is one, then the standings.
 
     Args:
@@ -31,13 +32,13 @@ def page(records: Path, content: Iterable[Mapping[str, Any]]) -> str:
     return f"{opening.rstrip()}\n\n{markdown(found, overview(found)).rstrip()}\n"
 
 
-def is_in_step(records: Path, content: Iterable[Mapping[str, Any]]) -> bool:
+def is_in_step(records: Path, content: Iterable[Record]) -> bool:
     """Whether the page says what the records say."""
     path = path_of(records)
     return path.is_file() and path.read_text(encoding="utf-8") == page(records, content)
 
 
-def write(records: Path, content: Iterable[Mapping[str, Any]]) -> Path:
+def write(records: Path, content: Iterable[Record]) -> Path:
     """Write the page; returns where."""
     write_atomically(path_of(records), page(records, content).encode())
     return path_of(records)

@@ -19,9 +19,10 @@ import numpy as np
 
 from rnnae_bench.errors import UserError
 from rnnae_bench.records import history
+from rnnae_bench.records.document import document_of, load
 from rnnae_bench.records.history import Series
-from rnnae_bench.records.record import printable
-from rnnae_bench.records.store import Store, load
+from rnnae_bench.records.record import Record, printable
+from rnnae_bench.records.store import Store
 from rnnae_bench.standings.rows import summarize
 from rnnae_bench.standings.standing import MINIMUM_SEEDS
 
@@ -31,7 +32,7 @@ LONGEST_TEXT = 2000
 TUNING_SEEDS = 1000
 """From here up, seeds are for tuning: a score under one is no test."""
 
-Objections = Callable[[Mapping[str, Any]], tuple[list[str], list[str]]]
+Objections = Callable[[Record], tuple[list[str], list[str]]]
 """What else speaks against a record, and what is to be remarked: `rnnae_bench.trial.verify.objections`."""
 
 
@@ -40,7 +41,7 @@ class Finding:
     """What was found out about one file."""
 
     path: Path
-    record: dict[str, Any] | None
+    record: Record | None
     """None where it is no record."""
     reasons: tuple[str, ...]
     """Why it is refused; none where it is taken."""
@@ -55,7 +56,7 @@ class Finding:
     def as_dict(self) -> dict[str, Any]:
         """The finding as plain data."""
         names = ("id", "task", "variant", "model", "seed", "status")
-        known = {name: None if self.record is None else self.record[name] for name in names}
+        known = {name: None if self.record is None else getattr(self.record, name) for name in names}
         return {"file": str(self.path), **known, "taken": self.taken, "reasons": self.reasons, "remarks": self.remarks}
 
 
@@ -89,17 +90,17 @@ def examine(runs: Path, records: Path, objections: Objections) -> Submission:
         UserError: there is no such folder of runs.
     """
     there = Store(records).read().records if records.is_dir() else []
-    known = {record["id"]: record for record in there}
+    known = {record.id: record for record in there}
     findings = []
     for one in _each(runs, objections):
         if one.record is None:
             findings.append(one)
             continue
-        reasons, already = [*one.reasons], known.get(one.record["id"])
-        if "checksum" not in one.record:
+        reasons, already = [*one.reasons], known.get(one.record.id)
+        if one.record.checksum is None:
             reasons.append("it has no checksum: made by an older version; run it again")
-        if one.record["status"] in ("interrupted", "skipped"):
-            reasons.append(f"a trial that was {one.record['status']} measured nothing")
+        if one.record.status in ("interrupted", "skipped"):
+            reasons.append(f"a trial that was {one.record.status} measured nothing")
         if already is not None and already != one.record:
             reasons.append("the leaderboard has another record of this trial already, and keeps it")
         remarks = ("there already",) if already == one.record else ()
@@ -114,14 +115,14 @@ def inspect(records: Path, objections: Objections) -> Submission:
     """
     findings = []
     for one in _each(records, objections):
-        older = one.record is not None and "checksum" not in one.record
+        older = one.record is not None and one.record.checksum is None
         remarks = (*one.remarks, "it has no checksum: made by an older version") if older else one.remarks
         findings.append(replace(one, remarks=remarks))
     short = _short_rows([one.record for one in findings if one.record is not None and one.taken])
     return Submission(
         tuple(
-            replace(one, remarks=(*one.remarks, short[one.record["id"]]))
-            if one.record is not None and one.record["id"] in short
+            replace(one, remarks=(*one.remarks, short[one.record.id]))
+            if one.record is not None and one.record.id in short
             else one
             for one in findings
         ),
@@ -140,7 +141,7 @@ def _examined(path: Path, objections: Objections) -> Finding:
     try:
         _require_plain_file(path)
         record = load(path)
-        table = path.with_name(record["history"]["file"])
+        table = path.with_name(record.history.file)
         _require_own_names(path, record)
         _require_plain_file(table)
         series = _histories(table, record)
@@ -152,7 +153,7 @@ def _examined(path: Path, objections: Objections) -> Finding:
     if not reasons:
         # A stranger's record comes near the tasks and models only when nothing speaks against it so far.
         reasons, remarks = objections(record)
-    if record["environment"]["git"] is None:
+    if record.environment.git is None:
         remarks = [*remarks, "made by an installed package, so of no known commit"]
     return Finding(path, record, tuple(map(printable, reasons)), tuple(map(printable, remarks)))
 
@@ -166,31 +167,31 @@ def _require_plain_file(path: Path) -> None:
         raise ValueError(f"{path.name} is not a file")
 
 
-def _require_own_names(path: Path, record: Mapping[str, Any]) -> None:
-    if path.name != f"{record['id']}.json":
-        raise ValueError(f"its id is {record['id']}, which is not its file's name")
-    if record["history"]["file"] != f"{record['id']}.parquet":
-        raise ValueError(f"its histories are {record['history']['file']}, another trial's")
+def _require_own_names(path: Path, record: Record) -> None:
+    if path.name != f"{record.id}.json":
+        raise ValueError(f"its id is {record.id}, which is not its file's name")
+    if record.history.file != f"{record.id}.parquet":
+        raise ValueError(f"its histories are {record.history.file}, another trial's")
 
 
-def _histories(path: Path, record: Mapping[str, Any]) -> dict[str, Series]:
+def _histories(path: Path, record: Record) -> dict[str, Series]:
     """The histories of a record; ValueError where they are not its own, or none."""
     if path.stat().st_size > history.LARGEST:
         raise ValueError(f"its histories are larger than {history.LARGEST:,} bytes")
     with path.open("rb") as file:
-        if hashlib.file_digest(file, "sha256").hexdigest() != record["history"]["sha256"]:
+        if hashlib.file_digest(file, "sha256").hexdigest() != record.history.sha256:
             raise ValueError("its histories were changed or swapped: their checksum is not the one it names")
-    return history.read_named(path, record["history"]["columns"])
+    return history.read_named(path, record.history.columns)
 
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_.-]*")
 
 
-def _unreadable_text(record: Mapping[str, Any]) -> Iterator[str]:
-    for key in ("task", "variant", "model"):
-        if not _NAME.fullmatch(record[key]):
-            yield f"{key} {record[key]!r} is no name: lower-case letters, digits, '_', '.' and '-'"
-    free = {key: value for key, value in record.items() if key != "failure"}
+def _unreadable_text(record: Record) -> Iterator[str]:
+    for key, name in (("task", record.task), ("variant", record.variant), ("model", record.model)):
+        if not _NAME.fullmatch(name):
+            yield f"{key} {name!r} is no name: lower-case letters, digits, '_', '.' and '-'"
+    free = {key: value for key, value in document_of(record).items() if key != "failure"}
     if any(not text.isprintable() for text in _texts(free)):
         yield "it holds control characters"
     if any(len(text) > LONGEST_TEXT for text in _texts(free)):
@@ -213,9 +214,9 @@ _LAYOUT = {f"trainer.{option}" for option in ("accelerator", "strategy", "device
 _HARMLESS = {f"trainer.{option}" for option in ("deterministic", "benchmark", "detect_anomaly", "sync_batchnorm")}
 
 
-def _against_protocol(record: Mapping[str, Any]) -> Iterator[str]:
+def _against_protocol(record: Record) -> Iterator[str]:
     """What a record did otherwise than everybody."""
-    for option, value in record["overrides"].items():
+    for option, value in record.overrides.items():
         if option.startswith("task."):
             yield (
                 f"{option}={json.dumps(value)[:40]} leaves the frozen variant, so it is another task; "
@@ -223,85 +224,84 @@ def _against_protocol(record: Mapping[str, Any]) -> Iterator[str]:
             )
         elif option.startswith("trainer.") and option not in _LAYOUT | _HARMLESS:
             yield f"{option}={json.dumps(value)[:40]} changes how everybody trains"
-    if record["data_seed"] != record["seed"]:
-        yield f"its data seed is {record['data_seed']} and its seed {record['seed']}: no longer paired with the others"
-    if record["seed"] >= TUNING_SEEDS:
-        yield f"its seed is {record['seed']}; seeds from {TUNING_SEEDS} up are for tuning"
-    git = record["environment"]["git"]
-    if git is not None and git["dirty"]:
+    if record.data_seed != record.seed:
+        yield f"its data seed is {record.data_seed} and its seed {record.seed}: no longer paired with the others"
+    if record.seed >= TUNING_SEEDS:
+        yield f"its seed is {record.seed}; seeds from {TUNING_SEEDS} up are for tuning"
+    git = record.environment.git
+    if git is not None and git.dirty:
         yield "the checkout it was made from had changes (dirty); commit them and run it again"
 
 
-def _inconsistent(record: Mapping[str, Any], series: Mapping[str, Series]) -> Iterator[str]:
+def _inconsistent(record: Record, series: Mapping[str, Series]) -> Iterator[str]:
     """What contradicts itself within a record and its histories."""
     yield from _inconsistent_value(record)
     yield from _inconsistent_steps(record, series)
     yield from _inconsistent_times(record)
 
 
-def _inconsistent_value(record: Mapping[str, Any]) -> Iterator[str]:
-    primary, test = record["primary"], record["metrics"]["test"]
-    value, floor, ceiling = primary["value"], primary["floor"], primary["ceiling"]
-    rising = primary["direction"] == "maximize"
-    if (ceiling > floor) != rising or ceiling == floor:
-        yield f"to {primary['direction']}, a ceiling of {ceiling} does not fit a floor of {floor}"
+def _inconsistent_value(record: Record) -> Iterator[str]:
+    primary, test = record.primary, record.metrics["test"]
+    value, floor, ceiling = primary.value, primary.floor, primary.ceiling
+    if (ceiling > floor) != primary.rises or ceiling == floor:
+        yield f"to {primary.direction}, a ceiling of {ceiling} does not fit a floor of {floor}"
         return
-    for point in ("floor", "ceiling"):
-        name = primary.get(f"{point}_baseline")
-        if name is not None and record["baselines"].get(name, {}).get(primary["metric"]) != primary[point]:
-            yield f"its {point} {primary[point]} is not what its baseline '{name}' gives"
-    if (record["status"] == "ok") != (record["failure"] is None):
-        yield f"its status is {record['status']}, and its failure says otherwise"
-    if record["status"] != "ok" or value is None:
-        if record["status"] == "ok":
+    points = ("floor", floor, primary.floor_baseline), ("ceiling", ceiling, primary.ceiling_baseline)
+    for point, stated, name in points:
+        if name is not None and record.baselines.get(name, {}).get(primary.metric) != stated:
+            yield f"its {point} {stated} is not what its baseline '{name}' gives"
+    if (record.status == "ok") != (record.failure is None):
+        yield f"its status is {record.status}, and its failure says otherwise"
+    if record.status != "ok" or value is None:
+        if record.status == "ok":
             yield "it ended ok without a value"
-        elif value is not None or primary["score"] is not None or primary["solved"]:
-            yield f"its status is {record['status']}, and yet it has a value, a score, or is solved"
+        elif value is not None or primary.score is not None or primary.solved:
+            yield f"its status is {record.status}, and yet it has a value, a score, or is solved"
         return
-    if primary["metric"] not in test:
-        yield f"its test metrics lack the primary one, {primary['metric']}"
-    elif test[primary["metric"]] != value:
-        yield f"its value is {value}, and its test metrics say {test[primary['metric']]}"
-    score = (value - floor) / (ceiling - floor)
-    if primary["score"] is None or not math.isclose(primary["score"], score, rel_tol=1e-9, abs_tol=1e-12):
-        yield f"its score is {primary['score']}, and its value gives {score:.6g}"
+    if primary.metric not in test:
+        yield f"its test metrics lack the primary one, {primary.metric}"
+    elif test[primary.metric] != value:
+        yield f"its value is {value}, and its test metrics say {test[primary.metric]}"
+    score = primary.scored(value)
+    if primary.score is None or not math.isclose(primary.score, score, rel_tol=1e-9, abs_tol=1e-12):
+        yield f"its score is {primary.score}, and its value gives {score:.6g}"
     if score > 1 + 1e-6:
         yield f"its value {value} is beyond the ceiling, {ceiling}"
-    if primary["solved"] != (value >= primary["solved_at"] if rising else value <= primary["solved_at"]):
-        yield f"solved is {primary['solved']}, and its value {value} says otherwise (from {primary['solved_at']} on)"
+    if primary.solved != primary.solves(value):
+        yield f"solved is {primary.solved}, and its value {value} says otherwise (from {primary.solved_at} on)"
 
 
-def _inconsistent_steps(record: Mapping[str, Any], series: Mapping[str, Series]) -> Iterator[str]:
-    protocol = record["configuration"]["task"].get("protocol")
+def _inconsistent_steps(record: Record, series: Mapping[str, Series]) -> Iterator[str]:
+    protocol = record.configuration.task.get("protocol")
     budget = protocol.get("max_steps") if isinstance(protocol, Mapping) else None
-    steps = record["measures"]["steps"]
+    steps = record.measures.steps
     # Whether its model does train itself is checked where the model is at hand.
-    fitted = steps == 0 and "loss" in record.get("absent", {})
+    fitted = steps == 0 and "loss" in record.absent
     if not isinstance(budget, int):
         yield "its configuration has no budget (task.protocol.max_steps)"
     elif steps > budget:
         yield f"it took {steps} steps of a budget of {budget}"
-    elif record["status"] == "ok" and steps != budget and not fitted:
+    elif record.status == "ok" and steps != budget and not fitted:
         yield f"it ended ok after {steps} of {budget} steps"
     for name, one in series.items():
         if len(one.steps) and (one.steps[0] < 0 or one.steps[-1] > steps or (np.diff(one.steps) <= 0).any()):
             yield f"the steps of {name} in its histories are not from 0 to {steps}, rising"
             return
-    if record["status"] != "ok":
+    if record.status != "ok":
         return
     for column in () if fitted else ("loss", "gradient_norm"):
         if column not in series or len(series[column].steps) != steps:
             yield f"its histories lack {column} at some of its {steps} steps"
-    for name, value in record["metrics"]["validation"].items():
+    for name, value in record.metrics["validation"].items():
         last = series.get(f"validation/{name}")
         found = None if last is None or last.values.ndim != 1 or not len(last.values) else float(last.values[-1])
         if found != value and not (value is None and found is not None and not math.isfinite(found)):
             yield f"its last validation {name} is {value}, and its histories say {found}"
 
 
-def _inconsistent_times(record: Mapping[str, Any]) -> Iterator[str]:
+def _inconsistent_times(record: Record) -> Iterator[str]:
     try:
-        started, finished = (datetime.fromisoformat(record[key]) for key in ("started", "finished"))
+        started, finished = map(datetime.fromisoformat, (record.started, record.finished))
         taken = (finished - started).total_seconds()
         ahead = finished - datetime.now(UTC)
     except (ValueError, TypeError, OverflowError):
@@ -310,14 +310,14 @@ def _inconsistent_times(record: Mapping[str, Any]) -> Iterator[str]:
     if taken < 0:
         yield "it finished before it started"
     if ahead > timedelta(days=1):
-        yield f"it finished in the future ({record['finished']})"
-    seconds = record["measures"]["training_seconds"]
+        yield f"it finished in the future ({record.finished})"
+    seconds = record.measures.training_seconds
     # Times are of whole seconds, so two roundings.
-    if isinstance(seconds, int | float) and not 0 <= seconds <= max(taken, 0) + 2:
+    if seconds is not None and not 0 <= seconds <= max(taken, 0) + 2:
         yield f"it says {seconds:.6g} seconds of training, and took {taken:.0f} in all"
 
 
-def _short_rows(records: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+def _short_rows(records: Sequence[Record]) -> dict[str, str]:
     """By id: what seeds its row lacks."""
     short = {}
     for row in summarize(records):
@@ -329,12 +329,12 @@ def _short_rows(records: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     return short
 
 
-def _without_short_rows(findings: Sequence[Finding], there: Sequence[Mapping[str, Any]]) -> list[Finding]:
-    taken = {one.record["id"]: one.record for one in findings if one.record is not None and one.taken}
-    short = _short_rows(list({**{record["id"]: record for record in there}, **taken}.values()))
+def _without_short_rows(findings: Sequence[Finding], there: Sequence[Record]) -> list[Finding]:
+    taken = {one.record.id: one.record for one in findings if one.record is not None and one.taken}
+    short = _short_rows(list({**{record.id: record for record in there}, **taken}.values()))
     return [
-        replace(one, reasons=(short[one.record["id"]],))
-        if one.taken and one.record is not None and one.record["id"] in short
+        replace(one, reasons=(short[one.record.id],))
+        if one.taken and one.record is not None and one.record.id in short
         else one
         for one in findings
     ]
@@ -350,7 +350,7 @@ def take(submission: Submission, records: Path) -> list[Path]:
     written = []
     for one in submission.taken:
         assert one.record is not None
-        target = store.path(one.record["id"])
+        target = store.path(one.record.id)
         if target.exists():
             continue
         store.adopt(one.record, one.path.with_suffix(".parquet").read_bytes())

@@ -10,7 +10,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from msgspec.structs import replace
+
 import rnnae_bench
+from rnnae_bench.records.record import Configuration, Record
 
 LONGEST_MESSAGE = 4_000
 """Characters that a failure's message has at most."""
@@ -38,7 +41,7 @@ _ENTRY = re.compile(rf"((['\"]){_SECRET}\2\s*[:,]\s*(['\"]))(.*?)(?=\3)", re.IGN
 _OPTION = re.compile(rf"-+{_SECRET}", re.IGNORECASE)
 
 
-def publishable(record: Mapping[str, Any]) -> dict[str, Any]:
+def publishable(record: Record) -> Record:
     """A record without secrets, home folders and long texts; one that was made so already stays as it is.
 
     - Passwords in URLs and the values of options, parameters and environment variables that are named like a secret
@@ -48,20 +51,25 @@ def publishable(record: Mapping[str, Any]) -> dict[str, Any]:
       work are named for what they are.
     - Messages and tracebacks are cut in the middle.
     """
-    made = dict(record)
-    words = [_word(word, before) for before, word in zip(["", *record["command"]], record["command"], strict=False)]
-    made["command"] = list(map(_neutral, words))
-    made["overrides"] = {name: _option(value, name) for name, value in record["overrides"].items()}
-    made["configuration"] = options_without_home(record["configuration"])
-    if record["failure"] is not None:
-        made["failure"] = {
-            **record["failure"],
-            "message": _told(record["failure"]["message"], LONGEST_MESSAGE),
-            "traceback": _told(record["failure"]["traceback"], LONGEST_TRACEBACK),
-        }
-    if "absent" in record:
-        made["absent"] = {name: _told(reason, LONGEST_MESSAGE) for name, reason in record["absent"].items()}
-    return made
+    words = [_word(word, before) for before, word in zip(["", *record.command], record.command, strict=False)]
+    failure, configuration = record.failure, record.configuration
+    return replace(
+        record,
+        command=list(map(_neutral, words)),
+        overrides=options_without_home(record.overrides),
+        configuration=Configuration(
+            task=options_without_home(configuration.task),
+            model=options_without_home(configuration.model),
+            trainer=options_without_home(configuration.trainer),
+        ),
+        failure=failure
+        and replace(
+            failure,
+            message=_told(failure.message, LONGEST_MESSAGE),
+            traceback=None if failure.traceback is None else _told(failure.traceback, LONGEST_TRACEBACK),
+        ),
+        absent={name: _told(reason, LONGEST_MESSAGE) for name, reason in record.absent.items()},
+    )
 
 
 def options_without_home(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -131,10 +139,8 @@ def _option(value: Any, name: str) -> Any:
     return _home_as_tilde(without_secrets(value))
 
 
-def _told(text: str | None, longest: int) -> str | None:
+def _told(text: str, longest: int) -> str:
     """A message or a traceback as a record tells it; what UTF-8 has no word for is written out."""
-    if text is None:
-        return None
     # Cut twice, so that no secret is cut in two and missed.
     text = cut(text.encode("utf-8", "backslashreplace").decode(), 4 * longest)
     host = socket.gethostname()

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from rnnae_bench.errors import UserError, in_a_line, missing_extra
 from rnnae_bench.options.limits import bounded
-from rnnae_bench.records import frame, history
+from rnnae_bench.records import flat, history
+from rnnae_bench.records.frame import arrow
+from rnnae_bench.records.record import Record
 from rnnae_bench.records.store import Store
 
 if TYPE_CHECKING:
@@ -41,7 +43,7 @@ class Answer:
     """Ids of records whose histories can't be read, with the reason; as far as the query needed histories."""
 
 
-def query(sql: str, records: Sequence[Mapping[str, Any]], store: Store) -> Answer:
+def query(sql: str, records: Sequence[Record], store: Store) -> Answer:
     """Answer an SQL query over records.
 
     The query is one SELECT over the views of `TABLES`, in a database without any file of its own. No file, no network
@@ -67,7 +69,7 @@ def query(sql: str, records: Sequence[Mapping[str, Any]], store: Store) -> Answe
         _require_one_select(sql, duckdb)
         # DuckDB can name the tables of a query only once they are there.
         if any(table in sql.lower() for table in ("histories", "profiles", "examples")):
-            tables = {record["id"]: store.folder / record["history"]["file"] for record in records}
+            tables = {record.id: store.folder / record.history.file for record in records}
         try:
             return _answer(sql, records, tables, without)
         except duckdb.Error:
@@ -79,14 +81,12 @@ def query(sql: str, records: Sequence[Mapping[str, Any]], store: Store) -> Answe
     except duckdb.Error as error:
         hint = ""
         if isinstance(error, duckdb.BinderException | duckdb.CatalogException):
-            known = ", ".join(column.name for column in frame.COLUMNS)
+            known = ", ".join(column.name for column in flat.COLUMNS)
             hint = f"; tables: {', '.join(TABLES)}; columns of trials: {known}, and more (--columns lists all)"
         raise UserError(f"the query failed: {_first_lines(error)}{hint}") from error
 
 
-def _answer(
-    sql: str, records: Sequence[Mapping[str, Any]], tables: Mapping[str, Path], without: dict[str, str]
-) -> Answer:
+def _answer(sql: str, records: Sequence[Record], tables: Mapping[str, Path], without: dict[str, str]) -> Answer:
     """The answer, with the histories of `tables` but for those of `without`, to which it adds."""
     import duckdb
 
@@ -97,7 +97,7 @@ def _answer(
     }
     with duckdb.connect(":memory:", config=settings) as connection:
         # Views only, of data that DuckDB does not own: there is nothing that a query could change.
-        connection.register("given", frame.arrow(records))
+        connection.register("given", arrow(records))
         connection.execute(f"create view trials as select {_selected(records)} from given")
         _add_histories(connection, {one: path for one, path in tables.items() if one not in without}, without)
         _lock(connection)
@@ -121,10 +121,10 @@ def _require_one_select(sql: str, duckdb: Any) -> None:
         raise UserError(f"a query is one SELECT over the records; this is {kinds}: {sql.strip()[:80]}")
 
 
-def _selected(records: Sequence[Mapping[str, Any]]) -> str:
+def _selected(records: Sequence[Record]) -> str:
     return ", ".join(
-        f"{_quoted(column.name)}::JSON as {_quoted(column.name)}" if column.type == frame.JSON else _quoted(column.name)
-        for column in frame.columns_of(records)
+        f"{_quoted(column.name)}::JSON as {_quoted(column.name)}" if column.type == flat.JSON else _quoted(column.name)
+        for column in flat.columns_of(records)
     )
 
 

@@ -2,18 +2,19 @@
 
 import contextlib
 import hashlib
-import json
-import math
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+
+from msgspec.structs import replace as changed
 
 from rnnae_bench.errors import UserError
 from rnnae_bench.records import history
 from rnnae_bench.records.checkpoints import Checkpoints
+from rnnae_bench.records.document import encoded, load, require_unchanged, sealed
+from rnnae_bench.records.drafts import Drafts, with_history
 from rnnae_bench.records.files import (
     alone,
     copy_atomically,
@@ -24,7 +25,7 @@ from rnnae_bench.records.files import (
 )
 from rnnae_bench.records.history import Series
 from rnnae_bench.records.privacy import publishable
-from rnnae_bench.records.record import Status, checksum, finite, problem_of
+from rnnae_bench.records.record import Failure, Record, Status
 
 DRAFTS = "drafts"
 """Subfolder for the records of trials that are running, as of their last flush."""
@@ -58,7 +59,7 @@ class Store:
         """The same store, wherever the process goes: a plugin may change the working folder."""
         return replace(self, folder=self.folder.absolute())
 
-    def write(self, record: Mapping[str, Any], series: Mapping[str, Series]) -> Path:
+    def write(self, record: Record, series: Mapping[str, Series]) -> Path:
         """Write a record and its histories, both or neither, whenever the process or the machine may stop.
 
         An earlier record of the same trial is moved to the subfolder ``superseded``, never lost.
@@ -67,49 +68,48 @@ class Store:
             OSError: there is no room for it, or the folder can't be written; what was there is there still.
         """
         table = history.encode(series)
-        return self._write(_sealed(_with_history(publishable(record), table, ["step", *series])), table)
+        return self._write(sealed(with_history(publishable(record), table, ["step", *series])), table)
 
-    def adopt(self, record: Mapping[str, Any], table: bytes) -> Path:
+    def adopt(self, record: Record, table: bytes) -> Path:
         """Write a record that was complete elsewhere, with the bytes of its histories.
 
         Raises:
             OSError: as of `write`.
             ValueError: it is no record, its checksum is not its own, or the histories are not those that it names.
         """
-        if record["history"]["file"] != f"{record['id']}.parquet":
-            raise ValueError(f"the histories of record {record['id']} are {record['history']['file']}, another trial's")
-        if hashlib.sha256(table).hexdigest() != record["history"]["sha256"]:
-            raise ValueError(f"the histories of record {record['id']} are not those that it names")
+        if record.history.file != f"{record.id}.parquet":
+            raise ValueError(f"the histories of record {record.id} are {record.history.file}, another trial's")
+        if hashlib.sha256(table).hexdigest() != record.history.sha256:
+            raise ValueError(f"the histories of record {record.id} are not those that it names")
         return self._write(record, table)
 
-    def _write(self, record: Mapping[str, Any], table: bytes) -> Path:
-        problem = problem_of(record)
-        if problem:
-            raise ValueError(f"the record does not fit its own schema: {problem}")
-        if _is_changed(record):
-            raise ValueError(f"record {record['id']} was changed after it was written: its checksum does not fit")
+    def _write(self, record: Record, table: bytes) -> Path:
+        try:
+            require_unchanged(record)
+        except ValueError as error:
+            raise ValueError(f"record {record.id}: {error}") from None
         self.folder.mkdir(parents=True, exist_ok=True)
-        target = self.path(record["id"])
+        target = self.path(record.id)
         with alone(self.folder):
             if target.exists():
                 self._replace(target, record, table)
             else:
                 self._begin(target, record, table)
-        self.drafts.discard(record["id"])
+        self.drafts.discard(record.id)
         return target
 
-    def _begin(self, target: Path, record: Mapping[str, Any], table: bytes) -> None:
+    def _begin(self, target: Path, record: Record, table: bytes) -> None:
         """Write a record where there is none: its file, which names the histories, last."""
         histories = target.with_suffix(".parquet")
         try:
             write_atomically(histories, table)
-            write_atomically(target, _document(record))
+            write_atomically(target, encoded(record))
         except BaseException:
             if not target.exists():
                 histories.unlink(missing_ok=True)
             raise
 
-    def _replace(self, target: Path, record: Mapping[str, Any], table: bytes) -> None:
+    def _replace(self, target: Path, record: Record, table: bytes) -> None:
         """Put a record and its histories in the place of another one, all or nothing.
 
         The new histories go beside the old ones first, and the new record names them there: once its file is renamed,
@@ -119,7 +119,7 @@ class Store:
         try:
             write_atomically(aside, table)
             self._supersede(target, before)
-            write_atomically(target, _document(_naming(record, aside.name)))
+            write_atomically(target, encoded(_naming(record, aside.name)))
         except BaseException:
             with contextlib.suppress(OSError):
                 self._settle(aside)
@@ -131,11 +131,11 @@ class Store:
                     file.unlink(missing_ok=True)
             self._name_as_usual(target, record)
 
-    def _name_as_usual(self, target: Path, record: Mapping[str, Any]) -> None:
+    def _name_as_usual(self, target: Path, record: Record) -> None:
         """Give the histories of a record that lie aside the record's name."""
         aside = self.folder / _aside(record)
         copy_atomically(aside, target.with_suffix(".parquet"))
-        write_atomically(target, _document(record))
+        write_atomically(target, encoded(record))
         aside.unlink()
 
     def _settle(self, aside: Path) -> None:
@@ -144,11 +144,11 @@ class Store:
         if not records or None in records:
             # Its record can't be read: whose they are is not known.
             return
-        named = next((one for one in records if one and one["history"]["file"] == aside.name), None)
+        named = next((one for one in records if one and one.history.file == aside.name), None)
         if named is None:
             aside.unlink(missing_ok=True)
         else:
-            self._name_as_usual(self.path(named["id"]), _naming(named, f"{named['id']}.parquet"))
+            self._name_as_usual(self.path(named.id), _naming(named, f"{named.id}.parquet"))
 
     def _supersede(self, target: Path, files: Sequence[Path]) -> None:
         """Give the files of a record a second name in a folder of their own, the record's last."""
@@ -162,12 +162,12 @@ class Store:
     def _files_of(self, target: Path) -> list[Path]:
         """What there is of a record: its picture, its histories, and last the record itself."""
         try:
-            histories = self.folder / load(target)["history"]["file"]
+            histories = self.folder / load(target).history.file
         except (OSError, ValueError):
             histories = target.with_suffix(".parquet")
         return [file for file in (target.with_suffix(".png"), histories, target) if file.exists()]
 
-    def superseded(self) -> dict[Path, dict[str, Any]]:
+    def superseded(self) -> dict[Path, Record]:
         """The records that later ones of the same trials replaced, by their files, the oldest first.
 
         The folder of such a file is a `Store` of its own.
@@ -178,9 +178,9 @@ class Store:
             with contextlib.suppress(OSError, ValueError):
                 record = load(path)
                 # Of a process that was killed just before it replaced this one.
-                if self.find(record["id"]) != record:
+                if self.find(record.id) != record:
                     found[path] = record
-        return dict(sorted(found.items(), key=lambda one: (one[1]["finished"], one[0].stat().st_mtime_ns)))
+        return dict(sorted(found.items(), key=lambda one: (one[1].finished, one[0].stat().st_mtime_ns)))
 
     def clear(self, identity: str) -> None:
         """Remove what a killed process left of a trial that is to be run: its draft, and unfinished files.
@@ -222,7 +222,7 @@ class Store:
         """Discard the draft of a trial that has its record: whoever is killed just after writing it leaves one."""
         draft, record = self.drafts.read(identity), self.find(identity)
         # A draft of another start is of a trial that is being run again.
-        if draft is not None and record is not None and draft[0]["started"] == record["started"]:
+        if draft is not None and record is not None and draft[0].started == record.started:
             self.drafts.discard(identity)
 
     @property
@@ -231,11 +231,11 @@ class Store:
         return Checkpoints(self.folder / CHECKPOINTS)
 
     @property
-    def drafts(self) -> "Drafts":
+    def drafts(self) -> Drafts:
         """The records of trials that are running."""
         return Drafts(self.folder / DRAFTS)
 
-    def close(self, identity: str, otherwise: Mapping[str, Any], status: Status, failure: Mapping[str, Any]) -> Path:
+    def close(self, identity: str, otherwise: Record, status: Status, failure: Failure) -> Path:
         """Make a record of a trial whose process is gone, from its last draft, histories included.
 
         Args:
@@ -247,18 +247,17 @@ class Store:
         record, table = self.drafts.read(identity) or (None, b"")
         if record is None:
             table = history.encode({})
-            record = _with_history(otherwise, table, ["step"])
-        step = failure["step"] if failure["step"] is not None else record["measures"].get("steps") or None
-        finished = datetime.now(UTC).isoformat(timespec="seconds")
-        return self._write(
-            _sealed(
-                publishable(
-                    {**record, "id": identity, "status": status, "failure": {**failure, "step": step}}
-                    | {"finished": finished, "history": {**record["history"], "file": f"{identity}.parquet"}}
-                )
-            ),
-            table,
+            record = with_history(otherwise, table, ["step"])
+        step = failure.step if failure.step is not None else record.measures.steps or None
+        closed = changed(
+            record,
+            id=identity,
+            status=status,
+            failure=changed(failure, step=step),
+            finished=datetime.now(UTC).isoformat(timespec="seconds"),
+            history=changed(record.history, file=f"{identity}.parquet"),
         )
+        return self._write(sealed(publishable(closed)), table)
 
     def read(self) -> "Records":
         """All records of the folder; a file that can't be read as one is reported, and harms nothing else.
@@ -272,10 +271,10 @@ class Store:
             except (OSError, ValueError) as error:
                 found.unreadable[path] = str(error)
                 continue
-            if record["id"] not in by_id or path == self.path(record["id"]):
-                by_id[record["id"]] = record
+            if record.id not in by_id or path == self.path(record.id):
+                by_id[record.id] = record
         found.records.extend(by_id.values())
-        found.records.sort(key=lambda one: (one["task"], one["variant"], one["model"], one["seed"], one["id"]))
+        found.records.sort(key=lambda one: (one.task, one.variant, one.model, one.seed, one.id))
         return found
 
     def _files(self) -> Iterator[Path]:
@@ -286,154 +285,36 @@ class Store:
         if not self.folder.is_dir():
             raise UserError(f"there are no records in {self.folder}: no such folder; 'rnnae-bench run' makes some")
 
-    def find(self, identity: str) -> dict[str, Any] | None:
+    def find(self, identity: str) -> Record | None:
         """The record of that id; None where there is none that can be read."""
         try:
             return load(self.path(identity))
         except (OSError, ValueError):
             return None
 
-    def series(self, record: Mapping[str, Any], wanted: Callable[[str], bool] | None = None) -> dict[str, Series]:
+    def series(self, record: Record, wanted: Callable[[str], bool] | None = None) -> dict[str, Series]:
         """The histories of a record; only the columns that are `wanted`, by name."""
-        return history.read(self.folder / record["history"]["file"], wanted)
+        return history.read(self.folder / record.history.file, wanted)
 
 
-@dataclass(frozen=True)
-class Drafts:
-    """The records of trials that are running, each in one file with its histories, as of its last flush.
-
-    Args:
-        folder: Where they lie.
-    """
-
-    folder: Path
-
-    def write(self, record: Mapping[str, Any], series: Mapping[str, Series]) -> None:
-        """Replace the draft of a trial, whole or not at all."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        table = history.encode(series)
-        document = json.dumps(_with_history(record, table, ["step", *series]), allow_nan=False).encode()
-        with alone(self.folder):
-            # One file, so that record and histories are always of the same moment.
-            write_atomically(self._path(record["id"]), document + b"\n" + table)
-
-    def read(self, identity: str) -> tuple[dict[str, Any], bytes] | None:
-        """A draft and the bytes of its histories; None where there is none that can be read."""
-        try:
-            document, table = self._path(identity).read_bytes().split(b"\n", 1)
-            record = json.loads(document)
-        except (OSError, ValueError):
-            return None
-        return (record, table) if problem_of(record) is None else None
-
-    def discard(self, identity: str) -> None:
-        """Remove a draft; that it is not there is no error."""
-        self._path(identity).unlink(missing_ok=True)
-
-    def identities(self) -> list[str]:
-        """The trials that have one."""
-        return sorted(path.stem for path in self.folder.glob("*.draft")) if self.folder.is_dir() else []
-
-    def _path(self, identity: str) -> Path:
-        return self.folder / f"{identity}.draft"
-
-
-def _with_history(record: Mapping[str, Any], table: bytes, columns: list[str]) -> dict[str, Any]:
-    """A record that names its histories."""
-    digest = hashlib.sha256(table).hexdigest()
-    return {**record, "history": {"file": f"{record['id']}.parquet", "sha256": digest, "columns": columns}}
-
-
-def _is_changed(record: Mapping[str, Any]) -> bool:
-    """Whether a record that has a checksum was changed after it was written."""
-    return record.get("checksum") not in (None, checksum(record))
-
-
-def _sealed(record: Mapping[str, Any]) -> dict[str, Any]:
-    """A record as JSON can say it, with its checksum."""
-    record = finite(record)
-    return {**record, "checksum": checksum(record)}
-
-
-def _naming(record: Mapping[str, Any], file: str) -> dict[str, Any]:
+def _naming(record: Record, file: str) -> Record:
     """The same record, with its histories in another file."""
-    return _sealed({**record, "history": {**record["history"], "file": file}})
+    return sealed(changed(record, history=changed(record.history, file=file)))
 
 
-def _aside(record: Mapping[str, Any]) -> str:
+def _aside(record: Record) -> str:
     """Where the histories of a record lie while it takes another's place: named after both, as the schema allows."""
-    return f"{record['id'][:8]}{record['history']['sha256'][:8]}.parquet"
+    return f"{record.id[:8]}{record.history.sha256[:8]}.parquet"
 
 
 def _digest(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()[:8]
 
 
-def _document(record: Mapping[str, Any]) -> bytes:
-    return json.dumps(record, indent=1, allow_nan=False).encode() + b"\n"
-
-
 @dataclass
 class Records:
     """What was found in a folder."""
 
-    records: list[dict[str, Any]] = field(default_factory=list)
+    records: list[Record] = field(default_factory=list)
     unreadable: dict[Path, str] = field(default_factory=dict)
     """Files that are no records, with the reason."""
-
-
-LARGEST = 4 * 2**20
-"""Bytes that a record has at most; a usual one has some 6,000."""
-
-
-def load(path: Path) -> dict[str, Any]:
-    """The record in a file.
-
-    Raises:
-        OSError: the file can't be read.
-        ValueError: it is no record: not a file of at most `LARGEST` bytes, no JSON (in which every key comes once and
-            every number is finite, and every text whole), nested too deep, not as the schema says, or changed since.
-    """
-    if not path.is_file():
-        raise ValueError("not a file")
-    with path.open("rb") as file:
-        content = file.read(LARGEST + 1)
-    if len(content) > LARGEST:
-        raise ValueError(f"{path.stat().st_size:,} bytes; a record has at most {LARGEST:,}")
-    try:
-        record: dict[str, Any] = json.loads(
-            content.decode("utf-8"),
-            parse_float=_number,
-            parse_int=_whole_number,
-            parse_constant=_number,
-            object_pairs_hook=_once_each,
-        )
-    except RecursionError:
-        raise ValueError("nested too deep") from None
-    problem = problem_of(record)
-    if problem:
-        raise ValueError(problem)
-    if _is_changed(record):
-        raise ValueError("it was changed after it was written: its checksum does not fit")
-    return record
-
-
-def _whole_number(text: str) -> int:
-    # Python refuses some thousands of digits in words of its own; reading fewer takes the square of their number.
-    if len(text) > 400:
-        raise ValueError(f"{text[:20]}... has {len(text):,} digits")
-    return int(text)
-
-
-def _number(text: str) -> float:
-    value = float(text)
-    if not math.isfinite(value):
-        raise ValueError(f"{text[:20]} is no number of JSON that a float can hold")
-    return value
-
-
-def _once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        raise ValueError("a key comes twice")
-    return found

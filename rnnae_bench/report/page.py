@@ -1,26 +1,26 @@
 """One HTML page over records: tables and pictures in a single file that opens without a network."""
 
 import base64
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from importlib.resources import files
-from typing import Any
 
 from jinja2 import Environment, select_autoescape
 
 from rnnae_bench import __version__
+from rnnae_bench.records.record import Record
 from rnnae_bench.records.store import Store
 from rnnae_bench.report import tables
 from rnnae_bench.report import trial_picture as plots
 
 
-def page(records: Iterable[Mapping[str, Any]], among: Iterable[Mapping[str, Any]], store: Store) -> str:
+def page(records: Iterable[Record], among: Iterable[Record], store: Store) -> str:
     """The page as HTML. What the records say is shown as text, never as markup; `among` as in `summarize`.
 
     Each row shows the picture of its first seed's trial; a trial whose histories are missing has none.
     """
     records = list(records)
     sections = tables.sections(records, among)
-    by_id = {record["id"]: record for record in records}
+    by_id = {record.id: record for record in records}
     pictures = {row.ids[0]: _picture(by_id[row.ids[0]], store) for section in sections for row in section.rows}
     template = Environment(
         autoescape=select_autoescape(default=True), trim_blocks=True, lstrip_blocks=True
@@ -30,14 +30,14 @@ def page(records: Iterable[Mapping[str, Any]], among: Iterable[Mapping[str, Any]
         columns=tables.COLUMNS,
         number=tables.number,
         pictures=pictures,
-        failures=[record for record in records if record["status"] != "ok"],
-        devices=sorted({record["environment"]["device"] for record in records}),
+        failures=[record for record in records if record.status != "ok"],
+        devices=sorted({record.environment.device for record in records}),
         count=len(records),
         version=__version__,
     )
 
 
-def _picture(record: Mapping[str, Any], store: Store) -> str | None:
+def _picture(record: Record, store: Store) -> str | None:
     try:
         series = store.series(record)
     except (OSError, ValueError):

@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
@@ -11,7 +11,8 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console, Group
 from rich.table import Table
 
-from rnnae_bench.records.record import printable
+from rnnae_bench.records.flat import columns_of
+from rnnae_bench.records.record import Record, printable
 from rnnae_bench.report.text import Text
 from rnnae_bench.standings.rows import Row, baselines, summarize
 
@@ -101,7 +102,7 @@ class Section:
         return f"{self.setting}: {self.metric}, {better} is better"
 
 
-def sections(records: Iterable[Mapping[str, Any]], among: Iterable[Mapping[str, Any]] | None = None) -> list[Section]:
+def sections(records: Iterable[Record], among: Iterable[Record] | None = None) -> list[Section]:
     """One section a task setting, rows best first; `among` as in `summarize`."""
     records = list(records)
     known = baselines(records)
@@ -112,9 +113,7 @@ def sections(records: Iterable[Mapping[str, Any]], among: Iterable[Mapping[str, 
     ]
 
 
-def terminal(
-    records: Iterable[Mapping[str, Any]], console: Console, among: Iterable[Mapping[str, Any]] | None = None
-) -> Iterator[Group]:
+def terminal(records: Iterable[Record], console: Console, among: Iterable[Record] | None = None) -> Iterator[Group]:
     """Rich tables, one a task setting, the baselines below the models; `among` as in `summarize`.
 
     A column that says the same in every row goes to the caption; where the console is narrow, columns go.
@@ -183,7 +182,7 @@ def _table(section: Section, columns: Sequence[Column]) -> Table:
     return table
 
 
-def markdown(records: Iterable[Mapping[str, Any]], among: Iterable[Mapping[str, Any]] | None = None) -> str:
+def markdown(records: Iterable[Record], among: Iterable[Record] | None = None) -> str:
     """The same tables in Markdown."""
     lines: list[str] = []
     for section in sections(records, among):
@@ -219,25 +218,12 @@ def spreadsheet_cell(value: Any) -> Any:
     return f"'{printable(value)}" if value.startswith(("=", "+", "-", "@", "\t", "\r")) else printable(value)
 
 
-def comma_separated(records: Iterable[Mapping[str, Any]]) -> str:
-    """One line a record: what a spreadsheet or a data frame wants."""
-    rows = [_flat(record) for record in records]
-    columns = list(dict.fromkeys(column for row in rows for column in row))
+def comma_separated(records: Iterable[Record]) -> str:
+    """One line a record, with the columns of `rnnae_bench.records.flat`: what a spreadsheet wants."""
+    records = list(records)
+    columns = columns_of(records)
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(map(spreadsheet_cell, columns))
-    writer.writerows([spreadsheet_cell(row.get(column, "")) for column in columns] for row in rows)
+    writer.writerow(spreadsheet_cell(column.name) for column in columns)
+    writer.writerows([spreadsheet_cell(column.cell(record)) for column in columns] for record in records)
     return buffer.getvalue()
-
-
-def _flat(record: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        **{key: record[key] for key in ("id", "status", "task", "variant", "model", "seed", "data_seed")},
-        "overrides": ";".join(f"{key}={value}" for key, value in record["overrides"].items()),
-        **{f"primary.{key}": value for key, value in record["primary"].items()},
-        **{f"test.{key}": value for key, value in record["metrics"]["test"].items()},
-        **record["measures"],
-        **{key: record["environment"][key] for key in ("device", "accelerator", "devices", "precision")},
-        "started": record["started"],
-        "finished": record["finished"],
-    }

@@ -9,9 +9,9 @@ import numpy as np
 
 from rnnae_bench.records.files import write_atomically
 from rnnae_bench.records.history import Series
+from rnnae_bench.records.record import Record
 from rnnae_bench.report.heatmaps import as_png, draw, height_of, new_figure, panels
 from rnnae_bench.report.terminal_curve import terminal_curve
-from rnnae_bench.standings.rows import label, setting
 
 _POINTS = 240
 
@@ -41,7 +41,7 @@ def thin(series: Series, points: int = _POINTS) -> tuple[np.ndarray, np.ndarray,
     return middle, median, low, high
 
 
-def picture(record: Mapping[str, Any], series: Mapping[str, Series]) -> bytes:
+def picture(record: Record, series: Mapping[str, Series]) -> bytes:
     """A PNG: training loss and the primary metric on the validation set; below, gradient norms by layer.
 
     Where gradients through sequence time were measured, a row for each of `panels` stands below.
@@ -61,19 +61,19 @@ def picture(record: Mapping[str, Any], series: Mapping[str, Series]) -> bytes:
         _band(above, series[name], name.partition("/")[2], f"C{place + 2}", band=False)
     if terms:
         above.legend(fontsize="small", loc="upper center", ncols=2)
-    metric = record["primary"]["metric"]
+    metric = record.primary.metric
     looks = series.get(f"validation/{metric}")
     if looks is not None and metric != "loss":
         right = above.twinx()
         right.plot(looks.steps, looks.values, "o-", color="tab:orange", markersize=3, label=f"validation {metric}")
-        right.axhline(record["primary"]["floor"], color="tab:orange", linestyle=":", linewidth=1, label="floor")
+        right.axhline(record.primary.floor, color="tab:orange", linestyle=":", linewidth=1, label="floor")
         right.set_ylabel(f"validation {metric}")
         right.legend(loc="center right")
     _band(below, series.get("gradient_norm"), "all weights", "black")
     layers = [name for name in series if name.startswith("gradient_norm/")]
     for place, name in enumerate(layers):
         _band(below, series[name], name.partition("/")[2], f"C{place % 10}", band=False)
-    clip = record["configuration"]["model"].get("optimization", {}).get("clip")
+    clip = record.configuration.model.get("optimization", {}).get("clip")
     if clip:
         below.axhline(clip, color="gray", linestyle="--", linewidth=1, label=f"clipped at {clip:g}")
     below.set_yscale("log")
@@ -84,25 +84,21 @@ def picture(record: Mapping[str, Any], series: Mapping[str, Series]) -> bytes:
     return as_png(figure)
 
 
-def title(record: Mapping[str, Any]) -> str:
+def title(record: Record) -> str:
     """What a picture shows: model and task with all that was changed of their defaults, seed, and how it ended.
 
     Seeds of data and trainer options are named where they are not the usual ones.
     """
-    overrides = record["overrides"]
-    parts = [
-        f"{label(record['model'], overrides)} on {setting(record['task'], record['variant'], overrides)}",
-        f"seed {record['seed']}",
-    ]
-    if record["data_seed"] != record["seed"]:
-        parts.append(f"data seed {record['data_seed']}")
-    for key, value in overrides.items():
+    parts = [f"{record.label} on {record.setting}", f"seed {record.seed}"]
+    if record.data_seed != record.seed:
+        parts.append(f"data seed {record.data_seed}")
+    for key, value in record.overrides.items():
         parts += [f"{key.removeprefix('trainer.')}={value}"] if key.startswith("trainer.") else []
-    failed = "" if record["status"] == "ok" else f" ({record['status']})"
+    failed = "" if record.status == "ok" else f" ({record.status})"
     return ", ".join(parts) + failed
 
 
-def write_picture(path: Path, record: Mapping[str, Any], series: Mapping[str, Series]) -> Path | None:
+def write_picture(path: Path, record: Record, series: Mapping[str, Series]) -> Path | None:
     """Draw the `picture` of a record beside its file; None where nothing was measured.
 
     Raises:

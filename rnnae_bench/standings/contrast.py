@@ -1,12 +1,15 @@
 """Two entries side by side: the difference, what each of them costs, and where their configurations differ."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from msgspec import to_builtins
+
 from rnnae_bench.errors import UserError
 from rnnae_bench.options.nested import flatten
+from rnnae_bench.records.record import Record
 from rnnae_bench.standings.standing import (
     MINIMUM_SEEDS,
     Comparison,
@@ -31,7 +34,7 @@ class Side:
     name: str
     entry: Entry
     standing: Standing
-    records: tuple[Mapping[str, Any], ...]
+    records: tuple[Record, ...]
     """All of its records, which have the same configuration; none of a baseline."""
 
     @property
@@ -74,7 +77,7 @@ class Contrast:
         None where there is no value, and for a multiple of memories that were not measured in the same way.
         """
         found = {}
-        kinds = {side.records[0]["measures"].get("memory_kind") for side in self._models()}
+        kinds = {side.records[0].measures.by_name.get("memory_kind") for side in self._models()}
         for name in _COSTS:
             one, other = getattr(self.first.entry.row, name), getattr(self.second.entry.row, name)
             comparable = name != "peak_memory_bytes" or len(kinds) == 1
@@ -161,9 +164,7 @@ def probability(p: float) -> str:
     return "p < 0.001" if p < 0.001 else f"p = {p:.2g}"
 
 
-def contrasts(
-    records: Sequence[Mapping[str, Any]], first: str, second: str, minimum_seeds: int = MINIMUM_SEEDS
-) -> list[Contrast]:
+def contrasts(records: Sequence[Record], first: str, second: str, minimum_seeds: int = MINIMUM_SEEDS) -> list[Contrast]:
     """Two operands on every task setting that both have records of.
 
     Args:
@@ -195,8 +196,8 @@ def contrasts(
 
 
 def folder_contrasts(
-    first: tuple[Path, Sequence[Mapping[str, Any]]],
-    second: tuple[Path, Sequence[Mapping[str, Any]]],
+    first: tuple[Path, Sequence[Record]],
+    second: tuple[Path, Sequence[Record]],
     model: str | None,
     minimum_seeds: int = MINIMUM_SEEDS,
 ) -> list[Contrast]:
@@ -241,7 +242,7 @@ def folder_contrasts(
 
 
 def _sides(
-    found: Sequence[Standing], records: Sequence[Mapping[str, Any]], operand: str, name: str | None = None
+    found: Sequence[Standing], records: Sequence[Record], operand: str, name: str | None = None
 ) -> dict[str, Side]:
     """What the operand names, by task setting: of entries with one label, the one that has it as its key."""
     matching: dict[str, Side] = {}
@@ -255,21 +256,21 @@ def _sides(
             matching[standing.setting] = _side(name or operand, named[0], standing, records)
     if matching:
         return matching
-    beginning = [record for record in records if len(operand) >= 4 and record["id"].startswith(operand)]
+    beginning = [record for record in records if len(operand) >= 4 and record.id.startswith(operand)]
     if len(beginning) > 1:
-        ids = (record["id"] for record in beginning)
+        ids = (record.id for record in beginning)
         raise UserError(f"{operand} is the beginning of {len(beginning)} records' ids; name one: {_list(ids)}")
     if beginning:
         (standing,) = standings(beginning)
-        label = f"{standing.entries[0].row.label} seed {beginning[0]['seed']} ({beginning[0]['id'][:8]})"
+        label = f"{standing.entries[0].row.label} seed {beginning[0].seed} ({beginning[0].id[:8]})"
         return {standing.setting: _side(label, standing.entries[0], standing, beginning)}
     known = sorted({entry.row.label for standing in found for entry in standing.entries})
     where = f" of {found[0].setting}" if len(found) == 1 else ""
     raise UserError(f"there is no model or record '{operand}' among the records{where}; models: {_list(known)}")
 
 
-def _side(name: str, entry: Entry, standing: Standing, records: Sequence[Mapping[str, Any]]) -> Side:
-    return Side(name, entry, standing, tuple(record for record in records if record["id"] in entry.row.ids))
+def _side(name: str, entry: Entry, standing: Standing, records: Sequence[Record]) -> Side:
+    return Side(name, entry, standing, tuple(record for record in records if record.id in entry.row.ids))
 
 
 def _baseline(name: str, beside: Side) -> Side:
@@ -277,7 +278,7 @@ def _baseline(name: str, beside: Side) -> Side:
     standing, value = beside.standing, beside.standing.baselines[name]
     constant = Estimate(value, value, value)
     rising = standing.direction == "maximize"
-    solved = standing.solved_at is not None and (value >= standing.solved_at if rising else value <= standing.solved_at)
+    solved = value >= standing.solved_at if rising else value <= standing.solved_at
     row = replace(
         beside.entry.row,
         model=name,
@@ -322,10 +323,11 @@ def _list(names: Any) -> str:
     return ", ".join(names[:_SHOWN]) + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "") or "none"
 
 
-def _options(record: Mapping[str, Any]) -> dict[str, Any]:
+def _options(record: Record) -> dict[str, Any]:
     """The configuration, flat; with the model, the device and the plugins' versions."""
-    environment = record["environment"]
-    found = {"model": record["model"], "data_seed": record["data_seed"]}
-    found |= {f"environment.{name}": environment[name] for name in ("accelerator", "devices", "precision")}
-    found |= {f"environment.plugins.{name}": version for name, version in environment["plugins"].items()}
-    return found | flatten(record["configuration"])
+    there = record.environment
+    found: dict[str, Any] = {"model": record.model, "data_seed": record.data_seed}
+    found |= {"environment.accelerator": there.accelerator, "environment.devices": there.devices}
+    found |= {"environment.precision": there.precision}
+    found |= {f"environment.plugins.{name}": version for name, version in there.plugins.items()}
+    return found | flatten(to_builtins(record.configuration))

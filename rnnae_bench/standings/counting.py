@@ -9,54 +9,40 @@
 - A trial that was skipped or interrupted says nothing about its model: it is shown, and counts as nothing.
 """
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable
+
+from rnnae_bench.records.record import Record
 
 LEFT_OUT = ("skipped", "interrupted")
 """How trials end that say nothing about their model."""
 
 
-def distinct(records: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+def distinct(records: Iterable[Record]) -> list[Record]:
     """The records, each trial once."""
-    return list({record["id"]: record for record in records}.values())
+    return list({record.id: record for record in records}.values())
 
 
-def failed(record: Mapping[str, Any]) -> bool:
+def failed(record: Record) -> bool:
     """Whether a trial was tried and has no result."""
-    return record["status"] not in LEFT_OUT and (record["status"] != "ok" or record["primary"]["value"] is None)
+    return record.status not in LEFT_OUT and (record.status != "ok" or record.primary.value is None)
 
 
-def worst(records: Iterable[Mapping[str, Any]]) -> float:
+def worst(records: Iterable[Record]) -> float:
     """What a failed trial of these counts as; they are of one task setting.
 
     Args:
         records: One at least.
     """
     records = list(records)
-    primary = records[0]["primary"]
-    values = [record["primary"]["value"] for record in records if record["status"] == "ok" and not failed(record)]
-    pick = min if primary["direction"] == "maximize" else max
-    return float(pick([primary["floor"], *values]))
+    primary = records[0].primary
+    values = [value for record in records if record.status == "ok" and (value := record.primary.value) is not None]
+    pick = min if primary.rises else max
+    return float(pick([primary.floor, *values]))
 
 
-def counted(record: Mapping[str, Any], failure: float) -> float | None:
+def counted(record: Record, failure: float) -> float | None:
     """What a trial counts as: `failure` where it failed, None where it says nothing."""
-    if record["status"] in LEFT_OUT:
+    if record.status in LEFT_OUT:
         return None
-    return failure if failed(record) else float(record["primary"]["value"])
-
-
-def score(value: float, primary: Mapping[str, Any]) -> float:
-    """The score of a value: 0 = floor, 1 = ceiling; the way from the floor where there is no ceiling.
-
-    Args:
-        value: Of the primary metric.
-        primary: Its floor, ceiling and direction, as a record has them.
-    """
-    floor, ceiling = primary["floor"], primary["ceiling"]
-    if ceiling is None or ceiling == floor:
-        found = value - floor if primary["direction"] == "maximize" else floor - value
-    else:
-        found = (value - floor) / (ceiling - floor)
-    # The floor's own score is 0, not -0.
-    return float(found) + 0.0
+    value = record.primary.value
+    return failure if record.status != "ok" or value is None else float(value)

@@ -3,13 +3,13 @@
 Trials are paired by their seeds, so that what the seeds have in common drops out of the difference.
 """
 
-import json
 import statistics
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from rnnae_bench.records.record import LAYOUT, Record, row_key
 from rnnae_bench.standings.counting import distinct
 from rnnae_bench.statistics import paired
 
@@ -18,9 +18,6 @@ _OF_SPREAD, _OF_LEAD = 0.5, 0.1
 best baseline; the smaller of the two."""
 
 _MOST_PRECISE_FIRST = ("64-true", "32-true", "16-mixed", "bf16-mixed", "16-true", "bf16-true")
-_LAYOUT = ("precision", "devices", "num_nodes", "strategy", "accelerator")
-"""Options of the trainer in which the trials that are compared may differ."""
-
 Verdict = Literal["reference", "equivalent", "different", "undecided"]
 
 
@@ -78,7 +75,7 @@ class Comparison:
         return asdict(self)
 
 
-def compare(records: Iterable[Mapping[str, Any]]) -> list[Comparison]:
+def compare(records: Iterable[Record]) -> list[Comparison]:
     """A row for each precision and number of devices of every model on every task that was run in more than one.
 
     The reference is 32-true on one device or, where that was not run, the most precise there is on the fewest devices;
@@ -87,11 +84,10 @@ def compare(records: Iterable[Mapping[str, Any]]) -> list[Comparison]:
     Args:
         records: Any; what was run in one way only is left out.
     """
-    groups: dict[str, dict[tuple[str, int], list[Mapping[str, Any]]]] = {}
+    groups: dict[str, dict[tuple[str, int], list[Record]]] = {}
     for record in distinct(records):
-        environment = record["environment"]
-        layouts = groups.setdefault(_group(record), {})
-        layouts.setdefault((environment["precision"], environment["devices"]), []).append(record)
+        layouts = groups.setdefault(row_key(record, any_layout=True), {})
+        layouts.setdefault((record.environment.precision, record.environment.devices), []).append(record)
     rows = []
     for _, layouts in sorted(groups.items()):
         if len(layouts) > 1:
@@ -130,15 +126,6 @@ def margin(first: Sequence[float], second: Sequence[float], baselines: Iterable[
     return spread if best is None else min(spread, _OF_LEAD * abs(statistics.fmean(second) - best))
 
 
-def _group(record: Mapping[str, Any]) -> str:
-    """What trials have in common that are compared."""
-    configuration = record["configuration"]
-    trainer = {key: value for key, value in configuration["trainer"].items() if key not in _LAYOUT}
-    environment = record["environment"]
-    key = [record["task"], record["variant"], record["model"], configuration["task"], configuration["model"], trainer]
-    return json.dumps([*key, environment["plugins"], environment["accelerator"]], sort_keys=True)
-
-
 def _rank(layout: tuple[str, int]) -> tuple[Any, ...]:
     precision, devices = layout
     known = precision in _MOST_PRECISE_FIRST
@@ -146,30 +133,28 @@ def _rank(layout: tuple[str, int]) -> tuple[Any, ...]:
     return (layout != ("32-true", 1), place, precision, devices)
 
 
-def _comparison(here: Sequence[Mapping[str, Any]], there: Sequence[Mapping[str, Any]]) -> Comparison:
+def _comparison(here: Sequence[Record], there: Sequence[Record]) -> Comparison:
     first, reference = here[0], there[0]
     pairs = _pairs(here, there)
-    values, others = ([pair[side]["primary"]["value"] for pair in pairs] for side in (0, 1))
+    values, others = [_value(mine) for mine, _ in pairs], [_value(other) for _, other in pairs]
     differences = [mine - other for mine, other in zip(values, others, strict=True)]
     found = paired.difference(differences) if differences else None
     interval = None if found is None or found.low is None or found.high is None else (found.low, found.high)
-    metric, direction = reference["primary"]["metric"], reference["primary"]["direction"]
-    known = [one[metric] for one in reference["baselines"].values() if metric in one]
+    metric, direction = reference.primary.metric, reference.primary.direction
+    known = [value for one in reference.baselines.values() if (value := one.get(metric)) is not None]
     span = margin(values, others, known, direction)
-    environment = first["environment"]
+    environment = first.environment
     return Comparison(
-        task=first["task"],
-        variant=first["variant"],
-        model=first["model"],
-        overrides={
-            key: value for key, value in first["overrides"].items() if key.removeprefix("trainer.") not in _LAYOUT
-        },
-        accelerator=environment["accelerator"],
-        precision=environment["precision"],
-        devices=environment["devices"],
-        reference=f"{reference['environment']['precision']} x{reference['environment']['devices']}",
-        metric=first["primary"]["metric"],
-        statuses=dict(Counter(record["status"] for record in here)),
+        task=first.task,
+        variant=first.variant,
+        model=first.model,
+        overrides={key: value for key, value in first.overrides.items() if key.removeprefix("trainer.") not in LAYOUT},
+        accelerator=environment.accelerator,
+        precision=environment.precision,
+        devices=environment.devices,
+        reference=f"{reference.environment.precision} x{reference.environment.devices}",
+        metric=first.primary.metric,
+        statuses=dict(Counter(record.status for record in here)),
         seeds=len(pairs),
         difference=None if found is None else found.value,
         interval=interval,
@@ -183,59 +168,67 @@ def _comparison(here: Sequence[Mapping[str, Any]], there: Sequence[Mapping[str, 
 
 
 def _verdict(
-    here: Sequence[Mapping[str, Any]],
-    there: Sequence[Mapping[str, Any]],
+    here: Sequence[Record],
+    there: Sequence[Record],
     interval: tuple[float, float] | None,
     margin: float,
 ) -> Verdict:
     if here is there:
         return "reference"
-    sound = {_seeds(record) for record in there if record["status"] == "ok"}
-    if any(record["status"] == "diverged" and _seeds(record) in sound for record in here):
+    sound = {_seeds(record) for record in there if record.status == "ok"}
+    if any(record.status == "diverged" and _seeds(record) in sound for record in here):
         return "different"
     return judge(interval, margin)
 
 
-def _seeds(record: Mapping[str, Any]) -> tuple[int, int]:
-    return record["seed"], record["data_seed"]
+def _seeds(record: Record) -> tuple[int, int]:
+    return record.seed, record.data_seed
 
 
-def _pairs(
-    here: Sequence[Mapping[str, Any]], there: Sequence[Mapping[str, Any]]
-) -> list[tuple[Mapping[str, Any], Mapping[str, Any]]]:
+def _pairs(here: Sequence[Record], there: Sequence[Record]) -> list[tuple[Record, Record]]:
     """The records of the seeds that ended well in both, one pair a seed."""
-    mine, others = ({_seeds(one): one for one in side if one["status"] == "ok"} for side in (here, there))
+    mine, others = ({_seeds(one): one for one in side if _ended_well(one)} for side in (here, there))
     return [(mine[seeds], others[seeds]) for seeds in sorted(mine.keys() & others.keys())]
 
 
-def _conditions(record: Mapping[str, Any]) -> tuple[Any, ...]:
-    environment = record["environment"]
-    return environment["device"], environment["threads"], record["measures"].get("memory_kind")
+def _ended_well(record: Record) -> bool:
+    return record.status == "ok" and record.primary.value is not None
+
+
+def _value(record: Record) -> float:
+    """Of a trial that ended well."""
+    assert record.primary.value is not None
+    return record.primary.value
+
+
+def _conditions(record: Record) -> tuple[Any, ...]:
+    environment = record.environment
+    return environment.device, environment.threads, record.measures.by_name.get("memory_kind")
 
 
 def _ratio(
-    pairs: Iterable[tuple[Mapping[str, Any], Mapping[str, Any]]],
-    parts: Callable[[Mapping[str, Any], Mapping[str, Any]], tuple[float | int | None, float | int | None]],
+    pairs: Iterable[tuple[Record, Record]],
+    parts: Callable[[Record, Record], tuple[float | int | None, float | int | None]],
 ) -> float | None:
     """The geometric mean of a ratio over the pairs that were measured under the same conditions."""
     ratios = []
     for mine, other in pairs:
-        alone = not any("vectorized" in record["environment"] for record in (mine, other))
+        alone = not any(record.environment.vectorized for record in (mine, other))
         above, below = parts(mine, other)
         if alone and _conditions(mine) == _conditions(other) and above and below:
             ratios.append(above / below)
     return statistics.geometric_mean(ratios) if ratios else None
 
 
-def _seconds(record: Mapping[str, Any]) -> float | int | None:
-    return record["measures"]["training_seconds"]
+def _seconds(record: Record) -> float | int | None:
+    return record.measures.training_seconds
 
 
-def _memory(record: Mapping[str, Any]) -> float | int | None:
-    return record["measures"]["peak_memory_bytes"]
+def _memory(record: Record) -> float | int | None:
+    return record.measures.peak_memory_bytes
 
 
-def _mean_underflow(records: Iterable[Mapping[str, Any]]) -> float | None:
-    values = [record["measures"].get("gradient_underflow") for record in records]
-    known = [value for value in values if value is not None]
+def _mean_underflow(records: Iterable[Record]) -> float | None:
+    values = [record.measures.by_name.get("gradient_underflow") for record in records]
+    known = [value for value in values if isinstance(value, int | float)]
     return statistics.fmean(known) if known else None

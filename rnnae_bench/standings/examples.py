@@ -1,13 +1,14 @@
 """Two entries on the same test examples: how far their difference would move with other examples."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 from numpy import ndarray
 
 from rnnae_bench.records.history import EXAMPLES
+from rnnae_bench.records.record import Record
 from rnnae_bench.records.store import Store
 from rnnae_bench.standings.contrast import Contrast, Side
 from rnnae_bench.statistics.estimates import Estimate
@@ -50,35 +51,47 @@ def over_examples(contrast: Contrast, first: Store, second: Store, known: Known)
     shared = sorted(ones.keys() & others.keys())
     if not shared:
         return Sampling(None, 0, 0, "no shared seed has the scores of its test examples in both")
-    tests = {(side[seed][0]["fingerprints"]["test"], len(side[seed][1])) for side in (ones, others) for seed in shared}
+    tests = {(side[seed].test, len(side[seed].scores)) for side in (ones, others) for seed in shared}
     if len(tests) > 1:
         return Sampling(None, 0, len(shared), "they were not tested on the same examples")
-    differences = np.asarray([ones[seed][1] - others[seed][1] for seed in shared]).mean(axis=0)
-    block = max(_block(side[seed][0]) for side in (ones, others) for seed in shared)
+    differences = np.asarray([ones[seed].scores - others[seed].scores for seed in shared]).mean(axis=0)
+    block = max(side[seed].block for side in (ones, others) for seed in shared)
     found = mean_over_examples(differences, block)
     absent = None if found.low is not None else "the test examples are too few"
     return Sampling(found, len(differences), len(shared), absent)
 
 
-def _block(record: Mapping[str, Any]) -> int:
-    block = record["measures"].get("test_examples_block")
+class _Scored(NamedTuple):
+    """What a trial, or a baseline, scored on each example of the test set."""
+
+    test: str
+    """The test set's fingerprint."""
+    block: int
+    """Neighbouring examples that are drawn together, as they may depend on each other."""
+    scores: ndarray
+
+
+def _block(record: Record) -> int:
+    block = record.measures.by_name.get("test_examples_block")
     return max(1, int(block)) if isinstance(block, int | float) else 1
 
 
-def _baseline_scores(side: Side, known: Known) -> dict[int, tuple[Mapping[str, Any], ndarray]]:
+def _baseline_scores(side: Side, known: Known) -> dict[int, _Scored]:
     """The same scores under every seed."""
     found = known(side.name)
     if found is None:
         return {}
     test, scores = found
-    return dict.fromkeys(side.entry.values, ({"fingerprints": {"test": test}, "measures": {}}, scores))
+    return dict.fromkeys(side.entry.values, _Scored(test, 1, scores))
 
 
-def _scores(side: Side, store: Store, metric: str) -> dict[int, tuple[Mapping[str, Any], ndarray]]:
+def _scores(side: Side, store: Store, metric: str) -> dict[int, _Scored]:
     """By seed, a record of it that ended well, and the scores of its test examples, where it has them."""
-    column, found = f"{EXAMPLES}{metric}", {}
+    column = f"{EXAMPLES}{metric}"
+    found: dict[int, _Scored] = {}
     for record in side.records:
-        if record["status"] != "ok" or column not in record["history"]["columns"]:
+        value = record.primary.value
+        if record.status != "ok" or value is None or column not in record.history.columns:
             continue
         try:
             series = store.series(record, lambda name: name == column).get(column)
@@ -88,6 +101,6 @@ def _scores(side: Side, store: Store, metric: str) -> dict[int, tuple[Mapping[st
             continue
         scores = series.values[-1].astype(np.float64)
         # What another says of its examples must be what it says of the whole.
-        if np.isfinite(scores).all() and np.isclose(scores.mean(), record["primary"]["value"], rtol=1e-4, atol=1e-6):
-            found[record["seed"]] = (record, scores)
+        if np.isfinite(scores).all() and np.isclose(scores.mean(), value, rtol=1e-4, atol=1e-6):
+            found[record.seed] = _Scored(record.fingerprints["test"], _block(record), scores)
     return found

@@ -1,13 +1,13 @@
 """Rows of a table from records: the trials that differ only in their seed, taken together."""
 
-import json
 import statistics
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from rnnae_bench.standings.counting import LEFT_OUT, counted, distinct, score, worst
+from rnnae_bench.records.record import Record, label, row_key, setting
+from rnnae_bench.standings.counting import LEFT_OUT, counted, distinct, worst
 
 
 @dataclass(frozen=True)
@@ -64,6 +64,11 @@ class Row:
         return setting(self.task, self.variant, self.overrides)
 
     @property
+    def is_varied(self) -> bool:
+        """Whether anything but the task, which is then a setting of its own, differs from the pair's defaults."""
+        return any(not name.startswith("task.") for name in self.overrides)
+
+    @property
     def layout(self) -> str:
         """Devices and precision, as ``1x cpu 32-true``."""
         return f"{self.devices}x {self.accelerator} {self.precision}"
@@ -83,22 +88,7 @@ class Row:
         return asdict(self)
 
 
-def label(model: str, overrides: Mapping[str, Any]) -> str:
-    """A model with what differs from its defaults, as ``gru[hidden_size=64]``."""
-    return f"{model}{_bracket(overrides, 'model.')}"
-
-
-def setting(task: str, variant: str, overrides: Mapping[str, Any]) -> str:
-    """Task and variant; with what differs from the frozen variant, which is then another task."""
-    return f"{task}:{variant}{_bracket(overrides, 'task.')}"
-
-
-def _bracket(overrides: Mapping[str, Any], part: str) -> str:
-    own = [f"{key.rpartition('.')[2]}={value}" for key, value in overrides.items() if key.startswith(part)]
-    return f"[{','.join(own)}]" if own else ""
-
-
-def summarize(records: Iterable[Mapping[str, Any]], among: Iterable[Mapping[str, Any]] | None = None) -> list[Row]:
+def summarize(records: Iterable[Record], among: Iterable[Record] | None = None) -> list[Row]:
     """The rows of a table: grouped by everything but the seed, best first within each task variant.
 
     Args:
@@ -108,26 +98,19 @@ def summarize(records: Iterable[Mapping[str, Any]], among: Iterable[Mapping[str,
     """
     records = distinct(records)
     failures = counts_of_failures(records if among is None else among)
-    groups: dict[str, list[Mapping[str, Any]]] = {}
+    groups: dict[str, list[Record]] = {}
     for record in records:
-        environment = record["environment"]
-        key = [record["task"], record["variant"], record["model"], record["configuration"], environment["plugins"]]
-        key += [environment[part] for part in ("accelerator", "devices", "precision")]
-        groups.setdefault(json.dumps(key, sort_keys=True), []).append(record)
-    rows = [_row(group, failures[_setting(group[0])]) for group in groups.values()]
+        groups.setdefault(row_key(record), []).append(record)
+    rows = [_row(group, failures[group[0].setting]) for group in groups.values()]
     return sorted(rows, key=_rank)
 
 
-def counts_of_failures(records: Iterable[Mapping[str, Any]]) -> dict[str, float]:
+def counts_of_failures(records: Iterable[Record]) -> dict[str, float]:
     """What a failed trial counts as, by task setting (as `Row.setting`)."""
-    groups: dict[str, list[Mapping[str, Any]]] = {}
+    groups: dict[str, list[Record]] = {}
     for record in records:
-        groups.setdefault(_setting(record), []).append(record)
+        groups.setdefault(record.setting, []).append(record)
     return {name: worst(group) for name, group in groups.items()}
-
-
-def _setting(record: Mapping[str, Any]) -> str:
-    return setting(record["task"], record["variant"], record["overrides"])
 
 
 def _rank(row: Row) -> tuple[Any, ...]:
@@ -136,49 +119,49 @@ def _rank(row: Row) -> tuple[Any, ...]:
     return (row.setting, row.mean is None, 0.0 if row.mean is None else sign * row.mean, row.failed, row.label)
 
 
-def _row(group: Sequence[Mapping[str, Any]], failure: float) -> Row:
-    group = sorted(group, key=lambda record: record["seed"])
-    first, done = group[0], [record for record in group if record["status"] == "ok"]
+def _row(group: Sequence[Record], failure: float) -> Row:
+    group = sorted(group, key=lambda record: record.seed)
+    first, done = group[0], [record for record in group if record.status == "ok"]
     values = [value for record in group if (value := counted(record, failure)) is not None]
     return Row(
-        task=first["task"],
-        variant=first["variant"],
-        model=first["model"],
-        overrides=first["overrides"],
-        accelerator=first["environment"]["accelerator"],
-        devices=first["environment"]["devices"],
-        precision=first["environment"]["precision"],
-        metric=first["primary"]["metric"],
-        direction=first["primary"]["direction"],
-        seeds=[record["seed"] for record in group],
-        statuses=dict(Counter(record["status"] for record in group)),
+        task=first.task,
+        variant=first.variant,
+        model=first.model,
+        overrides=first.overrides,
+        accelerator=first.environment.accelerator,
+        devices=first.environment.devices,
+        precision=first.environment.precision,
+        metric=first.primary.metric,
+        direction=first.primary.direction,
+        seeds=[record.seed for record in group],
+        statuses=dict(Counter(record.status for record in group)),
         mean=statistics.fmean(values) if values else None,
         sd=statistics.stdev(values) if len(values) > 1 else None,
         minimum=min(values, default=None),
         maximum=max(values, default=None),
-        floor=first["primary"]["floor"],
-        score=score(statistics.fmean(values), first["primary"]) if values else None,
-        solved=sum(record["primary"]["solved"] for record in group),
-        steps_to_solved=_median(record["measures"]["steps_to_solved"] for record in group),
-        training_seconds=_mean(record["measures"]["training_seconds"] for record in done),
-        steps_per_second=_mean(record["measures"]["steps_per_second"] for record in done),
+        floor=first.primary.floor,
+        score=first.primary.scored(statistics.fmean(values)) if values else None,
+        solved=sum(record.primary.solved for record in group),
+        steps_to_solved=_median(record.measures.steps_to_solved for record in group),
+        training_seconds=_mean(record.measures.training_seconds for record in done),
+        steps_per_second=_mean(record.measures.steps_per_second for record in done),
         peak_memory_bytes=max(
-            (record["measures"]["peak_memory_bytes"] for record in done if record["measures"]["peak_memory_bytes"]),
+            (record.measures.peak_memory_bytes for record in done if record.measures.peak_memory_bytes),
             default=None,
         ),
-        parameters=first["measures"]["parameters"],
-        state_size=first["measures"]["state_size"],
-        ids=[record["id"] for record in group],
+        parameters=first.measures.parameters,
+        state_size=first.measures.state_size,
+        ids=[record.id for record in group],
     )
 
 
-def baselines(records: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, float]]:
+def baselines(records: Iterable[Record]) -> dict[str, dict[str, float]]:
     """The baselines' primary metric by task setting (as `Row.setting`) and baseline name."""
     found: dict[str, dict[str, float]] = {}
     for record in records:
-        metric = record["primary"]["metric"]
-        known = {name: values[metric] for name, values in record["baselines"].items() if metric in values}
-        found.setdefault(_setting(record), {}).update(known)
+        metric = record.primary.metric
+        known = {name: value for name, values in record.baselines.items() if (value := values.get(metric)) is not None}
+        found.setdefault(record.setting, {}).update(known)
     return found
 
 

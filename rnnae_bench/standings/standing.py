@@ -1,30 +1,28 @@
 """Standings: who is better than whom on a task variant, as far as the records can tell."""
 
 import hashlib
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations, groupby
 from typing import Any, Literal
 
 import numpy as np
-from numpy import ndarray
 
-from rnnae_bench.standings.counting import counted, distinct, failed, score
+from rnnae_bench.records.record import Primary, Record, row_key
+from rnnae_bench.standings.counting import counted, distinct, failed
 from rnnae_bench.standings.rows import Row, baselines, counts_of_failures, summarize
-from rnnae_bench.statistics import estimates, paired, power, profiles, stratified
+from rnnae_bench.statistics import estimates, paired, power
 from rnnae_bench.statistics.estimates import Estimate
 from rnnae_bench.statistics.family import Family, family
+from rnnae_bench.statistics.score import score
 
-__all__ = ["Comparison", "Entry", "Estimate", "Overview", "Standing", "compare", "overview", "standings"]
+__all__ = ["Comparison", "Entry", "Estimate", "Standing", "compare", "standings"]
 
 MINIMUM_SEEDS = 5
 """Seeds that an entry needs for a rank."""
 
 LEVEL = 0.05
 """Largest corrected p that counts as a difference."""
-
-_THRESHOLDS = np.linspace(0.0, 1.0, 101)
 
 
 @dataclass(frozen=True)
@@ -85,8 +83,8 @@ class Standing:
     metric: str
     direction: str
     floor: float
-    ceiling: float | None
-    solved_at: float | None
+    ceiling: float
+    solved_at: float
     baselines: dict[str, float]
     """The primary metric of what needs no training, by name."""
     entries: tuple[Entry, ...]
@@ -100,31 +98,11 @@ class Standing:
     """The least seeds that two ranked entries have in common."""
 
     def scores(self, entry: Entry) -> dict[int, float]:
-        """The scores of an entry by seed: 0 = floor, 1 = ceiling; the sign only where there is no ceiling."""
-        primary = {"floor": self.floor, "ceiling": self.ceiling, "direction": self.direction}
-        return {seed: score(value, primary) for seed, value in entry.values.items()}
+        """The scores of an entry by seed: 0 = floor, 1 = ceiling."""
+        return {seed: score(value, self.floor, self.ceiling) for seed, value in entry.values.items()}
 
 
-@dataclass(frozen=True)
-class Overview:
-    """Models x task variants."""
-
-    settings: tuple[str, ...]
-    models: tuple[str, ...]
-    """Best first; those without an overall score last."""
-    scores: dict[tuple[str, str], Estimate]
-    """By (model, setting): that of the model without overrides where there is one, of its best entry otherwise."""
-    overall: dict[str, Estimate]
-    """By model: mean over the counted settings of the score."""
-    counted: dict[str, tuple[str, ...]]
-    """By model: the settings that its overall score is over; the same for all models it can be compared with."""
-    missing: dict[str, tuple[str, ...]]
-    """By model: counted settings without a ranked entry; whoever misses one has no overall score."""
-    profiles: dict[str, tuple[ndarray, ndarray, ndarray, ndarray]]
-    """By model: score, fraction of trials above it, lower and upper end of its band."""
-
-
-def standings(records: Iterable[Mapping[str, Any]], minimum_seeds: int = MINIMUM_SEEDS) -> list[Standing]:
+def standings(records: Iterable[Record], minimum_seeds: int = MINIMUM_SEEDS) -> list[Standing]:
     """The standing of every task variant that there are records of, by name.
 
     Args:
@@ -132,7 +110,7 @@ def standings(records: Iterable[Mapping[str, Any]], minimum_seeds: int = MINIMUM
         minimum_seeds: How many seeds an entry needs for a rank; two at least.
     """
     records = distinct(records)
-    known, by_id, failures = baselines(records), {one["id"]: one for one in records}, counts_of_failures(records)
+    known, by_id, failures = baselines(records), {one.id: one for one in records}, counts_of_failures(records)
     return [
         _standing(list(rows), by_id, known[setting], failures[setting], minimum_seeds)
         for setting, rows in groupby(summarize(records), key=lambda row: row.setting)
@@ -141,17 +119,17 @@ def standings(records: Iterable[Mapping[str, Any]], minimum_seeds: int = MINIMUM
 
 def _standing(
     rows: Sequence[Row],
-    by_id: Mapping[str, Mapping[str, Any]],
+    by_id: Mapping[str, Record],
     known: dict[str, float],
     failure: float,
     minimum: int,
 ) -> Standing:
-    primary = by_id[rows[0].ids[0]]["primary"]
-    sign = 1 if primary["direction"] == "maximize" else -1
-    keys = _keys([[by_id[identity] for identity in row.ids] for row in rows])
+    primary = by_id[rows[0].ids[0]].primary
+    sign = 1 if primary.rises else -1
+    groups = [[by_id[identity] for identity in row.ids] for row in rows]
     entries = [
-        _entry(key, row, [by_id[identity] for identity in row.ids], failure, minimum)
-        for key, row in zip(keys, rows, strict=True)
+        _entry(key, row, group, failure, minimum)
+        for key, row, group in zip(_keys(rows, groups), rows, groups, strict=True)
     ]
     entries.sort(key=lambda one: _order(one, sign))
     comparisons, smallest, seeds = _comparisons(entries, sign, minimum)
@@ -159,11 +137,11 @@ def _standing(
         setting=rows[0].setting,
         task=rows[0].task,
         variant=rows[0].variant,
-        metric=primary["metric"],
-        direction=primary["direction"],
-        floor=primary["floor"],
-        ceiling=primary["ceiling"],
-        solved_at=primary["solved_at"],
+        metric=primary.metric,
+        direction=primary.direction,
+        floor=primary.floor,
+        ceiling=primary.ceiling,
+        solved_at=primary.solved_at,
         baselines=known,
         entries=tuple(_ranked(entries, comparisons)),
         comparisons=comparisons,
@@ -178,43 +156,35 @@ def _order(entry: Entry, sign: int) -> tuple[Any, ...]:
     return entry.unranked is not None, mean, len(entry.failed), entry.key
 
 
-def _keys(groups: Sequence[Sequence[Mapping[str, Any]]]) -> list[str]:
-    """A key for each group of records: the model's name for the oldest without overrides, with a hash for others."""
+def _keys(rows: Sequence[Row], groups: Sequence[Sequence[Record]]) -> list[str]:
+    """A key for each row: the model's name for the oldest without overrides, with a hash for others."""
     plain: dict[str, tuple[str, int]] = {}
-    for index, group in enumerate(groups):
-        model, started = group[0]["model"], min(record["started"] for record in group)
-        if not _own(group[0]["overrides"]) and (model not in plain or started < plain[model][0]):
-            plain[model] = (started, index)
+    for index, (row, group) in enumerate(zip(rows, groups, strict=True)):
+        started = min(record.started for record in group)
+        if not row.is_varied and (row.model not in plain or started < plain[row.model][0]):
+            plain[row.model] = (started, index)
     holders = {index for _, index in plain.values()}
     return [
-        _slug(group[0]["model"]) if index in holders else f"{_slug(group[0]['model'])}-{_digest(group[0])}"
-        for index, group in enumerate(groups)
+        _slug(row.model) if index in holders else f"{_slug(row.model)}-{_digest(groups[index][0])}"
+        for index, row in enumerate(rows)
     ]
-
-
-def _own(overrides: Mapping[str, Any]) -> dict[str, Any]:
-    """Overrides but those of the task, which make a setting of their own."""
-    return {key: value for key, value in overrides.items() if not key.startswith("task.")}
 
 
 def _slug(name: str) -> str:
     return "".join(character if character.isascii() and character.isalnum() else "_" for character in name)
 
 
-def _digest(record: Mapping[str, Any]) -> str:
-    environment = record["environment"]
-    what = [record["model"], record["configuration"], record["overrides"], environment["plugins"]]
-    what += [environment[part] for part in ("accelerator", "devices", "precision")]
-    return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:6]
+def _digest(record: Record) -> str:
+    return hashlib.sha256(row_key(record).encode()).hexdigest()[:6]
 
 
-def _entry(key: str, row: Row, group: Sequence[Mapping[str, Any]], failure: float, minimum: int) -> Entry:
-    primary = group[0]["primary"]
+def _entry(key: str, row: Row, group: Sequence[Record], failure: float, minimum: int) -> Entry:
+    primary = group[0].primary
     found: dict[int, list[float]] = {}
     for record in group:
         value = counted(record, failure)
         if value is not None:
-            found.setdefault(record["seed"], []).append(value)
+            found.setdefault(record.seed, []).append(value)
     values = {seed: float(np.mean(found[seed])) for seed in sorted(found)}
     data = list(values.values())
     mean = _below(estimates.mean(data), data, primary) if data else None
@@ -222,7 +192,7 @@ def _entry(key: str, row: Row, group: Sequence[Mapping[str, Any]], failure: floa
         key=key,
         row=row,
         values=values,
-        failed=tuple(sorted({record["seed"] for record in group if failed(record)})),
+        failed=tuple(sorted({record.seed for record in group if failed(record)})),
         mean=mean,
         median=estimates.median(data) if data else None,
         iqm=estimates.interquartile_mean(data) if data else None,
@@ -232,22 +202,22 @@ def _entry(key: str, row: Row, group: Sequence[Mapping[str, Any]], failure: floa
     )
 
 
-def _below(estimate: Estimate, data: Sequence[float], primary: Mapping[str, Any]) -> Estimate:
+def _below(estimate: Estimate, data: Sequence[float], primary: Primary) -> Estimate:
     """The estimate without the part of its interval beyond the ceiling, where no trial is beyond it either."""
-    ceiling, low, high = primary["ceiling"], estimate.low, estimate.high
-    if ceiling is None or low is None or high is None:
+    ceiling, low, high = primary.ceiling, estimate.low, estimate.high
+    if low is None or high is None:
         return estimate
-    if primary["direction"] == "maximize":
+    if primary.rises:
         return replace(estimate, high=min(high, max(ceiling, *data)))
     return replace(estimate, low=max(low, min(ceiling, *data)))
 
 
-def _scored(estimate: Estimate, primary: Mapping[str, Any]) -> Estimate:
+def _scored(estimate: Estimate, primary: Primary) -> Estimate:
     """The same estimate of the score, which is linear in the metric."""
+    value = primary.scored(estimate.value)
     if estimate.low is None or estimate.high is None:
-        return Estimate(score(estimate.value, primary), None, None)
-    low, high = sorted((score(estimate.low, primary), score(estimate.high, primary)))
-    return Estimate(score(estimate.value, primary), low, high)
+        return Estimate(value, None, None)
+    return Estimate(value, *sorted((primary.scored(estimate.low), primary.scored(estimate.high))))
 
 
 def _comparisons(
@@ -343,65 +313,3 @@ def _ranked(entries: Sequence[Entry], comparisons: Mapping[tuple[str, str], Comp
         else entry
         for entry in entries
     ]
-
-
-def overview(standings: Sequence[Standing]) -> Overview:
-    """All models on all task variants.
-
-    An overall score is only over settings that all models it is compared with have as well: models that share
-    settings, directly or through others, form a group; the settings counted in it are those where half of its models
-    or more have a ranked entry; a model that misses one of them has no overall score.
-    """
-    settings = tuple(standing.setting for standing in standings)
-    chosen: dict[tuple[str, str], tuple[Standing, Entry]] = {}
-    for standing in standings:
-        for entry in standing.entries:
-            if entry.score is None:
-                continue
-            place = (entry.row.model, standing.setting)
-            if place not in chosen or _preference(entry) < _preference(chosen[place][1]):
-                chosen[place] = (standing, entry)
-    models = sorted({model for model, _ in chosen})
-    counted, missing = {}, {}
-    ranked = {place for place, (_, entry) in chosen.items() if entry.unranked is None}
-    for group, shared in _groups(models, chosen):
-        core = tuple(
-            setting
-            for setting in settings
-            if setting in shared and 2 * sum((model, setting) in ranked for model in group) >= len(group)
-        )
-        for model in group:
-            counted[model] = core
-            missing[model] = tuple(setting for setting in core if (model, setting) not in ranked)
-    overall, curves = {}, {}
-    for model in models:
-        if counted[model] and not missing[model]:
-            strata = [list(s.scores(e).values()) for s, e in (chosen[model, setting] for setting in counted[model])]
-            overall[model] = stratified.mean(strata)
-            curves[model] = (_THRESHOLDS, *profiles.performance_profile(strata, _THRESHOLDS))
-    models.sort(key=lambda model: (-overall[model].value if model in overall else np.inf, model))
-    return Overview(
-        settings=settings,
-        models=tuple(models),
-        scores={place: entry.score for place, (_, entry) in chosen.items() if entry.score is not None},
-        overall=overall,
-        counted=counted,
-        missing=missing,
-        profiles=curves,
-    )
-
-
-def _preference(entry: Entry) -> tuple[bool, bool]:
-    return (entry.unranked is not None, bool(_own(entry.row.overrides)))
-
-
-def _groups(models: Sequence[str], chosen: Iterable[tuple[str, str]]) -> list[tuple[list[str], set[str]]]:
-    """Models that share settings, directly or through others, with all the settings that they have."""
-    groups: list[tuple[list[str], set[str]]] = []
-    for model in models:
-        members, shared = [model], {setting for one, setting in chosen if one == model}
-        for other in [group for group in groups if group[1] & shared]:
-            groups.remove(other)
-            members, shared = members + other[0], shared | other[1]
-        groups.append((members, shared))
-    return groups

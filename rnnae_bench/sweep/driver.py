@@ -7,8 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
+from rnnae_bench.records.record import Failure, Record
 from rnnae_bench.records.store import Store
 from rnnae_bench.sweep.executors.base import Advanced, Ended, Executor, Lost
 from rnnae_bench.sweep.executors.job import Job
@@ -33,9 +34,7 @@ class Watcher(Protocol):
     def notes(self, line: str) -> None:
         """Something worth knowing before the trials begin."""
 
-    def expects(
-        self, steps: Mapping[str, int], done: Sequence[dict[str, Any]], to_come: int = 0, steps_each: int = 0
-    ) -> None:
+    def expects(self, steps: Mapping[str, int], done: Sequence[Record], to_come: int = 0, steps_each: int = 0) -> None:
         """The trials begin.
 
         Args:
@@ -51,7 +50,7 @@ class Watcher(Protocol):
     def advanced(self, job: Job, event: Advanced) -> None:
         """A job is being worked on."""
 
-    def ended(self, record: dict[str, Any], here: bool) -> None:
+    def ended(self, record: Record, here: bool) -> None:
         """A trial has its record; by this sweep, or elsewhere."""
 
     def lost(self, job: Job, reason: str, again: bool) -> None:
@@ -199,7 +198,7 @@ class Driver:
             return
         for member in (one.member for one in chosen):
             reason = f"the worker was lost {self._losses[job.name]} times, the last time: {event.reason}"
-            failure = {"message": reason, "step": None, "traceback": None}
+            failure = Failure(message=reason, step=None, traceback=None)
             draft = job.draft_of(member)
             self._unwritten[member.identity] = partial(self.store.close, member.identity, draft, "error", failure)
         self._write()
@@ -207,12 +206,12 @@ class Driver:
     def _take(self, event: Ended | Lost) -> None:
         """The records that an event brings."""
         for record in event.records:
-            if record["id"] in event.rescued:
-                self._unwritten[record["id"]] = partial(self._adopt, record, Path(event.rescued[record["id"]]))
+            if record.id in event.rescued:
+                self._unwritten[record.id] = partial(self._adopt, record, Path(event.rescued[record.id]))
             else:
                 self._settle(record)
 
-    def _adopt(self, record: dict[str, Any], place: Path) -> Path:
+    def _adopt(self, record: Record, place: Path) -> Path:
         """Write a record that a worker could write elsewhere only."""
         return self.store.adopt(record, place.with_suffix(".parquet").read_bytes())
 
@@ -232,15 +231,15 @@ class Driver:
             assert record is not None, path
             self._settle(record)
 
-    def _settle(self, record: dict[str, Any]) -> None:
-        self.queue.settle(record["id"], record)
-        self.leases.release(record["id"])
+    def _settle(self, record: Record) -> None:
+        self.queue.settle(record.id, record)
+        self.leases.release(record.id)
         self.watcher.ended(record, here=True)
 
     def _stop(self, error: BaseException) -> None:
         wish = interruption_in(error)
         by = wish.name if isinstance(wish, Interruption) else "Ctrl-C" if wish else type(error).__name__
-        failure = {"message": f"the sweep was stopped by {by}", "step": None, "traceback": None}
+        failure = Failure(message=f"the sweep was stopped by {by}", step=None, traceback=None)
         with Interruptions():
             self.executor.close()
             for job, chosen in self._running.values():
@@ -250,7 +249,7 @@ class Driver:
                     self.leases.release(one.identity)
             self._running.clear()
 
-    def _close(self, identity: str, otherwise: dict[str, Any], failure: dict[str, Any]) -> None:
+    def _close(self, identity: str, otherwise: Record, failure: Failure) -> None:
         """Record a trial that was stopped; where that can't be written, its draft stays."""
         with contextlib.suppress(OSError):
             self.store.discard_finished_draft(identity)

@@ -7,6 +7,7 @@ from math import ceil
 from typing import Any, Literal
 
 from rnnae_bench.options.nested import flatten, nest
+from rnnae_bench.records.record import Record
 from rnnae_bench.records.store import Store
 from rnnae_bench.sweep.executors.job import Job, Member, Plan, Setting
 from rnnae_bench.sweep.grid import key_of
@@ -53,11 +54,11 @@ def candidates(plans: Iterable[Plan], vectorize: str | int) -> list[Candidate]:
     return list(found.values())
 
 
-def is_done(record: dict[str, Any] | None, overwrite: Overwrite) -> bool:
+def is_done(record: Record | None, overwrite: Overwrite) -> bool:
     """Whether a trial that has this record (or none) is not to be run again; not for ``always``."""
-    if record is None or record["status"] == "interrupted":
+    if record is None or record.status == "interrupted":
         return False
-    return overwrite == "never" or record["status"] in ("ok", "skipped")
+    return overwrite == "never" or record.status in ("ok", "skipped")
 
 
 class Queue:
@@ -74,7 +75,7 @@ class Queue:
         self._before: dict[str, str | None] = {}
         self.waiting: dict[str, Candidate] = {}
         """What waits, by id, in order."""
-        self.done: dict[str, dict[str, Any]] = {}
+        self.done: dict[str, Record] = {}
         """Records of the trials that need not be run (any more), by id."""
         self.add(waiting)
 
@@ -91,7 +92,7 @@ class Queue:
         """Whether the trial is done by now, here or elsewhere; then it waits no longer."""
         return self._look(candidate.identity, self._store.find(candidate.identity))
 
-    def _look(self, identity: str, record: dict[str, Any] | None) -> bool:
+    def _look(self, identity: str, record: Record | None) -> bool:
         if self._overwrite == "always":
             done = _stamp(record) != self._before[identity] and is_done(record, "never")
         else:
@@ -100,7 +101,7 @@ class Queue:
             self.settle(identity, record)
         return done
 
-    def settle(self, identity: str, record: dict[str, Any]) -> None:
+    def settle(self, identity: str, record: Record) -> None:
         """A trial has its record."""
         self.done[identity] = record
         self.waiting.pop(identity, None)
@@ -155,6 +156,6 @@ def _without_rate(setting: Setting) -> Setting:
     return replace(setting, overrides=nest({name: value for name, value in options.items() if name != _RATE}))
 
 
-def _stamp(record: dict[str, Any] | None) -> str | None:
+def _stamp(record: Record | None) -> str | None:
     """What tells a record from one of the same trial that was made later."""
-    return None if record is None else f"{record['finished']} {record['history']['sha256']}"
+    return None if record is None else f"{record.finished} {record.history.sha256}"

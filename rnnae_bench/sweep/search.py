@@ -9,6 +9,7 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,9 @@ from rnnae_bench.contracts.search_space import Dimension, Range, dimension_from,
 from rnnae_bench.errors import UserError, in_a_line, missing_extra, require_positive
 from rnnae_bench.options.nested import flatten, nest
 from rnnae_bench.records.privacy import without_secrets
+from rnnae_bench.records.record import Record
 from rnnae_bench.statistics.expected_best import expected_best
+from rnnae_bench.statistics.score import unscored
 from rnnae_bench.sweep.executors.job import Plan, Refusal, Setting
 from rnnae_bench.sweep.grid import key_of, label, run_command
 from rnnae_bench.sweep.journal import JournalLock
@@ -131,7 +134,7 @@ class Search:
                 return setting
         return None
 
-    def tell(self, setting: Setting, *records: Mapping[str, Any]) -> None:
+    def tell(self, setting: Setting, *records: Record) -> None:
         """What came of a setting that was asked for: its records, one a seed.
 
         If one of them did not end ``ok``, the setting failed; if one was interrupted, it stays open for the next
@@ -241,18 +244,19 @@ class _Study:
                 return None
             self._study.ask(self._distributions)
 
-    def tell(self, setting: Setting, records: Sequence[Mapping[str, Any]]) -> bool:
+    def tell(self, setting: Setting, records: Sequence[Record]) -> bool:
         from optuna.trial import TrialState
 
         key = key_of(setting)
         if key not in self._asked:
             return False
-        if any(record["status"] == "interrupted" for record in records):
+        if any(record.status == "interrupted" for record in records):
             return True
         score = _score(records)
         if records and score is not None:
-            names = ("metric", "floor", "ceiling")
-            self._study.set_user_attr("primary", {name: records[0]["primary"][name] for name in names})
+            primary = records[0].primary
+            points = {"metric": primary.metric, "floor": primary.floor, "ceiling": primary.ceiling}
+            self._study.set_user_attr("primary", points)
         for trial in self._counted():
             if trial.state == TrialState.RUNNING and self._key(trial) == key:
                 self._finish(trial, score)
@@ -342,18 +346,17 @@ def _value(dimension: Dimension, found: Any) -> Any:
     return json.loads(found)
 
 
-def _score(records: Sequence[Mapping[str, Any]]) -> float | None:
+def _score(records: Sequence[Record]) -> float | None:
     """The mean score on the validation set; None where a trial failed."""
     scores = []
     for record in records:
-        primary = record["primary"]
-        value = record["metrics"]["validation"].get(primary["metric"])
-        if record["status"] != "ok" or value is None:
+        value = record.metrics["validation"].get(record.primary.metric)
+        if record.status != "ok" or value is None:
             return None
-        scores.append((value - primary["floor"]) / (primary["ceiling"] - primary["floor"]))
+        scores.append(record.primary.scored(value))
     return sum(scores) / len(scores) if scores else None
 
 
-def _units(primary: Mapping[str, Any]) -> Any:
+def _units(primary: Mapping[str, Any]) -> Callable[[float], float]:
     """From a score to the metric."""
-    return lambda score: primary["floor"] + score * (primary["ceiling"] - primary["floor"])
+    return partial(unscored, floor=primary["floor"], ceiling=primary["ceiling"])

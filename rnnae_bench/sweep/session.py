@@ -8,8 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from msgspec.structs import replace
+
 from rnnae_bench.contracts.search_space import dimension_from
 from rnnae_bench.errors import UserError
+from rnnae_bench.records.document import load
+from rnnae_bench.records.record import Record
 from rnnae_bench.records.store import Store
 from rnnae_bench.sweep import capacity
 from rnnae_bench.sweep.config import SweepOptions
@@ -29,7 +33,7 @@ LEASES = "leases"
 class Swept:
     """What a sweep left behind."""
 
-    records: Sequence[dict[str, Any]]
+    records: Sequence[Record]
     """Those of all its trials, in order; of those that had one before, too."""
     refused: Sequence[Refusal]
     """Settings that are a mistake; they have no trials."""
@@ -39,7 +43,7 @@ class Swept:
     @property
     def went_well(self) -> bool:
         """Whether nothing was refused or failed, and every study has a best."""
-        ended_well = all(record["status"] in ("ok", "skipped") for record in self.records)
+        ended_well = all(record.status in ("ok", "skipped") for record in self.records)
         return ended_well and not self.refused and all(one.command for one in self.found or ())
 
 
@@ -148,7 +152,7 @@ class Session:
         self._drive(queue)
         return Swept([*skipped, *(queue.done[one.identity] for one in waiting)], mistakes)
 
-    def _search(self, plans: Sequence[Plan], skipped: Sequence[dict[str, Any]], mistakes: Sequence[Refusal]) -> Swept:
+    def _search(self, plans: Sequence[Plan], skipped: Sequence[Record], mistakes: Sequence[Refusal]) -> Swept:
         """Search around every plan's setting."""
         options, spaces = self.options, {}
         for plan in plans:
@@ -205,16 +209,16 @@ class Session:
         )
         return found
 
-    def _record_skipped(self, refusals: Sequence[Refusal]) -> list[dict[str, Any]]:
+    def _record_skipped(self, refusals: Sequence[Refusal]) -> list[Record]:
         """A record for every trial that can't run here."""
         records = []
         for refusal in refusals:
             for member in refusal.trials:
                 record = self.store.find(member.identity)
-                if record is None:
-                    own = {"id": member.identity, "seed": member.seed, "data_seed": member.data_seed}
-                    self.store.write({**(refusal.skipped or {}), **own, "command": list(self._command)}, {})
-                    record = self.store.find(member.identity)
+                if record is None and refusal.skipped is not None:
+                    command, seed, of_data = list(self._command), member.seed, member.data_seed
+                    own = replace(refusal.skipped, id=member.identity, seed=seed, data_seed=of_data, command=command)
+                    record = load(self.store.write(own, {}))
                 assert record is not None
                 records.append(record)
         return records

@@ -6,10 +6,10 @@ import subprocess
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
 
 import rnnae_bench
 from rnnae_bench.errors import UserError
+from rnnae_bench.records.record import Git, Host
 
 LIBRARIES = ("rnnae-bench", "torch", "lightning", "torchvision", "torchmetrics", "numpy")
 
@@ -50,15 +50,15 @@ def cores() -> int | None:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
 
-def host() -> dict[str, Any]:
+def host() -> Host:
     """The machine: processor, cores, memory, operating system."""
     pages = os.sysconf("SC_PHYS_PAGES") if "SC_PHYS_PAGES" in os.sysconf_names else None
-    return {
-        "processor": processor(),
-        "cores": cores(),
-        "memory_bytes": pages * os.sysconf("SC_PAGE_SIZE") if pages else None,
-        "system": f"{platform.system()} {platform.release()}",
-    }
+    return Host(
+        processor=processor(),
+        cores=cores(),
+        memory_bytes=pages * os.sysconf("SC_PAGE_SIZE") if pages else None,
+        system=f"{platform.system()} {platform.release()}",
+    )
 
 
 def versions() -> dict[str, str]:
@@ -67,7 +67,7 @@ def versions() -> dict[str, str]:
 
 
 @cache
-def git() -> dict[str, Any] | None:
+def git() -> Git | None:
     """Commit and dirty flag of the checkout that this package was imported from; None for an installed one.
 
     As of the first call in this process: what runs is the source as it was imported.
@@ -77,7 +77,7 @@ def git() -> dict[str, Any] | None:
         return None
     commit = _git(source.parent, "rev-parse", "HEAD")
     changes = _git(source.parent, "status", "--porcelain", "--untracked-files=no")
-    return None if commit is None or changes is None else {"commit": commit, "dirty": bool(changes)}
+    return None if commit is None or changes is None else Git(commit=commit, dirty=bool(changes))
 
 
 def _git(folder: Path, *arguments: str) -> str | None:

@@ -12,9 +12,21 @@ import torch
 from lightning import Trainer
 
 from rnnae_bench.probes import Diverged, Evaluation, Probe
+from rnnae_bench.records.document import load
 from rnnae_bench.records.history import Series
 from rnnae_bench.records.privacy import publishable
-from rnnae_bench.records.record import SCHEMA_VERSION, Status, finite
+from rnnae_bench.records.record import (
+    SCHEMA_VERSION,
+    Configuration,
+    Environment,
+    Failure,
+    Primary,
+    Record,
+    Status,
+    finite,
+    measures_of,
+    unwritten,
+)
 from rnnae_bench.records.store import Store
 from rnnae_bench.trial import environment
 from rnnae_bench.trial.determinants import Determinants
@@ -25,7 +37,7 @@ from rnnae_bench.trial.interruption import Interruption, interruption_in
 class Outcome:
     """What a trial left behind."""
 
-    record: dict[str, Any]
+    record: Record
     series: dict[str, Series]
     path: Path
     """The record's file."""
@@ -33,7 +45,7 @@ class Outcome:
     """Why the record does not lie where it should; None where it does."""
 
 
-RUNNING: dict[str, Any] = {"message": "the trial is running", "step": None, "traceback": None}
+RUNNING = Failure(message="the trial is running", step=None, traceback=None)
 """The failure that a draft's record states."""
 
 
@@ -79,11 +91,11 @@ class Recorder:
         evaluation: Evaluation,
         found: Measured,
         status: Status,
-        failure: Mapping[str, Any] | None,
+        failure: Failure | None,
         started: datetime,
         command: Sequence[str],
         resumed: Sequence[int] = (),
-    ) -> dict[str, Any]:
+    ) -> Record:
         """The record, but for its histories, as of now.
 
         Args:
@@ -95,74 +107,74 @@ class Recorder:
             command: The command line.
             resumed: The steps of checkpoints that it went on from.
         """
-        primary = self.trial.pair.variant.primary
+        variant = self.trial.pair.variant
+        primary = variant.primary
         value = finite(evaluation.test.get(primary.metric)) if status == "ok" else None
         scale = primary.scale(self.baselines)
-        record: dict[str, Any] = finite(
-            {
-                "schema": SCHEMA_VERSION,
-                "id": self.trial.identity,
-                "status": status,
-                "failure": failure,
-                "task": self.trial.pair.task_handle.name,
-                "variant": self.trial.pair.variant.name,
-                "model": self.trial.pair.model_handle.name,
-                "seed": self.trial.seed,
-                "data_seed": self.trial.data_seed,
-                "overrides": self.overrides,
-                "configuration": self.trial.options,
-                "primary": {
-                    "metric": primary.metric,
-                    "direction": primary.direction,
-                    "value": value,
-                    "floor": scale.floor,
-                    "floor_baseline": primary.floor if isinstance(primary.floor, str) else None,
-                    "ceiling": scale.ceiling,
-                    **({"ceiling_baseline": primary.ceiling} if isinstance(primary.ceiling, str) else {}),
-                    "score": None if value is None else scale.score(value),
-                    "solved_at": primary.solved,
-                    "solved": value is not None and primary.is_solved(value),
-                },
-                "metrics": evaluation.by_set,
-                "baselines": self.baselines,
-                "measures": found.measures,
-                "fingerprints": self.fingerprints,
-                "environment": self._environment(),
-                "command": list(command),
-                "started": started.isoformat(timespec="seconds"),
-                "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-            }
+        record = Record(
+            schema=SCHEMA_VERSION,
+            id=self.trial.identity,
+            status=status,
+            failure=failure,
+            task=self.trial.pair.task_handle.name,
+            variant=variant.name,
+            model=self.trial.pair.model_handle.name,
+            seed=self.trial.seed,
+            data_seed=self.trial.data_seed,
+            overrides=finite(self.overrides),
+            configuration=Configuration(**finite(self.trial.options)),
+            primary=Primary(
+                metric=primary.metric,
+                direction=primary.direction,
+                value=value,
+                floor=finite(scale.floor),
+                floor_baseline=primary.floor if isinstance(primary.floor, str) else None,
+                ceiling=finite(scale.ceiling),
+                ceiling_baseline=primary.ceiling if isinstance(primary.ceiling, str) else None,
+                score=None if value is None else scale.score(value),
+                solved_at=primary.solved,
+                solved=value is not None and primary.is_solved(value),
+            ),
+            metrics=finite(evaluation.by_set),
+            baselines=finite(self.baselines),
+            measures=measures_of(finite(found.measures)),
+            fingerprints=dict(self.fingerprints),
+            environment=self._environment(resumed),
+            command=finite(list(command)),
+            started=started.isoformat(timespec="seconds"),
+            finished=datetime.now(UTC).isoformat(timespec="seconds"),
+            absent=dict(found.absent),
+            needed_lag=variant.needed_lag,
+            data_version=variant.data_version,
+            history=unwritten(self.trial.identity),
         )
-        if resumed:
-            record["environment"]["resumed"] = list(resumed)
-        if found.absent:
-            record["absent"] = dict(found.absent)
         return publishable(record)
 
-    def _environment(self) -> dict[str, Any]:
+    def _environment(self, resumed: Sequence[int]) -> Environment:
         layout = self.trial.layout
         cuda = layout["accelerator"] == "cuda"
-        return {
-            "host": environment.host(),
-            "device": torch.cuda.get_device_name() if cuda else environment.processor(),
-            "threads": torch.get_num_threads(),
-            "accelerator": layout["accelerator"],
-            "devices": layout["devices"],
-            "precision": layout["precision"],
-            "versions": environment.versions(),
-            "plugins": self.trial.plugins,
-            "git": environment.git(),
-        }
+        return Environment(
+            host=environment.host(),
+            device=torch.cuda.get_device_name() if cuda else environment.processor(),
+            threads=torch.get_num_threads(),
+            accelerator=layout["accelerator"],
+            devices=layout["devices"],
+            precision=layout["precision"],
+            versions=environment.versions(),
+            plugins=dict(self.trial.plugins),
+            git=environment.git(),
+            resumed=list(resumed),
+        )
 
 
-def keep(store: Store, record: dict[str, Any], series: dict[str, Series]) -> Outcome:
+def keep(store: Store, record: Record, series: dict[str, Series]) -> Outcome:
     """Write a record and its histories; where that fails, into a new temporary folder."""
     try:
-        return Outcome(record, series, store.write(record, series))
+        path, rescue = store.write(record, series), None
     except OSError as error:
         refuge = Store(Path(tempfile.mkdtemp(prefix="rnnae-bench-")))
-        reason = f"{store.folder} could not be written: {error.strerror}"
-        return Outcome(record, series, refuge.write(record, series), rescue=reason)
+        path, rescue = refuge.write(record, series), f"{store.folder} could not be written: {error.strerror}"
+    return Outcome(load(path), series, path, rescue)
 
 
 def _said(error: BaseException) -> str:
@@ -173,17 +185,17 @@ def _said(error: BaseException) -> str:
         return "it has no message that can be read"
 
 
-def failure_of(error: BaseException, trainer: Trainer | None) -> tuple[Status, dict[str, Any]]:
+def failure_of(error: BaseException, trainer: Trainer | None) -> tuple[Status, Failure]:
     """Status and description of what ended a trial early."""
     step = trainer.global_step if trainer is not None else None
     said = _said(error)
     text = f"{type(error).__name__}: {' '.join(said.split())}"
     if isinstance(error, Diverged):
-        return "diverged", {"message": str(error), "step": error.step, "traceback": None}
+        return "diverged", Failure(message=str(error), step=error.step, traceback=None)
     if (interruption := interruption_in(error)) is not None:
         name = interruption.name if isinstance(interruption, Interruption) else "Ctrl-C"
-        return "interrupted", {"message": f"stopped by {name} at step {step}", "step": step, "traceback": None}
-    details = {"message": text, "step": step, "traceback": "".join(traceback.format_exception(error))}
+        return "interrupted", Failure(message=f"stopped by {name} at step {step}", step=step, traceback=None)
+    details = Failure(message=text, step=step, traceback="".join(traceback.format_exception(error)))
     memory = ("out of memory", "can't allocate memory", "not enough memory")
     if isinstance(error, MemoryError | torch.OutOfMemoryError) or any(words in said for words in memory):
         return "oom", details

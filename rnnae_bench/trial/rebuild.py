@@ -20,12 +20,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from msgspec import to_builtins
 
 from rnnae_bench.errors import UserError
 from rnnae_bench.options.nested import flatten
 from rnnae_bench.options.parsing import fields_of
 from rnnae_bench.options.plain import name_of, named
 from rnnae_bench.records.privacy import with_home
+from rnnae_bench.records.record import Record
 from rnnae_bench.trial.pair import Pair
 from rnnae_bench.trial.trial import Trial
 
@@ -33,7 +35,7 @@ _WORD = re.compile(r"[\w,-]*")
 """Trainer options in words, as ``ddp``; with a dot, it might be a class to import."""
 
 
-def rebuild(record: Mapping[str, Any]) -> Trial:
+def rebuild(record: Record) -> Trial:
     """The trial that a record tells of, checked and ready to run here.
 
     A record made on a CPU is rebuilt for the CPU, also where there is a GPU.
@@ -43,26 +45,26 @@ def rebuild(record: Mapping[str, Any]) -> Trial:
             trial can't be run here.
     """
     pair = pair_of(record)
-    configuration = {part: dict(options) for part, options in record["configuration"].items()}
-    if record["environment"]["accelerator"] == "cpu" and torch.cuda.is_available():
+    configuration = to_builtins(record.configuration)
+    if record.environment.accelerator == "cpu" and torch.cuda.is_available():
         configuration["trainer"]["accelerator"] = "cpu"
-    trial = Trial(pair, resolved(pair, record, configuration), record["seed"], record["data_seed"])
+    trial = Trial(pair, resolved(pair, record, configuration), record.seed, record.data_seed)
     with _told_of(record):
         trial.build_without_weights()
     return trial
 
 
-def pair_of(record: Mapping[str, Any]) -> Pair:
+def pair_of(record: Record) -> Pair:
     """The task and model that a record tells of; `UserError` where they are not installed."""
     with _told_of(record):
-        return _pair(f"{record['task']}:{record['variant']}", record["model"])
+        return _pair(f"{record.task}:{record.variant}", record.model)
 
 
 # A row's records share their pair, which takes 0.1 s to make and remembers the options it has checked.
 _pair = lru_cache(maxsize=32)(Pair)
 
 
-def resolved(pair: Pair, record: Mapping[str, Any], configuration: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+def resolved(pair: Pair, record: Record, configuration: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """All options of a trial, from a configuration of its record; `UserError` for one that a record may not set."""
     with _told_of(record):
         require_plain(pair, configuration)
@@ -70,12 +72,12 @@ def resolved(pair: Pair, record: Mapping[str, Any], configuration: Mapping[str, 
 
 
 @contextmanager
-def _told_of(record: Mapping[str, Any]) -> Iterator[None]:
+def _told_of(record: Record) -> Iterator[None]:
     """Say of an error in here which record it keeps from being rebuilt."""
     try:
         yield
     except UserError as error:
-        raise UserError(f"record {record['id']} can't be rebuilt here: {error}") from error
+        raise UserError(f"record {record.id} can't be rebuilt here: {error}") from error
 
 
 def require_plain(pair: Pair, configuration: Mapping[str, Any]) -> None:

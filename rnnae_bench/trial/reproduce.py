@@ -10,9 +10,11 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from lightning import Callback
+from msgspec.structs import asdict
 
 from rnnae_bench.options.nested import flatten
 from rnnae_bench.records.history import Series
+from rnnae_bench.records.record import Numbers, Record
 from rnnae_bench.records.store import Store
 from rnnae_bench.standings.standing import standings
 from rnnae_bench.statistics.estimates import t_quantile
@@ -43,9 +45,9 @@ def rounding(precision: str) -> float:
     return math.sqrt(resolution(precision))
 
 
-def here_threads(record: Mapping[str, Any]) -> int:
+def here_threads(record: Record) -> int:
     """The threads to run a record with: as many as it had, at most one a core of this machine."""
-    return max(1, min(record["environment"]["threads"], environment.cores() or 1))
+    return max(1, min(record.environment.threads, environment.cores() or 1))
 
 
 @dataclass(frozen=True)
@@ -62,22 +64,26 @@ class Difference:
         return self.what.startswith("data:")
 
 
-def differences(record: Mapping[str, Any], trial: Trial) -> list[Difference]:
+def differences(record: Record, trial: Trial) -> list[Difference]:
     """What differs here from where the record was made: versions, machine, source, data, options, id."""
-    there, here = record["environment"], trial.unmeasured("skipped", "")["environment"]
+    there, here = record.environment, trial.unmeasured("skipped", "").environment
     pairs: list[tuple[str, Any, Any]] = []
-    for part, title in (("versions", ""), ("plugins", "plugin "), ("host", "host ")):
-        pairs += [
-            (f"{title}{name}", there[part].get(name), here[part].get(name)) for name in {**there[part], **here[part]}
-        ]
-    pairs += [(name, there[name], here[name]) for name in ("device", "threads", "accelerator", "devices", "precision")]
-    for name in ("commit", "dirty"):
-        pairs.append((f"git {name}", (there["git"] or {}).get(name), (here["git"] or {}).get(name)))
-    prints = record["fingerprints"], trial.fingerprints
+    for title, one, two in (
+        ("", there.versions, here.versions),
+        ("plugin ", there.plugins, here.plugins),
+        ("host ", asdict(there.host), asdict(here.host)),
+    ):
+        pairs += [(f"{title}{name}", one.get(name), two.get(name)) for name in {**one, **two}]
+    names = ("device", "threads", "accelerator", "devices", "precision")
+    pairs += [(name, getattr(there, name), getattr(here, name)) for name in names]
+    pairs += [
+        (f"git {name}", getattr(there.git, name, None), getattr(here.git, name, None)) for name in ("commit", "dirty")
+    ]
+    prints = record.fingerprints, trial.fingerprints
     pairs += [(f"data: {name}", prints[0].get(name), prints[1].get(name)) for name in {**prints[0], **prints[1]}]
-    options, now = flatten(record["configuration"]), flatten(trial.options)
+    options, now = flatten(asdict(record.configuration)), flatten(trial.options)
     pairs += [(f"option {name}", options.get(name, "absent"), now[name]) for name in now]
-    pairs.append(("id", record["id"], trial.identity))
+    pairs.append(("id", record.id, trial.identity))
     shown = {None: "-"}
     return [
         Difference(what, str(shown.get(one, one)), str(shown.get(two, two)))
@@ -87,7 +93,7 @@ def differences(record: Mapping[str, Any], trial: Trial) -> list[Difference]:
 
 
 def run_again(
-    record: Mapping[str, Any], trial: Trial, store: Store, command: Sequence[str], callbacks: Sequence[Callback]
+    record: Record, trial: Trial, store: Store, command: Sequence[str], callbacks: Sequence[Callback]
 ) -> Outcome | None:
     """Run a record's trial as it was run: alone, or in its place among as many others, of the seeds that follow.
 
@@ -105,16 +111,17 @@ def run_again(
         Trial(trial.pair, trial.options, trial.seed + further, trial.data_seed + further)
         for further in range(1, together)
     ]
-    place = min(record["environment"]["vectorized"].get("place", 0), together - 1)
+    there = record.environment.vectorized
+    place = min((there.place or 0) if there else 0, together - 1)
     group.insert(place, trial)
     with tempfile.TemporaryDirectory(prefix="rnnae-bench-") as folder:
         outcome = VectorizedTrial(group).run(Store(Path(folder)), command, callbacks)[place]
     return keep(store, outcome.record, outcome.series)
 
 
-def members(record: Mapping[str, Any]) -> int:
+def members(record: Record) -> int:
     """How many trials a record's was trained as one with, itself included."""
-    return int(record["environment"].get("vectorized", {}).get("members", 1))
+    return 1 if record.environment.vectorized is None else record.environment.vectorized.members
 
 
 Agreement = Literal["exact", "rounding", "different"]
@@ -163,11 +170,11 @@ class Reproduction:
 
 
 def compare(
-    record: Mapping[str, Any],
+    record: Record,
     series: Mapping[str, Series],
-    again: Mapping[str, Any],
+    again: Record,
     series_again: Mapping[str, Series],
-    records: Sequence[Mapping[str, Any]],
+    records: Sequence[Record],
 ) -> Reproduction:
     """Set a record beside what running it again gave.
 
@@ -183,18 +190,18 @@ def compare(
     """
     values = _values_of_row(record, records)
     column, step = _first_difference(series, series_again)
-    precision = record["environment"]["precision"]
-    has_value, has_again = (one["primary"]["value"] is not None for one in (record, again))
-    same = column is None and all(one == two for one, two in _both(record["metrics"], again["metrics"]).values())
-    beyond = _beyond(record["metrics"], again["metrics"], precision)
+    precision = record.environment.precision
+    has_value, has_again = (one.primary.value is not None for one in (record, again))
+    same = column is None and all(one == two for one, two in _both(record.metrics, again.metrics).values())
+    beyond = _beyond(record.metrics, again.metrics, precision)
     # A trial that failed early has no metrics; its histories decide.
-    close = not beyond if any(record["metrics"].values()) else _alike(series, series_again, precision)
+    close = not beyond if any(record.metrics.values()) else _alike(series, series_again, precision)
     agreement: Agreement = "exact" if same else "rounding" if close else "different"
     return Reproduction(
-        before=record["status"],
-        after=again["status"],
-        value_before=record["primary"]["value"],
-        value_after=again["primary"]["value"],
+        before=record.status,
+        after=again.status,
+        value_before=record.primary.value,
+        value_after=again.primary.value,
         agreement=agreement if has_value == has_again else "different",
         tolerance=rounding(precision),
         beyond=beyond,
@@ -207,12 +214,12 @@ def compare(
     )
 
 
-def _values_of_row(record: Mapping[str, Any], records: Sequence[Mapping[str, Any]]) -> list[float]:
-    names = ("task", "variant", "model")
-    alike = [one for one in records if all(one[name] == record[name] for name in names)]
+def _values_of_row(record: Record, records: Sequence[Record]) -> list[float]:
+    pair = (record.task, record.variant, record.model)
+    alike = [one for one in records if (one.task, one.variant, one.model) == pair]
     for standing in standings(alike):
         for entry in standing.entries:
-            if record["id"] in entry.row.ids:
+            if record.id in entry.row.ids:
                 return list(entry.values.values())
     return []
 
@@ -246,20 +253,18 @@ def _first_difference(one: Mapping[str, Series], two: Mapping[str, Series]) -> t
     return column, step
 
 
-def _both(
-    before: Mapping[str, Mapping[str, float]], after: Mapping[str, Mapping[str, float]]
-) -> dict[str, tuple[float | None, float | None]]:
+def _both(before: Mapping[str, Numbers], after: Mapping[str, Numbers]) -> dict[str, tuple[float | None, float | None]]:
     """The metrics that both have, as ``test/loss``."""
     return {
         f"{split}/{name}": (value, after[split][name])
-        for split in ("test", "validation")
+        for split in before
         for name, value in before[split].items()
-        if name in after[split]
+        if name in after.get(split, {})
     }
 
 
 def _beyond(
-    before: Mapping[str, Mapping[str, float]], after: Mapping[str, Mapping[str, float]], precision: str
+    before: Mapping[str, Numbers], after: Mapping[str, Numbers], precision: str
 ) -> dict[str, tuple[float | None, float | None]]:
     """The metrics of both that are not the same within rounding."""
     found = {}

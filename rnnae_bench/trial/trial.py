@@ -10,6 +10,7 @@ import torch
 from lightning import Callback, LightningModule, Trainer
 from lightning.fabric.plugins import CheckpointIO
 from lightning.pytorch.loggers import Logger
+from msgspec.structs import replace
 
 from rnnae_bench.contracts.code_limit import code_objection
 from rnnae_bench.contracts.model import BenchModule
@@ -29,7 +30,7 @@ from rnnae_bench.probes import (
     Underflow,
 )
 from rnnae_bench.records.history import Series
-from rnnae_bench.records.record import Status
+from rnnae_bench.records.record import Failure, Record, Status
 from rnnae_bench.records.store import Store
 from rnnae_bench.training.allocator import keep_freed_memory, release_freed_memory
 from rnnae_bench.training.block_loop import WHOLE_STRATEGIES
@@ -251,7 +252,7 @@ class Trial:
         checkpoints: list[Checkpointing] = []
         drafts: list[Callback] = []
 
-        def record(status: Status, failure: Mapping[str, Any] | None) -> tuple[dict[str, Any], dict[str, Series]]:
+        def record(status: Status, failure: Failure | None) -> tuple[Record, dict[str, Series]]:
             found, resumed = measured(probes), checkpoints[0].resumed if checkpoints else ()
             made = self.recorder.record(evaluation, found, status, failure, started, command, resumed)
             return made, found.series
@@ -259,7 +260,7 @@ class Trial:
         if flush_every is not None:
             drafts.append(Flush(lambda: store.drafts.write(*record("interrupted", RUNNING)), flush_every))
         status: Status = "ok"
-        failure: dict[str, Any] | None = None
+        failure: Failure | None = None
         trainer = None
         with Interruptions() as interruptions, undisturbed(alone=self.layout["devices"] == 1) as folder:
             try:
@@ -284,7 +285,7 @@ class Trial:
             except BaseException as error:
                 status, failure = failure_of(error, trainer)
                 if resumption is not None and status == "interrupted":
-                    failure["message"] += resumption.remark
+                    failure = replace(failure, message=failure.message + resumption.remark)
             if trainer is not None and not trainer.is_global_zero:
                 return None
             outcome = keep(store, *record(status, failure))
@@ -321,7 +322,7 @@ class Trial:
         examples = ExampleScores(self.task, self.pair.variant.primary.metric)
         return [*gradients, evaluation, examples, Cost(), TrainingCurve()], evaluation
 
-    def unmeasured(self, status: Status, reason: str) -> dict[str, Any]:
+    def unmeasured(self, status: Status, reason: str) -> Record:
         """The record of this trial if it ended before it began; its histories are empty.
 
         Args:
@@ -329,7 +330,7 @@ class Trial:
             reason: Why.
         """
         probes, evaluation = self._probes()
-        failure = {"message": reason, "step": None, "traceback": None}
+        failure = Failure(message=reason, step=None, traceback=None)
         return self.recorder.record(evaluation, measured(probes), status, failure, datetime.now(UTC), ())
 
     def build_model(self) -> LightningModule:

@@ -10,6 +10,7 @@ from scipy import stats
 
 from rnnae_bench.cli import compare
 from rnnae_bench.errors import UserError
+from rnnae_bench.records.document import record_from
 from rnnae_bench.records.history import Series
 from rnnae_bench.records.store import Store
 
@@ -17,15 +18,15 @@ GRU, LSTM = [0.98, 0.97, 0.99, 0.98, 0.96], [0.52, 0.47, 0.55, 0.41, 0.5]
 
 
 @pytest.fixture
-def folder(tmp_path, make_record):
+def folder(tmp_path, make_document, make_record):
     store, number = Store(tmp_path / "runs"), 0
     for model, values, size in (("gru", GRU, None), ("lstm", LSTM, None), ("gru", [0.97] * 3 + [0.99, 0.97], 64)):
         for seed, value in enumerate(values):
-            record = make_record(value, model=model, seed=seed, id=f"{number:016x}")
+            record = make_document(value, model=model, seed=seed, id=f"{number:016x}")
             record["configuration"]["model"] = {"hidden_size": size or 128}
             record["overrides"] = {} if size is None else {"model.hidden_size": size}
             record["measures"] |= {"training_seconds": 4.0 if model == "lstm" else 2.0}
-            store.write(record, {})
+            store.write(record_from(record), {})
             number += 1
     store.write(make_record(0.4, model="lstm", task="sine", id="f" * 16), {})
     return store.folder
@@ -92,21 +93,21 @@ def test_two_folders_with_the_same_models(folder, tmp_path, capsys):
     assert one["second"]["name"] == f"{other}: gru"
 
 
-def with_examples(make_record, store, model, seed, scores, number, **others):
-    record = make_record(float(np.mean(scores)), model=model, seed=seed, id=f"{number:016x}", **others)
+def with_examples(make_document, store, model, seed, scores, number, **others):
+    record = make_document(float(np.mean(scores)), model=model, seed=seed, id=f"{number:016x}", **others)
     column = Series(np.array([10]), np.asarray(scores, dtype=np.float32)[None])
-    store.write(record, {"test/examples/recall_accuracy": column})
+    store.write(record_from(record), {"test/examples/recall_accuracy": column})
 
 
 @pytest.fixture
-def answered(tmp_path, make_record):
+def answered(tmp_path, make_document):
     """Two models under five seeds with the scores of 400 examples, hard for both or easy for both."""
     store, generator = Store(tmp_path / "answered"), np.random.default_rng(0)
     easy = generator.random(400) < 0.6
     for number in range(10):
         model, seed = ("gru", "lstm")[number // 5], number % 5
         slips = generator.random(400) < (0.02, 0.05)[number // 5]
-        with_examples(make_record, store, model, seed, easy & ~slips, number)
+        with_examples(make_document, store, model, seed, easy & ~slips, number)
     return store
 
 
@@ -117,7 +118,7 @@ def test_the_interval_over_examples_is_scipys_paired_bootstrap(answered, capsys)
             [
                 answered.series(record)["test/examples/recall_accuracy"].values[0]
                 for record in answered.read().records
-                if record["model"] == model
+                if record.model == model
             ],
             axis=0,
             dtype=float,
@@ -147,7 +148,7 @@ def test_what_each_interval_covers_is_said(answered, capsys, monkeypatch):
     assert "if others than these 400 were drawn for the same trials of 5 shared seeds (paired bootstrap)" in said
 
 
-def test_a_difference_on_these_examples_alone_is_said_to_be_that(tmp_path, make_record, capsys, monkeypatch):
+def test_a_difference_on_these_examples_alone_is_said_to_be_that(tmp_path, make_document, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "400")
     store, scores = Store(tmp_path / "runs"), np.tile([0.0, 1.0], 50)
     for number in range(10):
@@ -156,41 +157,41 @@ def test_a_difference_on_these_examples_alone_is_said_to_be_that(tmp_path, make_
             answers[:10] = np.roll(answers[:10], 1)  # others right, and as many
             answers[0] = 1.0 - 0.01 * number
             answers[1] = 0.5
-        with_examples(make_record, store, ("gru", "lstm")[number // 5], number % 5, answers, number)
+        with_examples(make_document, store, ("gru", "lstm")[number // 5], number % 5, answers, number)
     said = run(capsys, "gru", "lstm", "--from", store.folder)
     assert said.startswith("gru is better than lstm")
     assert "established on these test examples, and may be another's on others" in said
 
 
-def test_records_without_the_scores_of_examples_have_the_interval_over_seeds(folder, answered, make_record, capsys):
+def test_records_without_the_scores_of_examples_have_the_interval_over_seeds(folder, answered, make_document, capsys):
     (found,) = json.loads(run(capsys, "gru", "lstm", "--task", "copy", "--from", folder, "--json"))
     assert found["test_examples"]["difference"] is None
     assert "no shared seed has the scores of its test examples" in found["test_examples"]["absent"]
     assert "over seeds only, on these test examples" in run(capsys, "gru", "lstm", "--task", "copy", "--from", folder)
     other = {"train": "a", "validation": "b", "test": "of another test set"}
-    with_examples(make_record, answered, "rnn", 0, np.ones(400), 11, fingerprints=other)
-    with_examples(make_record, answered, "rnn", 1, np.ones(400), 12, fingerprints=other)
+    with_examples(make_document, answered, "rnn", 0, np.ones(400), 11, fingerprints=other)
+    with_examples(make_document, answered, "rnn", 1, np.ones(400), 12, fingerprints=other)
     (found,) = json.loads(run(capsys, "gru", "rnn", "--from", answered.folder, "--json"))
     assert found["test_examples"]["absent"] == "they were not tested on the same examples"
 
 
-def test_a_baseline_is_compared_on_the_same_examples(tmp_path, make_record, capsys, monkeypatch):
+def test_a_baseline_is_compared_on_the_same_examples(tmp_path, make_document, capsys, monkeypatch):
     """The regression on names against a model that answers one in thirteen of its rights wrongly."""
     monkeypatch.setenv("COLUMNS", "300")
     task = NamesTask()
     answer, batch = task.baseline_answer("ngram"), task.evaluation_set("test")
     scores = task.example_scores("balanced_accuracy", answer, batch).double().numpy()
-    store, baselines = Store(tmp_path / "runs"), {"ngram": {"balanced_accuracy": scores.mean()}}
-    primary = make_record()["primary"] | {"metric": "balanced_accuracy", "floor_baseline": "ngram"}
+    store, baselines = Store(tmp_path / "runs"), {"ngram": {"balanced_accuracy": float(scores.mean())}}
+    primary = make_document()["primary"] | {"metric": "balanced_accuracy", "floor_baseline": "ngram"}
     differences = np.zeros(len(scores))
     for seed in range(5):
         own = np.where(np.random.default_rng(seed).random(len(scores)) < 1 / 13, 0, scores)
         differences += (own - scores) / 5
         fingerprints = {"train": "a", "validation": "b", "test": task.fingerprint()["test"]}
-        record = make_record(seed=seed, id=f"{seed:016x}", task="names", fingerprints=fingerprints)
-        record |= {"baselines": baselines, "primary": primary | {"value": own.mean()}}
+        record = make_document(seed=seed, id=f"{seed:016x}", task="names", fingerprints=fingerprints)
+        record |= {"baselines": baselines, "primary": primary | {"value": float(own.mean())}}
         column = Series(np.array([10]), own.astype(np.float32)[None])
-        store.write(record, {"test/examples/balanced_accuracy": column})
+        store.write(record_from(record), {"test/examples/balanced_accuracy": column})
     (found,) = json.loads(run(capsys, "gru", "ngram", "--from", store.folder, "--json"))
     assert found["comparison"]["verdict"] == "worse"
     assert found["test_examples"]["examples"] == 2999
@@ -219,11 +220,11 @@ def test_mistakes_are_told_with_what_there_is(folder, arguments, reason):
         compare.main([*arguments, "--from", str(folder)])
 
 
-def test_one_label_of_two_layouts_is_ambiguous(folder, make_record, capsys):
-    record = make_record(0.5, seed=0, id="e" * 16, overrides={"model.hidden_size": 64})
+def test_one_label_of_two_layouts_is_ambiguous(folder, make_document, capsys):
+    record = make_document(0.5, seed=0, id="e" * 16, overrides={"model.hidden_size": 64})
     record["configuration"]["model"] = {"hidden_size": 64}
     record["environment"]["precision"] = "bf16-mixed"
-    Store(folder).write(record, {})
+    Store(folder).write(record_from(record), {})
     with pytest.raises(UserError, match=r"names 2 entries of copy:standard; name one: gru-\w{6} \(1x cpu") as error:
         compare.main(["gru[hidden_size=64]", "lstm", "--from", str(folder)])
     key = str(error.value).rpartition(" (")[0].rpartition(" ")[2]

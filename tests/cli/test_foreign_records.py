@@ -27,16 +27,16 @@ COMMANDS = [
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory, make_record):
+def folder(tmp_path_factory, make_document, make_record):
     """Good records of two models, records with numbers at the end of what a float holds, and files that are none."""
     store = Store(tmp_path_factory.mktemp("foreign") / "runs")
     for seed in range(3):
         for model in ("gru", "lstm"):
             store.write(make_record(0.5 + seed / 10, model=model, seed=seed, id=f"{seed:08x}{len(model):08x}"), {})
-    measures = {**make_record()["measures"], "steps": HUGE, "parameters": HUGE, "training_seconds": HUGE}
+    measures = {**make_document()["measures"], "steps": HUGE, "parameters": HUGE, "training_seconds": HUGE}
     store.write(make_record(1e308, seed=HUGE, data_seed=HUGE, measures=measures, id="a" * 16), {})
-    primary = {**make_record()["primary"], "value": HUGE, "floor": -1e308, "ceiling": 1e308, "score": HUGE}
-    store.write({**make_record(model="lstm", seed=9, id="b" * 16), "primary": primary}, {})
+    primary = {**make_document()["primary"], "value": HUGE, "floor": -1e308, "ceiling": 1e308, "score": HUGE}
+    store.write(make_record(model="lstm", seed=9, id="b" * 16, primary=primary), {})
     for name, (content, _) in BAD.items():
         (store.folder / f"{name}.json").write_bytes(content)
     return str(store.folder)

@@ -3,12 +3,15 @@
 import json
 
 import pytest
+from msgspec.structs import replace
 
 from rnnae_bench.cli import leaderboard
 from rnnae_bench.errors import UserError
+from rnnae_bench.records.document import record_from
 from rnnae_bench.records.store import Store
 from rnnae_bench.report.standing_tables import markdown
-from rnnae_bench.standings.standing import overview, standings
+from rnnae_bench.standings.overview import overview
+from rnnae_bench.standings.standing import standings
 
 VALUES = {
     "gru": [0.98, 0.97, 0.99, 0.98, 0.96],
@@ -19,15 +22,15 @@ VALUES = {
 
 
 @pytest.fixture
-def records(make_record):
+def records(make_document):
     found = []
     for task in ("copy", "sine"):
         for model, values in VALUES.items():
             for seed, value in enumerate(values):
-                record = make_record(value, task=task, model=model, seed=seed, id=f"{len(found):016x}")
+                record = make_document(value, task=task, model=model, seed=seed, id=f"{len(found):016x}")
                 if value is None:
                     record |= {"status": "oom", "failure": {"message": "x", "step": 1, "traceback": None}}
-                found.append(record)
+                found.append(record_from(record))
     return found
 
 
@@ -101,9 +104,7 @@ def test_mistakes_are_told(folder, arguments, reason):
 
 
 def test_names_in_records_are_text_in_markdown(records):
-    for record in records:
-        record["model"] = record["model"].replace("gru", "<b>|`gru`")
-    found = standings(records)
+    found = standings(replace(record, model=record.model.replace("gru", "<b>|`gru`")) for record in records)
     said = markdown(found, overview(found))
     assert "<b>" not in said.replace("\\<b>", "")
     rows = [line for line in said.splitlines() if "gru" in line and line.startswith("|")]

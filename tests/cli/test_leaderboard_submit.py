@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from rnnae_bench.cli import main
-from rnnae_bench.records.record import checksum
+from rnnae_bench.records.document import checksum
 from rnnae_bench.records.store import Store
 
 COMMITTED = Store(Path(__file__).parents[2] / "leaderboards" / "records")
@@ -17,9 +17,9 @@ def copied(folder: Path, seeds: int) -> Store:
     """The first seeds of one committed row."""
     folder.mkdir()
     for record in COMMITTED.read().records:
-        if (record["task"], record["model"]) == ("copy", "rnn") and record["seed"] < seeds:
+        if (record.task, record.model) == ("copy", "rnn") and record.seed < seeds:
             for suffix in (".json", ".parquet"):
-                shutil.copy(COMMITTED.path(record["id"]).with_suffix(suffix), folder)
+                shutil.copy(COMMITTED.path(record.id).with_suffix(suffix), folder)
     return Store(folder)
 
 
@@ -52,8 +52,8 @@ def test_a_whole_row_becomes_a_leaderboard_that_validates(whole, tmp_path, capsy
     assert "copy:standard" in (records.parent / "README.md").read_text()
     assert main(["leaderboard", "validate", str(records)]) == 0
     # A forged record that carries a right checksum, its score consistent in itself.
-    record = Store(records).read().records[0]
-    path = Store(records).path(record["id"])
+    path = Store(records).path(Store(records).read().records[0].id)
+    record = json.loads(path.read_text())
     record["primary"] |= {"value": 1.0, "score": 1.0, "solved": True}
     record["metrics"]["test"]["recall_accuracy"] = 1.0
     path.write_text(json.dumps(record))

@@ -14,6 +14,7 @@ import pytest
 from rnnae_bench.cli import COMMANDS, main
 from rnnae_bench.cli.leaderboard import ACTIONS
 from rnnae_bench.cli.output import plugins_aside
+from rnnae_bench.records.document import record_from
 from rnnae_bench.records.store import Store
 from rnnae_bench.report.tables import comma_separated, markdown
 
@@ -21,18 +22,20 @@ EVIL = "\x1b]0;owned\x07\x1b[2J\r\u202e[red]x[/b] $\\frac <b>"
 
 
 @pytest.fixture
-def evil(tmp_path, make_record):
+def evil(tmp_path, make_document):
     """A folder of five records that say what a terminal, rich, a spreadsheet or Markdown would obey."""
     store = Store(tmp_path / "runs")
     for seed in range(5):
-        record = make_record(0.5, task=EVIL, variant=EVIL, model=EVIL, seed=seed, overrides={EVIL: EVIL})
+        record = make_document(
+            0.5, task=EVIL, variant=EVIL, model=EVIL, seed=seed, overrides={EVIL: EVIL}, id=f"{seed:016x}"
+        )
         record["primary"] |= {"metric": EVIL, "floor_baseline": EVIL}
         record["metrics"]["test"] = {EVIL: 0.5, "=1+1": 1.0}
         record["baselines"] = {EVIL: {EVIL: 0.125}}
         record["environment"] |= {"device": EVIL, "precision": EVIL}
         if seed == 4:
             record |= {"status": "error", "failure": {"message": EVIL, "step": None, "traceback": EVIL}}
-        store.write({**record, "id": f"{seed:016x}"}, {})
+        store.write(record_from(record), {})
     (store.folder / f"{EVIL[:12].replace('/', '')}.json").write_text("{")
     return str(store.folder)
 
@@ -75,7 +78,7 @@ def test_no_cell_of_csv_is_a_formula(tmp_path, capsys, make_record, formula):
     record["metrics"]["test"] = {formula: -0.25}
     (row,) = csv.DictReader(io.StringIO(comma_separated([record])))
     assert row["model"].startswith("'")
-    assert row["primary.value"] == "-0.5"
+    assert row["value"] == "-0.5"
     assert not any(name.startswith(("=", "+", "-", "@", "\t", "\r")) for name in row)
     Store(tmp_path).write(record, {})
     assert main(["query", "select model, value from trials", "--from", str(tmp_path), "--csv"]) == 0

@@ -129,7 +129,7 @@ def test_after_examines_the_weights_that_the_trial_had_then(capsys, tmp_path):
 
     keep = Keep()
     trial = Trial(pair, pair.resolve(overrides), seed=1)
-    assert trial.run(Store(tmp_path), [], [keep]).record["status"] == "ok"
+    assert trial.run(Store(tmp_path), [], [keep]).record.status == "ok"
     matrices = keep.weights["recurrence.weight_hh_l0"].double().split(6)
     expected = [torch.linalg.matrix_norm(matrix, ord=2).item() for matrix in matrices]
     arguments = ["gru", "copy:smoke", *SMALL, *SHORT, "--seed", "1", "--after"]

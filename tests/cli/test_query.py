@@ -7,7 +7,7 @@ import json
 import pytest
 
 from rnnae_bench.cli import main
-from rnnae_bench.records.frame import COLUMNS
+from rnnae_bench.records.flat import COLUMNS
 from rnnae_bench.records.store import Store
 
 SCORES = "select model, avg(score) as score from trials where task = 'copy' group by model order by model"
@@ -16,8 +16,9 @@ SCORES = "select model, avg(score) as score from trials where task = 'copy' grou
 @pytest.fixture
 def folder(tmp_path, make_record):
     for number, (model, value) in enumerate([("gru", 0.5), ("gru", 0.7), ("lstm", 0.99)]):
-        record = make_record(value, model=model, seed=number, overrides={"model.odd": "\x1b[2J[red]x"})
-        Store(tmp_path / "runs").write({**record, "id": f"{number:016x}"}, {})
+        odd = {"model.odd": "\x1b[2J[red]x"}
+        record = make_record(value, model=model, seed=number, id=f"{number:016x}", overrides=odd)
+        Store(tmp_path / "runs").write(record, {})
     return str(tmp_path / "runs")
 
 

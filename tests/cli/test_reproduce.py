@@ -5,19 +5,20 @@ import shutil
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from rnnae_bench.cli import main
 from rnnae_bench.cli.reproduce import sentences
 from rnnae_bench.errors import UserError
-from rnnae_bench.records.record import identity
+from rnnae_bench.records.document import document_of, record_from
+from rnnae_bench.records.record import Record, identity
 from rnnae_bench.records.store import Store
-from rnnae_bench.trial import trial
+from rnnae_bench.trial import trial, verify
 from rnnae_bench.trial.pair import Pair
 from rnnae_bench.trial.rebuild import rebuild
 from rnnae_bench.trial.reproduce import compare, prediction_interval
 from rnnae_bench.trial.trial import Trial
 from rnnae_bench.trial.vectorized import VectorizedTrial
-from rnnae_bench.trial.verify import objections
 
 SMALL = {"task": {"protocol": {"max_steps": 12, "evaluate_every": 6}}, "model": {"hidden_size": 8}}
 
@@ -33,12 +34,12 @@ def runs(tmp_path_factory) -> Store:
     return store
 
 
-def record_of(runs: Store, seed: int) -> dict:
-    return next(record for record in runs.read().records if record["seed"] == seed)
+def record_of(runs: Store, seed: int) -> Record:
+    return next(record for record in runs.read().records if record.seed == seed)
 
 
 def reproduce(runs: Store, seed: int, *arguments: str) -> int:
-    return main(["reproduce", record_of(runs, seed)["id"][:10], "--from", str(runs.folder), *arguments])
+    return main(["reproduce", record_of(runs, seed).id[:10], "--from", str(runs.folder), *arguments])
 
 
 def test_every_bit_comes_out_the_same(runs, tmp_path, capsys):
@@ -47,8 +48,8 @@ def test_every_bit_comes_out_the_same(runs, tmp_path, capsys):
     assert "the same bit for bit" in said
     assert said.endswith("\nreproduced bit for bit\n")
     before, (again,) = record_of(runs, 0), Store(tmp_path).read().records
-    assert again["history"]["sha256"] == before["history"]["sha256"]
-    assert again["metrics"] == before["metrics"]
+    assert again.history.sha256 == before.history.sha256
+    assert again.metrics == before.metrics
 
 
 def test_a_full_disk_loses_no_new_record(runs, full_disk, capsys):
@@ -57,7 +58,7 @@ def test_a_full_disk_loses_no_new_record(runs, full_disk, capsys):
     assert "No space left" in said.err
     assert said.out.endswith("\nreproduced bit for bit\n")
     saved = Path(said.err.partition("the record was saved as ")[2].split()[0])
-    assert Store(saved.parent).find(record_of(runs, 0)["id"]) is not None
+    assert Store(saved.parent).find(record_of(runs, 0).id) is not None
 
 
 @pytest.mark.parametrize("seed", [1, 2])
@@ -67,15 +68,15 @@ def test_a_trial_trained_with_others_is_trained_with_as_many_again(runs, tmp_pat
     assert outcome["agreement"] == "exact"
     assert (outcome["members_before"], outcome["members_after"]) == (2, 2)
     (again,) = Store(tmp_path).read().records
-    assert again["seed"] == seed
+    assert again.seed == seed
 
 
 def test_a_forged_value_is_not_reproduced(runs, tmp_path, capsys):
     forged = Store(tmp_path)
     for record in runs.read().records:
-        record["primary"]["value"] = record["metrics"]["test"]["recall_accuracy"] = 0.9 + record["seed"] / 1000
-        del record["checksum"]
-        forged.write(record, runs.series(record))
+        value = record.metrics["test"]["recall_accuracy"] = 0.9 + record.seed / 1000
+        primary = replace(record.primary, value=value)
+        forged.write(replace(record, primary=primary), runs.series(record))
     assert reproduce(forged, 0) == 1
     said = capsys.readouterr().out
     assert "differs beyond rounding" in said
@@ -98,12 +99,12 @@ def test_a_forged_value_is_not_reproduced(runs, tmp_path, capsys):
         ("32-true", None, "different"),
     ],
 )
-def test_under_one_seed_the_spread_of_seeds_is_no_excuse(make_record, precision, now, agreement):
-    def record(seed: int, value: float | None) -> dict:
-        one = make_record(value, seed=seed, id=f"{seed:016x}")
+def test_under_one_seed_the_spread_of_seeds_is_no_excuse(make_document, precision, now, agreement):
+    def record(seed: int, value: float | None) -> Record:
+        one = make_document(value, seed=seed, id=f"{seed:016x}")
         one["environment"]["precision"] = precision
         one["metrics"] = {"test": {} if value is None else {"f1": value}, "validation": {}}
-        return one
+        return record_from(one)
 
     # The row spreads so widely that .6207 might be one more of its seeds.
     row = [record(seed, value) for seed, value in enumerate((0.8718, 0.55, 0.7, 0.6, 0.9))]
@@ -128,12 +129,11 @@ def test_under_one_seed_the_spread_of_seeds_is_no_excuse(make_record, precision,
 
 def test_checking_says_what_differs_and_runs_nothing(runs, tmp_path, capsys):
     record = record_of(runs, 0)
-    record["environment"]["versions"]["torch"] = "1.0"
-    del record["checksum"]
+    record.environment.versions["torch"] = "1.0"
     path = Store(tmp_path).write(record, {})
     assert main(["reproduce", str(path), "--check"]) == 0
     assert "torch" in capsys.readouterr().out
-    record["fingerprints"]["test"] = "0" * 16
+    record.fingerprints["test"] = "0" * 16
     path = Store(tmp_path).write(record, {})
     assert main(["reproduce", str(path)]) == 1
     said = capsys.readouterr().out
@@ -160,7 +160,7 @@ def test_a_record_sets_plain_options_only(runs, part, option, value, reason):
     import sys
 
     record = record_of(runs, 0)
-    record["configuration"][part][option] = value
+    getattr(record.configuration, part)[option] = value
     with pytest.raises(UserError, match="can't be rebuilt here") as caught:
         rebuild(record)
     assert reason in str(caught.value)
@@ -173,8 +173,8 @@ def test_mistakes_are_one_line(runs, tmp_path, capsys):
         (["ffffffff", "--from", folder], "there is no record"),
         (["", "--from", folder], "there is no record"),
         ([str(tmp_path / "absent.json")], "No such file|not a file"),
-        ([record_of(runs, 0)["id"], "--from", folder, "--out", folder], "choose another folder"),
-        ([record_of(runs, 0)["id"], "--from", folder, "--threads", "0"], "above 0"),
+        ([record_of(runs, 0).id, "--from", folder, "--out", folder], "choose another folder"),
+        ([record_of(runs, 0).id, "--from", folder, "--threads", "0"], "above 0"),
     ]:
         assert main(["reproduce", *arguments]) == 2
         said = capsys.readouterr().err
@@ -235,14 +235,18 @@ def test_a_record_that_this_installation_knows_better(tmp_path_factory, scored, 
     assert any(reason in one for one in objections(record)[0]), objections(record)
 
 
+def objections(document: dict) -> tuple[list[str], list[str]]:
+    """What this installation has against a record that is given as plain data."""
+    return verify.objections(record_from(document))
+
+
 @pytest.fixture(scope="module")
 def scored() -> dict:
     """The record of a trial of a frozen variant, as if it had been trained."""
     pair = Pair("copy:smoke", "gru")
     made = Trial(pair, pair.resolve({"model": {"hidden_size": 8}}), 0)
-    record = made.unmeasured("ok", "")
-    weights = sum(weight.numel() for weight in made.build_model().parameters())
-    record["measures"]["parameters"] = weights
+    record = document_of(made.unmeasured("ok", ""))
+    record["measures"]["parameters"] = sum(weight.numel() for weight in made.build_model().parameters())
     return json.loads(json.dumps(record))
 
 
@@ -300,4 +304,4 @@ def test_a_model_that_takes_too_much_to_be_built_is_refused_in_time(scored, monk
     record["overrides"]["model.layers"] = 20_000_000
     assert objections(with_its_id(record))[0] == ["building the model takes more than 0.25 s"]
     with pytest.raises(UserError, match=r"can't be rebuilt here: building the model takes more than 0\.25 s"):
-        rebuild(record)
+        rebuild(record_from(record))

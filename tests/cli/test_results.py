@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
 from rnnae_bench.cli import main
 from rnnae_bench.records.history import Series
@@ -34,7 +35,7 @@ def folder(tmp_path, make_record):
             make_record(0.3, task="sine"),
         ]
     ):
-        store.write({**record, "id": f"{number:016x}"}, SERIES)
+        store.write(replace(record, id=f"{number:016x}"), SERIES)
     return store.folder
 
 
@@ -78,7 +79,7 @@ def test_csv_has_a_line_a_record(folder, capsys):
     rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
     assert len(rows) == 6
     assert {row["status"] for row in rows} == {"ok", "error"}
-    assert [row["primary.value"] for row in rows if row["model"] == "lstm"] == ["0.99"]
+    assert [row["value"] for row in rows if row["model"] == "lstm"] == ["0.99"]
 
 
 def test_markdown(folder, capsys):
@@ -136,13 +137,13 @@ def test_results_import_no_torch(folder):
 
 
 def test_superseded_records_are_listed_and_read_as_any_other(folder, make_record, capsys):
-    Store(folder).write({**make_record(0.9), "id": f"{0:016x}"}, SERIES)
+    Store(folder).write(make_record(0.9, id=f"{0:016x}"), SERIES)
     assert main(["results", str(folder), "--superseded", "--json"]) == 0
     (row,) = json.loads(capsys.readouterr().out)
     assert (row["value"], row["trial"]) == (0.5, "gru on copy:standard, seed 0")
     assert main(["results", str(Path(row["file"]).parent), "--csv"]) == 0
     (line,) = csv.DictReader(io.StringIO(capsys.readouterr().out))
-    assert line["primary.value"] == "0.5"
+    assert line["value"] == "0.5"
     assert main(["results", str(folder), "--superseded"]) == 0
     assert row["file"] in capsys.readouterr().out
     assert main(["results", str(folder), "--superseded", "--model", "lstm"]) == 0

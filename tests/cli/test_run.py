@@ -11,7 +11,8 @@ import pytest
 
 from rnnae_bench.cli import main
 from rnnae_bench.options.yaml12 import load
-from rnnae_bench.records.record import problem_of
+from rnnae_bench.records import document
+from rnnae_bench.records.record import Record
 from rnnae_bench.records.store import Store
 
 QUICK = ["--task.protocol.max_steps", "12", "--task.protocol.evaluate_every", "6", "--model.hidden_size", "8"]
@@ -21,31 +22,30 @@ def run(*arguments: str) -> int:
     return main(["run", "--task", "copy:smoke", "--model", "gru", *QUICK, *arguments])
 
 
-def only_record(folder: Path) -> dict:
+def only_record(folder: Path) -> Record:
     (path,) = folder.glob("*.json")
-    return json.loads(path.read_text())
+    return document.load(path)
 
 
 def test_a_run_leaves_a_record_its_histories_and_a_picture(tmp_path, capsys):
     assert run("--out", str(tmp_path / "runs"), "--seed", "3") == 0
     record = only_record(tmp_path / "runs")
-    assert problem_of(record) is None
-    assert record["status"] == "ok"
-    assert record["seed"] == record["data_seed"] == 3
-    assert record["overrides"] == {
+    assert record.status == "ok"
+    assert record.seed == record.data_seed == 3
+    assert record.overrides == {
         "model.hidden_size": 8,
         "task.protocol.evaluate_every": 6,
         "task.protocol.max_steps": 12,
     }
-    assert record["measures"]["steps"] == 12
-    assert record["command"][:4] == ["rnnae-bench", "run", "--task", "copy:smoke"]
+    assert record.measures.steps == 12
+    assert record.command[:4] == ["rnnae-bench", "run", "--task", "copy:smoke"]
     series = Store(tmp_path / "runs").series(record)
     assert series["gradient_norm"].steps.tolist() == list(range(1, 13))
     assert series["validation/recall_accuracy"].steps.tolist() == [6, 12]
-    assert (tmp_path / "runs" / f"{record['id']}.png").read_bytes().startswith(b"\x89PNG")
+    assert (tmp_path / "runs" / f"{record.id}.png").read_bytes().startswith(b"\x89PNG")
     said = capsys.readouterr()
     assert "recall_accuracy, higher is better" in said.out
-    assert f"{record['id']}.json" in said.err
+    assert f"{record.id}.json" in said.err
     assert "⡇" in said.err  # the picture of gradient norms
 
 
@@ -55,10 +55,10 @@ def test_a_trial_measured_before_is_shown_not_run_again(tmp_path, capsys):
     capsys.readouterr()
     assert run("--out", str(tmp_path), "--json") == 0
     said = capsys.readouterr()
-    assert json.loads(said.out) == [before]
+    assert json.loads(said.out) == [document.document_of(before)]
     assert "measured before" in said.err
     assert run("--out", str(tmp_path), "--overwrite") == 0
-    assert only_record(tmp_path)["id"] == before["id"]
+    assert only_record(tmp_path).id == before.id
     kept = list(Store(tmp_path).superseded().values())
     assert kept == [before]
 
@@ -67,14 +67,14 @@ def test_the_same_trial_gives_the_same_numbers(tmp_path):
     for name in ("one", "two"):
         assert run("--out", str(tmp_path / name)) == 0
     one, two = only_record(tmp_path / "one"), only_record(tmp_path / "two")
-    assert one["id"] == two["id"]
-    assert one["metrics"] == two["metrics"]
-    assert one["history"]["sha256"] == two["history"]["sha256"]
+    assert one.id == two.id
+    assert one.metrics == two.metrics
+    assert one.history.sha256 == two.history.sha256
 
 
 def test_seeds_make_a_record_each_and_a_row_with_spread(tmp_path, capsys):
     assert run("--out", str(tmp_path), "--seeds", "3") == 0
-    assert sorted(json.loads(path.read_text())["seed"] for path in tmp_path.glob("*.json")) == [0, 1, 2]
+    assert sorted(document.load(path).seed for path in tmp_path.glob("*.json")) == [0, 1, 2]
     assert "±" in capsys.readouterr().out
 
 
@@ -86,9 +86,9 @@ def test_a_configuration_file_is_read_and_flags_win(tmp_path):
     )
     assert main(["run", "--config", str(config), "--model.hidden_size", "6", "--out", str(tmp_path / "runs")]) == 0
     record = only_record(tmp_path / "runs")
-    assert record["configuration"]["model"]["hidden_size"] == 6
-    assert record["seed"] == 5
-    assert record["measures"]["steps"] == 5
+    assert record.configuration.model["hidden_size"] == 6
+    assert record.seed == 5
+    assert record.measures.steps == 5
 
 
 def printed(capsys, *arguments) -> dict:
@@ -131,7 +131,7 @@ def test_print_config_gives_a_file_that_runs_the_same(tmp_path, capsys):
     config.write_text(capsys.readouterr().out)
     assert run("--out", str(tmp_path / "flags")) == 0
     assert main(["run", "--config", str(config), "--out", str(tmp_path / "file")]) == 0
-    assert only_record(tmp_path / "flags")["id"] == only_record(tmp_path / "file")["id"]
+    assert only_record(tmp_path / "flags").id == only_record(tmp_path / "file").id
 
 
 @pytest.mark.parametrize(
@@ -212,10 +212,10 @@ def test_a_loss_that_is_no_number_is_a_diverged_record_with_its_step(tmp_path, c
     code = run("--out", str(tmp_path), "--model.optimization.learning_rate", "1e38", "--model.optimization.warmup", "0")
     assert code == 1
     record = only_record(tmp_path)
-    assert record["status"] == "diverged"
+    assert record.status == "diverged"
     loss = Store(tmp_path).series(record)["loss"]
-    assert loss.steps[~_finite(loss.values)][0] == record["failure"]["step"]
-    assert record["primary"]["value"] is None
+    assert loss.steps[~_finite(loss.values)][0] == record.failure.step
+    assert record.primary.value is None
     assert "diverged: the training loss was not finite at step" in capsys.readouterr().err
 
 
@@ -226,13 +226,13 @@ def _finite(values):
 def test_bfloat16_works_on_the_cpu(tmp_path):
     assert run("--out", str(tmp_path), "--trainer.precision", "bf16-mixed") == 0
     record = only_record(tmp_path)
-    assert record["environment"]["precision"] == "bf16-mixed"
-    assert record["status"] == "ok"
+    assert record.environment.precision == "bf16-mixed"
+    assert record.status == "ok"
 
 
 def test_csv_and_tensorboard_get_every_step(tmp_path):
     assert run("--out", str(tmp_path), "--logger", "csv,tensorboard") == 0
-    identity = only_record(tmp_path)["id"]
+    identity = only_record(tmp_path).id
     (rows,) = (tmp_path / "logs" / "csv" / identity).glob("metrics.csv")
     lines = rows.read_text().splitlines()
     assert "gradient_norm" in lines[0]
@@ -261,17 +261,17 @@ def test_two_processes_learn_what_one_learns(tmp_path):
     assert done.returncode == 0, done.stderr
     assert run("--out", str(tmp_path / "one"), "--seeds", "2") == 0
     two, one = Store(tmp_path / "two").read().records, Store(tmp_path / "one").read().records
-    assert [record["seed"] for record in two] == [0, 1]
+    assert [record.seed for record in two] == [0, 1]
     for many, single in zip(two, one, strict=True):
-        assert many["environment"]["devices"] == 2
-        assert many["id"] != single["id"]
+        assert many.environment.devices == 2
+        assert many.id != single.id
         norms = [Store(tmp_path / name).series(record) for name, record in (("two", many), ("one", single))]
         # The gradient over both halves of each batch is the gradient over the whole batch.
         assert norms[0]["gradient_norm"].values == pytest.approx(norms[1]["gradient_norm"].values, rel=1e-3)
         # So is the loss, to rounding; one half's is 2 % off.
         assert norms[0]["loss"].steps.tolist() == list(range(1, 13))
         assert norms[0]["loss"].values == pytest.approx(norms[1]["loss"].values, rel=1e-4)
-        assert many["metrics"]["test"]["loss"] == pytest.approx(single["metrics"]["test"]["loss"], rel=1e-4)
+        assert many.metrics["test"]["loss"] == pytest.approx(single.metrics["test"]["loss"], rel=1e-4)
         # The examples that the processes answered in turn lie in the order of the test set again.
         examples, expected = (series["test/examples/recall_accuracy"].values for series in norms)
         assert examples.shape == expected.shape == (1, 200)
@@ -303,11 +303,11 @@ def test_a_stopped_trial_keeps_its_history(name, tmp_path):
     assert process.returncode == 1
     assert "Traceback" not in rest
     record = only_record(tmp_path)
-    assert record["status"] == "interrupted"
-    assert record["failure"]["message"].startswith("stopped by " + ("Ctrl-C" if name == "SIGINT" else name))
+    assert record.status == "interrupted"
+    assert record.failure.message.startswith("stopped by " + ("Ctrl-C" if name == "SIGINT" else name))
     series = Store(tmp_path).series(record)
     assert len(series["gradient_norm"].steps) >= 40
-    assert record["measures"]["steps"] >= 40
+    assert record.measures.steps >= 40
 
 
 @pytest.mark.usefixtures("single_thread")

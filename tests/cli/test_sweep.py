@@ -43,7 +43,7 @@ def read_until(process: subprocess.Popen, words: str) -> None:
 
 
 def records(folder: Path) -> dict[str, dict]:
-    return {one["id"]: one for one in Store(folder).read().records}
+    return {one.id: one for one in Store(folder).read().records}
 
 
 def stamps(folder: Path) -> dict[str, int]:
@@ -66,9 +66,9 @@ def test_every_trial_of_the_grid_has_a_record(swept):
     found = records(swept)
     by_status = {
         status: sorted(
-            (one["configuration"]["model"]["hidden_size"], one["seed"], one["environment"]["precision"])
+            (one.configuration.model["hidden_size"], one.seed, one.environment.precision)
             for one in found.values()
-            if one["status"] == status
+            if one.status == status
         )
         for status in ("ok", "skipped")
     }
@@ -76,9 +76,9 @@ def test_every_trial_of_the_grid_has_a_record(swept):
     assert by_status["skipped"] == [(4, 0, "16-mixed"), (4, 1, "16-mixed"), (8, 0, "16-mixed"), (8, 1, "16-mixed")]
     assert len(found) == 8
     for one in found.values():
-        assert one["command"][:2] == ["rnnae-bench", "sweep"]
-        if one["status"] == "skipped":
-            assert "half precision (fp16) needs a GPU" in one["failure"]["message"]
+        assert one.command[:2] == ["rnnae-bench", "sweep"]
+        if one.status == "skipped":
+            assert "half precision (fp16) needs a GPU" in one.failure.message
     assert Store(swept).drafts.identities() == []
     assert list((swept / "leases").iterdir()) == []
 
@@ -95,14 +95,14 @@ def test_a_trial_of_a_sweep_is_the_trial_of_run(swept, tmp_path):
     options += ["--trainer.accelerator", "cpu", "--seed", "1", "--out", str(tmp_path), "--json"]
     assert main(["run", "--task", "copy:smoke", "--model", "rnn", *options]) == 0
     (alone,) = records(tmp_path).values()
-    assert records(swept)[alone["id"]]["primary"] == alone["primary"]
+    assert records(swept)[alone.id].primary == alone.primary
 
 
 def test_the_plan_names_the_trials_and_runs_none(swept, tmp_path, capsys):
     assert sweep(*GRID, "--dry-run", "--json", "--out", str(swept)) == 0
     planned = json.loads(capsys.readouterr().out)
-    ran = {one["id"] for one in records(swept).values() if one["status"] == "ok"}
-    assert {one["id"] for one in planned} == ran
+    ran = {one.id for one in records(swept).values() if one.status == "ok"}
+    assert {one.id for one in planned} == ran
     assert {one["state"] for one in planned} == {"measured before"}
     assert all(one["seconds"] > 0 for one in planned)
     apart = ["--model", "gru[layers=2,dropout=0.5]"]
@@ -132,13 +132,13 @@ def test_a_stopped_sweep_goes_on_by_the_same_command(tmp_path, by):
     process.communicate(timeout=120)
     assert process.returncode == (-9 if by == signal.SIGKILL else 1)
     done = {
-        identity: stamp for identity, stamp in stamps(tmp_path).items() if records(tmp_path)[identity]["status"] == "ok"
+        identity: stamp for identity, stamp in stamps(tmp_path).items() if records(tmp_path)[identity].status == "ok"
     }
     assert 1 <= len(done) < 3
     assert sweep(*grid, "--out", str(tmp_path)) == 0
     found = records(tmp_path)
-    assert sorted(one["seed"] for one in found.values()) == [0, 1, 2]
-    assert {one["status"] for one in found.values()} == {"ok"}
+    assert sorted(one.seed for one in found.values()) == [0, 1, 2]
+    assert {one.status for one in found.values()} == {"ok"}
     assert {identity: stamps(tmp_path)[identity] for identity in done} == done
     assert Store(tmp_path).drafts.identities() == []
 
@@ -202,7 +202,7 @@ def test_a_setting_that_cannot_be_planned_is_a_row_and_the_others_are_run(tmp_pa
     assert "hidden_size is 0; it must be above 0" in said.err
     assert "not run" in said.out
     (record,) = records(tmp_path).values()
-    assert (record["status"], record["overrides"]["model.hidden_size"]) == ("ok", 4)
+    assert (record.status, record.overrides["model.hidden_size"]) == ("ok", 4)
 
 
 def test_a_wrong_key_in_a_file_is_named_with_its_line(tmp_path, capsys):
@@ -232,7 +232,7 @@ def test_a_search_finds_goes_on_and_repeats_nothing(tmp_path, capsys):
     before = stamps(tmp_path)
     assert first["tried"] == len(before) == 2
     assert len(first["expected_best"]) == 2
-    assert {one["seed"] for one in records(tmp_path).values()} == {1000}
+    assert {one.seed for one in records(tmp_path).values()} == {1000}
     assert sweep(*search, "--search-trials", "2") == 0
     assert json.loads(capsys.readouterr().out) == [first]
     assert stamps(tmp_path) == before

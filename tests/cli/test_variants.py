@@ -25,20 +25,20 @@ def store(tmp_path_factory):
 
 def test_a_record_has_floor_and_ceiling_of_its_baselines(store):
     (record,) = store.read().records
-    primary, baselines = record["primary"], record["baselines"]
-    assert record["variant"] == "standard.v2"
-    assert (primary["floor_baseline"], primary["ceiling_baseline"]) == ("least_squares", "bayes")
-    assert primary["floor"] == baselines["least_squares"]["rollout_mse"] == pytest.approx(0.0491, abs=5e-5)
-    assert primary["ceiling"] == baselines["bayes"]["rollout_mse"] == pytest.approx(0.0239, abs=5e-5)
-    expected = (primary["value"] - primary["floor"]) / (primary["ceiling"] - primary["floor"])
-    assert primary["score"] == pytest.approx(expected)
+    primary, baselines = record.primary, record.baselines
+    assert record.variant == "standard.v2"
+    assert (primary.floor_baseline, primary.ceiling_baseline) == ("least_squares", "bayes")
+    assert primary.floor == baselines["least_squares"]["rollout_mse"] == pytest.approx(0.0491, abs=5e-5)
+    assert primary.ceiling == baselines["bayes"]["rollout_mse"] == pytest.approx(0.0239, abs=5e-5)
+    expected = (primary.value - primary.floor) / (primary.ceiling - primary.floor)
+    assert primary.score == pytest.approx(expected)
 
 
 def test_a_name_with_a_dot_is_understood_by_every_command(store, tmp_path, capsys):
     folder = str(store.folder)
     capsys.readouterr()
     assert main(["results", folder, "--task", "sine:standard.v2", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)[0]["variant"] == "standard.v2"
+    assert json.loads(capsys.readouterr().out)[0].variant == "standard.v2"
     assert main(["query", "select variant, floor from trials where variant = 'standard.v2'", "--from", folder]) == 0
     assert "standard.v2" in capsys.readouterr().out
     count = "select count(*) n from examples where name = 'test/examples/rollout_mse'"

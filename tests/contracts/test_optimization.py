@@ -69,10 +69,10 @@ def run(made: Trial, folder) -> tuple[dict, dict]:
 
 def whole(record: dict, series: dict) -> None:
     """The trial had its budget, and its evaluations when they were due."""
-    assert record["status"] == "ok", record["failure"]
-    assert record["measures"]["steps"] == STEPS
+    assert record.status == "ok", record.failure
+    assert record.measures.steps == STEPS
     assert series["validation/recall_accuracy"].steps.tolist() == [EVERY, STEPS]
-    assert record["primary"]["value"] is not None
+    assert record.primary.value is not None
 
 
 @pytest.fixture(scope="module")
@@ -106,12 +106,12 @@ class Manual(Plain):
 def test_several_optimisers_by_hand_get_the_same_budget_and_norms(plain, tmp_path):
     record, series = run(trial(Manual), tmp_path)
     whole(record, series)
-    assert "absent" not in record
+    assert record.absent == {}
     assert series.keys() == plain[1].keys()
     for name, one in plain[1].items():
         np.testing.assert_array_equal(series[name].steps, one.steps)
         np.testing.assert_allclose(series[name].values, one.values, rtol=1e-6)
-    assert record["metrics"] == plain[0]["metrics"]
+    assert record.metrics == plain[0].metrics
 
 
 class ManualClipped(Manual):
@@ -133,7 +133,7 @@ class ManualClipped(Manual):
 def test_what_is_clipped_by_hand_is_measured_before_and_after(tmp_path):
     record, series = run(trial(ManualClipped), tmp_path)
     whole(record, series)
-    assert record["absent"] == {"loss": "the model's training_step returned no loss, at one step at least"}
+    assert record.absent == {"loss": "the model's training_step returned no loss, at one step at least"}
     assert "loss" not in series
     embedding, total = series["gradient_norm/emb"].values, series["gradient_norm"].values
     clipped = series["gradient_norm_clipped"].values
@@ -177,7 +177,7 @@ class OnPlateau(Plain):
 @pytest.mark.parametrize(("model_class", "rates"), [(ByEpoch, [0.1, 0.05, 0.025]), (OnPlateau, [0.1, 0.1, 0.05])])
 def test_an_epoch_is_what_lies_between_two_evaluations(model_class, rates, tmp_path):
     record, series = run(trial(model_class, max_steps=15), tmp_path)
-    assert record["status"] == "ok", record["failure"]
+    assert record.status == "ok", record.failure
     np.testing.assert_allclose(series["learning_rate"].values, np.repeat(rates, [6, 6, 3]))
     assert series["validation/recall_accuracy"].steps.tolist() == [6, 12]
     assert ByEpoch.epochs == 3 or model_class is not ByEpoch
@@ -207,7 +207,7 @@ class Lazy(Plain):
 def test_a_model_without_an_optimiser_is_scored(plain, tmp_path):
     record, series = run(trial(NoOptimizer), tmp_path)
     whole(record, series)
-    assert record["absent"] == {"learning_rate": "the model has no optimiser"}
+    assert record.absent == {"learning_rate": "the model has no optimiser"}
     assert series["loss"].steps.tolist() == [*range(1, STEPS + 1)]
     # The weights stay what they were at the first step.
     np.testing.assert_allclose(series["gradient_norm"].values[0], plain[1]["gradient_norm"].values[0])
@@ -218,14 +218,14 @@ def test_steps_without_a_loss_are_missing_from_its_column_alone(tmp_path):
     whole(record, series)
     assert series["loss"].steps.tolist() == [1, 2, 4, 5, 7, 8, 10, 11]
     assert series["gradient_norm"].values[2::3].tolist() == [0.0] * 4
-    assert list(record["absent"]) == ["loss"]
+    assert list(record.absent) == ["loss"]
 
 
 def test_lazy_layers_are_measured(plain, tmp_path):
     record, series = run(trial(Lazy), tmp_path)
     whole(record, series)
-    assert "absent" not in record
-    assert record["measures"]["parameters"] == plain[0]["measures"]["parameters"] > 0
+    assert record.absent == {}
+    assert record.measures.parameters == plain[0].measures.parameters > 0
     assert (series["gradient_norm/out"].values > 0).all()
 
 
@@ -238,7 +238,7 @@ class Sparse(Plain):
 def test_sparse_gradients_have_the_norms_of_their_dense_twin(plain, tmp_path):
     record, series = run(trial(Sparse), tmp_path)
     whole(record, series)
-    assert "absent" not in record
+    assert record.absent == {}
     assert series.keys() == plain[1].keys()
     for name, one in plain[1].items():
         np.testing.assert_allclose(series[name].values, one.values, rtol=1e-4, atol=1e-6)
@@ -257,7 +257,7 @@ def test_the_loss_of_a_step_over_several_batches_is_their_mean(tmp_path):
 
     _, single = run(trial(Still, max_steps=24), tmp_path / "one")
     record, several = run(trial(Still, max_steps=6, accumulate_grad_batches=4), tmp_path / "four")
-    assert record["measures"]["steps"] == 6
+    assert record.measures.steps == 6
     expected = single["loss"].values.reshape(6, 4).mean(axis=1)
     np.testing.assert_allclose(several["loss"].values, expected, rtol=1e-6)
 
@@ -281,7 +281,7 @@ def test_a_model_that_gives_no_prediction_is_told_before_the_training(tmp_path):
     with pytest.raises(UserError, match=r"has no test_step, whose prediction .* define"):
         trial(NoTest)
     record, series = run(trial(OnlyLogs), tmp_path)
-    assert record["status"] == "error"
-    assert record["measures"]["steps"] == 0
-    assert "validation_step returned NoneType, and what is scored is the prediction" in record["failure"]["message"]
+    assert record.status == "error"
+    assert record.measures.steps == 0
+    assert "validation_step returned NoneType, and what is scored is the prediction" in record.failure.message
     assert series == {}

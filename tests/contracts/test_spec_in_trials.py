@@ -55,7 +55,7 @@ def trial(label, model, may_be_skipped=False, **options):
 def outcome(made, folder):
     """The record and histories of a trial."""
     found = made.run(Store(folder), ["x"])
-    assert found.record["status"] == "ok", found.record["failure"]
+    assert found.record.status == "ok", found.record.failure
     return found.record, found.series
 
 
@@ -73,17 +73,17 @@ def test_an_encoder_decoder_learns_to_reverse(tmp_path):
     made = trial("reverse:smoke", "translator", optimization={"learning_rate": 0.02})
     record, series = outcome(made, tmp_path)
     # Whole strings with their end, of the model's own making: by chance 2 % are right.
-    assert record["primary"]["value"] > 0.6
+    assert record.primary.value > 0.6
     scores = series["test/examples/accuracy"].values
     assert scores.shape == (1, 100)
-    assert scores.mean() == pytest.approx(record["primary"]["value"])
+    assert scores.mean() == pytest.approx(record.primary.value)
     # The encoder's steps are the task's, counted back from the last symbol read; the decoder's are of another time.
     for reading in ("training_loss", "last_step"):
         for name in ("gradient_flow/{}/encoder.l0/c", "input_saliency/{}/inputs/x"):
             profile = series[name.format(reading)].values
             assert profile.shape[1] == 4
             assert np.isfinite(profile).all()
-        assert "so its steps are not the task's" in record["absent"][f"gradient_flow/{reading}/decoder"]
+        assert "so its steps are not the task's" in record.absent[f"gradient_flow/{reading}/decoder"]
     found = series["input_saliency/last_step/inputs/x"]
     assert found.steps[0] == 1
     np.testing.assert_allclose(found.values[0], saliency_by_lag(made.build_model().double(), made.task), rtol=1e-4)
@@ -177,7 +177,7 @@ def test_built_in_models_refuse_what_they_cannot_serve_in_a_line():
 
 def test_a_model_without_time_is_trained_on_vectors(tmp_path):
     record, series = outcome(trial("blobs:smoke", "perceptron"), tmp_path)
-    assert record["primary"]["value"] > 0.6
+    assert record.primary.value > 0.6
     for reading in ("training_loss", "last_step"):
         saliency = series[f"input_saliency/{reading}/inputs/x"].values
         assert saliency.shape[1] == 1  # lag 0 alone
@@ -201,7 +201,7 @@ def test_a_dense_autoencoder_reconstructs_vectors_without_time():
 
 def test_a_sequence_autoencoder_learns_and_its_code_is_counted(tmp_path):
     record, _ = outcome(trial("waves:smoke", "lstm_ae", optimization={"learning_rate": 0.02}), tmp_path)
-    assert record["primary"]["value"] < 0.75 * record["primary"]["floor"]
+    assert record.primary.value < 0.75 * record.primary.floor
     # The plugin does not say how large its code is, under no name that the suite knows.
     with pytest.raises(UserError, match="'lstm_ae' does not support task 'waves:smoke': its code has 5 numbers, and"):
         trial("waves:smoke", "lstm_ae", units=5)

@@ -58,22 +58,22 @@ def trial(**options) -> Trial:
 def test_sets_of_other_lengths_and_a_calibrated_threshold_are_in_the_record(anomaly, tmp_path):
     answers, one = Answers(), trial()
     record = one.run(Store(tmp_path), ["x"], [answers]).record
-    assert record["failure"] is None
+    assert record.failure is None
     assert [*answers.by_set] == ["normal", "test", "test@4x"]
     assert answers.by_set["test@4x"][0].shape == (15, 24, 1)
     threshold = np.percentile(errors(one.task, "normal", answers), 95)
-    assert record["measures"]["calibration/threshold"] == pytest.approx(threshold, rel=1e-6)
-    assert [*record["metrics"]] == ["test", "validation", "test@4x"]
+    assert record.measures.by_name["calibration/threshold"] == pytest.approx(threshold, rel=1e-6)
+    assert [*record.metrics] == ["test", "validation", "test@4x"]
     for name in ("test", "test@4x"):
-        found, wanted = record["metrics"][name], errors(one.task, name, answers)
+        found, wanted = record.metrics[name], errors(one.task, name, answers)
         assert found["flagged"] == pytest.approx((wanted > threshold).mean())
         lengths = one.task.evaluation_set(name).lengths.numpy()
         assert found["mse"] == pytest.approx((wanted * lengths).sum() / lengths.sum(), rel=1e-6)
         assert found["steps"] == lengths.sum()
-    assert 0 < record["metrics"]["test"]["flagged"] < 1
-    assert record["primary"]["value"] == record["metrics"]["test"]["mse"]
-    assert {*record["fingerprints"]} == {"train", "validation", "test", "test@4x", "normal"}
-    assert Store(tmp_path).read().records[0]["metrics"] == record["metrics"]
+    assert 0 < record.metrics["test"]["flagged"] < 1
+    assert record.primary.value == record.metrics["test"]["mse"]
+    assert {*record.fingerprints} == {"train", "validation", "test", "test@4x", "normal"}
+    assert Store(tmp_path).read().records[0].metrics == record.metrics
     assert one.task.tested == "test"
 
 
@@ -175,9 +175,9 @@ def test_a_set_that_changes_is_found_out(anomaly, monkeypatch, tmp_path):
     with pytest.raises(UserError, match=r"^AnomalyTask\.evaluation_set\('validation'\) gives other rows than before"):
         trial()
     monkeypatch.setattr(anomaly, "evaluation_set", after_training_began)
-    failure = trial().run(Store(tmp_path), ["x"]).record["failure"]
-    assert "AnomalyTask.evaluation_set('validation') gives other rows than before" in failure["message"]
-    assert failure["step"] == 0
+    failure = trial().run(Store(tmp_path), ["x"]).record.failure
+    assert "AnomalyTask.evaluation_set('validation') gives other rows than before" in failure.message
+    assert failure.step == 0
 
 
 def test_a_predict_of_whole_sets_is_refused_on_several_devices(anomaly, monkeypatch):
@@ -203,12 +203,12 @@ def test_a_set_may_be_streamed(anomaly, monkeypatch, tmp_path):
     one = trial()
     assert not read, "a declared checksum spares the fingerprint the reading"
     streamed = one.run(Store(tmp_path / "streamed"), ["x"]).record
-    for name, values in whole["metrics"].items():
-        assert streamed["metrics"][name] == pytest.approx(values, rel=1e-6)
+    for name, values in whole.metrics.items():
+        assert streamed.metrics[name] == pytest.approx(values, rel=1e-6)
     assert read.count("test") == 5
-    assert streamed["fingerprints"]["test"] != whole["fingerprints"]["test"]
+    assert streamed.fingerprints["test"] != whole.fingerprints["test"]
     monkeypatch.setattr(anomaly, "checksum", lambda self, name: f"{name} of the fourth of May")
-    assert trial().fingerprints["test"] != streamed["fingerprints"]["test"]
+    assert trial().fingerprints["test"] != streamed.fingerprints["test"]
     monkeypatch.setattr(anomaly, "checksum", lambda self, name: None)
     one = trial()
     assert one.fingerprints == trial().fingerprints

@@ -11,7 +11,7 @@ from lightning.pytorch.loggers import CSVLogger
 
 from rnnae_bench.leaderboard.trackers.loggers import StreamToLoggers, log_finished, run_logged
 from rnnae_bench.leaderboard.trackers.wandb_run import HEATMAP, RECORD_TYPE
-from rnnae_bench.records.record import checksum
+from rnnae_bench.records.document import checksum, document_of
 from rnnae_bench.records.store import Store
 from rnnae_bench.trial.pair import Pair
 from rnnae_bench.trial.trial import Trial
@@ -72,9 +72,9 @@ def require_whole(messages, store: Store, identity: str) -> Kept:
         if one.values.ndim == 1:
             logged = [(row["trainer/global_step"], row[name]) for row in kept.history if name in row]
             np.testing.assert_array_equal(logged, np.stack([one.steps, one.values], axis=1), name)
-    assert kept.summary["record_checksum"] == checksum(record)
-    assert (kept.summary["status"], kept.summary.get("primary")) == (record["status"], record["primary"]["value"])
-    assert kept.config["model"] == record["configuration"]["model"]
+    assert kept.summary["record_checksum"] == checksum(document_of(record))
+    assert (kept.summary.status, kept.summary.get("primary")) == (record.status, record.primary.value)
+    assert kept.config.model == record.configuration.model
     assert (kept.run.run_group, kept.run.job_type) == (
         "copy:smoke[max_steps=12,evaluate_every=4]/gru[hidden_size=4]",
         "trial",
@@ -93,7 +93,7 @@ def require_whole(messages, store: Store, identity: str) -> Kept:
 def test_a_run_that_streams_holds_all_that_the_record_holds(tmp_path, capfd, wandb_messages):
     store, one = Store(tmp_path), trial()
     outcome = run_logged(one, store, [], [], ["wandb"])
-    kept = require_whole(wandb_messages, store, outcome.record["id"])
+    kept = require_whole(wandb_messages, store, outcome.record.id)
     assert kept.exit_code == 0
     assert capfd.readouterr() == ("", "")
 
@@ -118,10 +118,10 @@ class Failing(Callback):
 
 def test_a_failed_trial_is_a_failed_run(tmp_path, wandb_messages):
     store, one = Store(tmp_path), trial()
-    assert run_logged(one, store, [], [Failing()], ["wandb"]).record["status"] == "error"
+    assert run_logged(one, store, [], [Failing()], ["wandb"]).record.status == "error"
     kept = Kept(wandb_messages, store, one.identity)
     assert kept.exit_code == 1
-    assert (kept.summary["status"], kept.summary["failure"]) == ("error", "RuntimeError: bad weather")
+    assert (kept.summary.status, kept.summary.failure) == ("error", "RuntimeError: bad weather")
     assert [row["trainer/global_step"] for row in kept.history if "loss" in row] == [1, 2, 3, 4]
 
 
@@ -138,7 +138,7 @@ def test_a_logger_that_fails_does_not_end_the_trial(tmp_path, capsys):
     good, bad = CSVLogger(tmp_path, name="good", version=""), Stubborn(tmp_path, name="bad", version="")
     stream = StreamToLoggers([good, bad], every=4)
     outcome = trial().run(Store(tmp_path / "runs"), [], [stream], [good, bad])
-    assert outcome.record["status"] == "ok"
+    assert outcome.record.status == "ok"
     assert stream.loggers == [good]
     assert "Stubborn failed, the record is complete all the same: no space left" in capsys.readouterr().err
 

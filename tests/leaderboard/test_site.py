@@ -16,6 +16,7 @@ from rnnae_bench.leaderboard.site import downsampled as curves
 from rnnae_bench.leaderboard.site.build import build
 from rnnae_bench.leaderboard.site.folder import MARK, replaced
 from rnnae_bench.leaderboard.site.pages import slug
+from rnnae_bench.records.document import record_from
 from rnnae_bench.records.history import Series
 from rnnae_bench.records.profile import decay_rate, effective_horizon
 from rnnae_bench.records.store import Store
@@ -37,20 +38,20 @@ def histories(decay: float = -0.3) -> dict[str, Series]:
 
 
 @pytest.fixture
-def store(tmp_path, make_record):
+def store(tmp_path, make_document):
     """Two models with five seeds, one of which diverged, and one model with two seeds."""
     store = Store(tmp_path / "records")
     for number, (model, seed) in enumerate(
         [(m, s) for m in ("gru", "lstm") for s in range(5)] + [("rnn", 0), ("rnn", 1)]
     ):
         identity = f"{number:016x}"
-        record = make_record(
+        record = make_document(
             {"gru": 0.99, "lstm": 0.6, "rnn": 0.3}[model] - 0.01 * seed, model=model, seed=seed, id=identity
         )
         if (model, seed) == ("lstm", 4):
             record |= {"status": "diverged", "failure": {"message": "the loss is nan", "step": 7, "traceback": "Trace"}}
             record["primary"] |= {"value": None, "score": None}
-        store.write(record, histories())
+        store.write(record_from(record), histories())
     return store
 
 
@@ -78,16 +79,16 @@ def test_a_site_has_a_page_for_everything(store, tmp_path):
     assert "the loss is nan (step 7)" in record
 
 
-def test_skipped_trials_are_not_among_the_failed_and_a_score_of_zero_has_no_sign(tmp_path, make_record):
+def test_skipped_trials_are_not_among_the_failed_and_a_score_of_zero_has_no_sign(tmp_path, make_document):
     store = Store(tmp_path / "records")
     failure = {"message": "x", "step": None, "traceback": None}
     for seed, status in enumerate(("ok", "skipped", "diverged", "interrupted")):
-        record = make_record(0.3 if status == "ok" else None, seed=seed, id=f"{seed:016x}", status=status)
+        record = make_document(0.3 if status == "ok" else None, seed=seed, id=f"{seed:016x}", status=status)
         record["failure"] = None if status == "ok" else failure
         record["primary"] |= {"direction": "minimize", "floor": 0.5, "ceiling": 0.0, "score": None}
-        store.write(record, histories())
+        store.write(record_from(record), histories())
         if status == "diverged":
-            store.write({**record, "model": "lstm", "id": f"{9:016x}"}, histories())
+            store.write(record_from({**record, "model": "lstm", "id": f"{9:016x}"}), histories())
     out = build(store, tmp_path / "site").out
     (row,) = [line for line in (out / "index.html").read_text().splitlines() if 'data-sort="copy:standard"' in line]
     assert [cell.partition("<")[0] for cell in row.split('">')[4:7]] == ["2", "5", "2"]

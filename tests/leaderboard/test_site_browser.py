@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from rnnae_bench.leaderboard.site.build import build
+from rnnae_bench.records.document import record_from
 from rnnae_bench.records.history import Series
 from rnnae_bench.records.store import Store
 from rnnae_bench.statistics.estimates import Estimate
@@ -55,20 +56,20 @@ _BUILT: dict[str, Path] = {}
 
 
 @pytest.fixture
-def site(tmp_path_factory, make_record):
+def site(tmp_path_factory, make_document):
     """Three models with five seeds on one task; the last trial diverged. Built once, and read only."""
     if "site" not in _BUILT:
         folder = tmp_path_factory.mktemp("site")
         store = Store(folder / "records")
         for number, (model, seed) in enumerate((model, seed) for model in SKILLS for seed in range(5)):
-            record = make_record(SKILLS[model] - 0.01 * seed, model=model, seed=seed, id=f"{number:016x}")
+            record = make_document(SKILLS[model] - 0.01 * seed, model=model, seed=seed, id=f"{number:016x}")
             record["measures"] |= {"parameters": 1000 * len(model) + number}
             record["configuration"]["model"] = {"hidden_size": 8, "optimization": {"clip": None}}
             if number == 14:
                 failure = {"message": "the loss is nan", "step": 7, "traceback": "Trace"}
                 record |= {"status": "diverged", "failure": failure}
                 record["primary"] |= {"value": None, "score": None}
-            store.write(record, histories(SKILLS[model]))
+            store.write(record_from(record), histories(SKILLS[model]))
         _BUILT["site"] = build(store, folder / "site").out
     return _BUILT["site"]
 
@@ -117,12 +118,12 @@ def test_scripts_write_estimates_as_tables_do(site, opened, one):
     assert page.evaluate("one => window.rnnae.interval(one)", [one.value, one.low, one.high]) == one.text()
 
 
-def test_a_band_on_a_logarithmic_axis_reaches_its_smallest_seed(tmp_path, make_record, opened):
+def test_a_band_on_a_logarithmic_axis_reaches_its_smallest_seed(tmp_path, make_document, opened):
     """Three seeds with gradient norms of 1, 0.1 and 1e-6: the axis has all of them, and the band ends at its foot."""
     store = Store(tmp_path / "records")
     for seed, norm in enumerate((1.0, 0.1, 1e-6)):
         series = {"gradient_norm": Series(STEPS, np.full(300, norm)), "loss": Series(STEPS, np.ones(300))}
-        store.write(make_record(0.5, seed=seed, id=f"{seed:016x}"), series)
+        store.write(record_from(make_document(0.5, seed=seed, id=f"{seed:016x}")), series)
     page = opened((build(store, tmp_path / "site").out / "tasks" / "copy.standard.html").as_uri())
     ticks = page.locator('#norm [aria-label="y-axis tick label"] text').all_text_contents()
     assert {"1e-6", "1e-1", "1e+0"} <= set(ticks)
@@ -254,10 +255,10 @@ def test_axe_finds_nothing_serious_in_either_scheme(site, opened, name):
     assert serious == []
 
 
-def test_a_hostile_record_is_text(tmp_path, make_record, opened):
+def test_a_hostile_record_is_text(tmp_path, make_document, opened):
     store = Store(tmp_path / "records")
     for seed in range(5):
-        record = make_record(0.5, seed=seed, id=f"{seed:016x}", task=HOSTILE, variant=HOSTILE, model=HOSTILE)
+        record = make_document(0.5, seed=seed, id=f"{seed:016x}", task=HOSTILE, variant=HOSTILE, model=HOSTILE)
         record["overrides"] = {f"model.{HOSTILE}": HOSTILE, "task.x": HOSTILE}
         record["configuration"] = {part: {HOSTILE: {HOSTILE: HOSTILE}} for part in ("task", "model", "trainer")}
         record["primary"] |= {"metric": HOSTILE, "floor_baseline": HOSTILE}
@@ -267,14 +268,14 @@ def test_a_hostile_record_is_text(tmp_path, make_record, opened):
         record["fingerprints"] = dict.fromkeys(("train", "validation", "test", HOSTILE), HOSTILE)
         environment = record["environment"]
         environment |= dict.fromkeys(("device", "accelerator", "precision"), HOSTILE)
-        environment["host"] = dict.fromkeys(environment["host"], HOSTILE)
+        environment["host"] |= {"processor": HOSTILE, "system": HOSTILE}
         environment["versions"] = environment["plugins"] = {HOSTILE: HOSTILE}
         environment["git"] = {"commit": HOSTILE, "dirty": True}
         record["command"] = [HOSTILE]
         if seed == 4:
             record |= {"status": "error", "failure": {"message": HOSTILE, "step": 1, "traceback": HOSTILE}}
         series = histories(0.5, layer=HOSTILE.replace("/", ""), extra=HOSTILE)
-        store.write(record, series)
+        store.write(record_from(record), series)
     out = build(store, tmp_path / "site").out
     pages = sorted(out.rglob("*.html"))
     assert len(pages) == 8

@@ -6,11 +6,13 @@ import os
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
 from rnnae_bench.leaderboard import readme, submission
 from rnnae_bench.leaderboard.submission import MINIMUM_SEEDS
+from rnnae_bench.records.document import checksum, document_of, record_from
 from rnnae_bench.records.history import Series
-from rnnae_bench.records.record import checksum
+from rnnae_bench.records.record import Record
 from rnnae_bench.records.store import Store
 
 STEPS = np.arange(1, 11)
@@ -22,13 +24,13 @@ def nothing(record) -> tuple[list[str], list[str]]:
 
 
 @pytest.fixture
-def make(make_record):
+def make(make_document):
     """A function that makes a record that a leaderboard takes."""
 
     def made(seed: int, **changes):
-        record = make_record(0.5, seed=seed, data_seed=seed, id=f"{seed:016x}", **changes)
+        record = make_document(0.5, seed=seed, data_seed=seed, id=f"{seed:016x}", **changes)
         record["configuration"] = {"task": {"protocol": {"max_steps": 10}}, "model": {}, "trainer": {}}
-        return record
+        return record_from(record)
 
     return made
 
@@ -69,7 +71,7 @@ def test_whole_rows_are_taken_once_and_the_page_follows(runs, records):
 def test_another_record_of_a_trial_never_replaces_the_first(runs, records, make):
     submission.take(submission.examine(runs.folder, records, nothing), records)
     before = (records / f"{0:016x}.json").read_bytes()
-    runs.write({**make(0), "finished": "2026-01-01T00:00:09+00:00"}, SERIES)
+    runs.write(make(0, finished="2026-01-01T00:00:09+00:00"), SERIES)
     found = submission.examine(runs.folder, records, nothing)
     assert [one.reasons for one in found.refused] == [
         ("the leaderboard has another record of this trial already, and keeps it",)
@@ -90,23 +92,23 @@ def test_what_else_speaks_against_a_record_is_asked_of_good_ones_only(runs, reco
     asked = []
 
     def objections(record):
-        asked.append(record["seed"])
-        return (["not so"], []) if record["seed"] == 1 else ([], ["well"])
+        asked.append(record.seed)
+        return (["not so"], []) if record.seed == 1 else ([], ["well"])
 
-    runs.write({**make(0), "data_seed": 9}, SERIES)
+    runs.write(changed(make(0), "data_seed", 9), SERIES)
     found = submission.examine(runs.folder, records, objections)
     assert asked == [1, 2, 3, 4]
     assert next(one for one in found.findings if one.path.stem == f"{1:016x}").reasons == ("not so",)
 
 
-def changed(record: dict, where: str, value) -> dict:
-    record = copy.deepcopy(record)
+def changed(record: Record, where: str, value) -> Record:
+    document = copy.deepcopy(document_of(record))
     *sections, last = where.split("/")
-    place = record
+    place = document
     for section in sections:
         place = place[section]
     place[last] = value
-    return record
+    return record_from(document)
 
 
 FUTURE = "9999-01-01T00:00:00+00:00"
@@ -189,7 +191,7 @@ def resigned(text: str) -> str:
         (lambda text: text.replace(": 0.5,", ": NaN,", 1), "NaN is no number"),
         (lambda text: text.replace('"seed": 0', '"seed": 0, "seed": 0', 1), "a key comes twice"),
         (lambda text: text.replace('"overrides": {}', f'"overrides": {"[" * 50_000}{"]" * 50_000}'), "nested too deep"),
-        (lambda text: text.replace('"schema": 1', '"schema": 2'), "schema"),
+        (lambda text: text.replace('"schema": 1', '"schema": 3'), "schema"),
         (lambda text: json.dumps({k: v for k, v in json.loads(text).items() if k != "checksum"}), "no checksum"),
     ],
 )
@@ -218,10 +220,10 @@ def test_files_that_are_not_what_they_seem_are_refused(runs, records, tmp_path):
 
 
 def test_a_failed_trial_is_taken_and_one_that_measured_nothing_is_not(runs, records, make):
-    def ended(seed: int, status: str) -> dict:
+    def ended(seed: int, status: str) -> Record:
         record = make(seed, status=status, failure={"message": "bad\nweather", "step": 3, "traceback": None})
-        record["primary"] |= {"value": None, "score": None, "solved": False}
-        return changed(record, "metrics/test", {})
+        primary = replace(record.primary, value=None, score=None, solved=False)
+        return changed(replace(record, primary=primary), "metrics/test", {})
 
     runs.write(ended(0, "diverged"), SERIES)
     assert refused(runs, records) == {}

@@ -15,8 +15,8 @@ from rnnae_bench.cli.leaderboard import main
 from rnnae_bench.errors import UserError
 from rnnae_bench.leaderboard.trackers import wandb_run
 from rnnae_bench.leaderboard.trackers.wandb_client import quiet
+from rnnae_bench.records.document import checksum, document_of
 from rnnae_bench.records.history import Series
-from rnnae_bench.records.record import checksum
 from rnnae_bench.records.store import Store
 
 PATH = "team/rnnae"
@@ -115,7 +115,7 @@ def test_a_run_says_what_its_trial_was(pushed, store):
     assert (run.config["setting"], run.config["model_name"], run.config["seed"]) == ("copy:standard", "gru", 0)
     assert all(one.config.keys() == run.config.keys() for one in pushed.runs.values() if one.name in RUNS)
     assert (run.summary["status"], run.summary["primary"], run.summary["test/recall_accuracy"]) == ("ok", 0.5, 0.5)
-    assert run.summary["record_checksum"] == checksum(store.find(RUNS[0]))
+    assert run.summary["record_checksum"] == checksum(document_of(store.find(RUNS[0])))
     assert run.exit_code == 0
 
 
@@ -201,7 +201,7 @@ def artifact_of(run: wandb.Run, content: dict[str, bytes], folder: Path, metadat
 def test_what_is_no_record_is_refused_with_the_reason(server, store, tmp_path, capsys):
     json_name, table_name = f"{RUNS[0]}.json", f"{RUNS[0]}.parquet"
     document, table = (store.folder / json_name).read_bytes(), (store.folder / table_name).read_bytes()
-    good = {"record_checksum": checksum(store.find(RUNS[0]))}
+    good = {"record_checksum": checksum(document_of(store.find(RUNS[0])))}
     edited = document.replace(b'"value": 0.5', b'"value": 0.9')
     assert edited != document
     secret = tmp_path / "secret"

@@ -18,7 +18,6 @@ from rnnae_bench.contracts.search_space import plain as plain_range
 from rnnae_bench.errors import UserError
 from rnnae_bench.options.plain import alike, name_of, named
 from rnnae_bench.options.yaml12 import load
-from rnnae_bench.records.record import problem_of
 from rnnae_bench.records.store import Store
 from rnnae_bench.sweep.executors.job import Plan, Refusal, Setting
 from rnnae_bench.sweep.executors.planning import plan
@@ -369,8 +368,7 @@ def test_a_run_leaves_a_record_that_is_rebuilt_to_the_same_trial(zoo, tmp_path):
     changes += ["--model.init", "zoo_models.own"]
     assert main(["run", *words, "--model", "zoo", *changes, "--out", str(tmp_path)]) == 0
     (record,) = Store(tmp_path).read().records
-    assert problem_of(record) is None
-    assert {name: value for name, value in record["overrides"].items() if name.startswith("model.")} == {
+    assert {name: value for name, value in record.overrides.items() if name.startswith("model.")} == {
         "model.function": "torch.relu",
         "model.cell": "LSTM",
         "model.limit": "-.inf",
@@ -378,7 +376,7 @@ def test_a_run_leaves_a_record_that_is_rebuilt_to_the_same_trial(zoo, tmp_path):
         "model.init": "zoo_models.own",
     }
     trial = rebuild(record)
-    assert trial.identity == record["id"]
+    assert trial.identity == record.id
     given = trial.build_model().given
     models = sys.modules["zoo_models"]
     assert (given["function"], given["cell"], given["init"]) == (torch.relu, models.Cell.LSTM, models.own)
@@ -386,7 +384,7 @@ def test_a_run_leaves_a_record_that_is_rebuilt_to_the_same_trial(zoo, tmp_path):
     planned = plan(Setting("copy:smoke", "zoo", {"task": {"protocol": {"max_steps": 2, "evaluate_every": 2}}}), [0])
     assert isinstance(planned, Plan)
     json.dumps(planned.draft, allow_nan=False)
-    record["configuration"]["model"]["function"] = "os.system"
+    record.configuration.model["function"] = "os.system"
     with pytest.raises(UserError, match=r"model.function may name code to run \('os.system'\)"):
         rebuild(record)
 

@@ -51,10 +51,10 @@ def test_a_probe_that_fails_is_switched_off_and_the_trial_goes_on(probe, whole, 
     monkeypatch.setattr(f"rnnae_bench.trial.trial.{probe.__name__}", Failing)
     record, series = run(tmp_path)
     expected, complete = whole
-    assert record["status"] == "ok"
-    assert record["absent"] == {probe.subject: "ZeroDivisionError: by zero"}
-    assert record["metrics"] == expected["metrics"]
-    assert "absent" not in expected
+    assert record.status == "ok"
+    assert record.absent == {probe.subject: "ZeroDivisionError: by zero"}
+    assert record.metrics == expected.metrics
+    assert expected.absent == {}
     # Of the probe itself only what it had measured before; of all others everything.
     for name, one in series.items():
         last = one.steps[-1]
@@ -69,8 +69,8 @@ def test_the_score_is_not_optional(tmp_path, monkeypatch):
 
     monkeypatch.setattr("rnnae_bench.trial.trial.Evaluation", Failing)
     record, _ = run(tmp_path)
-    assert record["status"] == "error"
-    assert record["failure"]["message"] == "ZeroDivisionError: by zero"
+    assert record.status == "error"
+    assert record.failure.message == "ZeroDivisionError: by zero"
 
 
 def test_divergence_still_ends_a_trial(tmp_path, monkeypatch):
@@ -79,8 +79,8 @@ def test_divergence_still_ends_a_trial(tmp_path, monkeypatch):
 
     monkeypatch.setattr("rnnae_bench.trial.trial.GradientNorms", Failing)
     record, _ = run(tmp_path)
-    assert record["status"] == "diverged"
-    assert record["failure"]["step"] == 4
+    assert record.status == "diverged"
+    assert record.failure.step == 4
 
 
 def test_what_fails_when_asked_for_its_results_is_absent_too(tmp_path, monkeypatch):
@@ -90,10 +90,10 @@ def test_what_fails_when_asked_for_its_results_is_absent_too(tmp_path, monkeypat
 
     monkeypatch.setattr("rnnae_bench.trial.trial.Underflow", Failing)
     record, series = run(tmp_path)
-    assert record["status"] == "ok"
+    assert record.status == "ok"
     assert "gradient_underflow" not in series
-    assert record["absent"]["gradient_underflow"].startswith("ValueError: ")
-    assert len(record["absent"]["gradient_underflow"]) <= 300
+    assert record.absent["gradient_underflow"].startswith("ValueError: ")
+    assert len(record.absent["gradient_underflow"]) <= 300
 
 
 def test_the_run_says_what_it_did_not_measure(tmp_path, monkeypatch, capsys):

@@ -29,11 +29,11 @@ def run(folder, task: str = "copy:smoke", model: str = "gru", **protocol):
 @pytest.mark.parametrize("task", ["copy:smoke", "sine:smoke", "denoise:smoke"])
 def test_the_mean_over_examples_is_the_metric(task, tmp_path):
     record, series, _ = run(tmp_path, task)
-    primary = record["primary"]
-    (scores,) = series[f"test/examples/{primary['metric']}"].values
+    primary = record.primary
+    (scores,) = series[f"test/examples/{primary.metric}"].values
     assert scores.dtype == np.float32
-    assert scores.mean(dtype=np.float64) == pytest.approx(primary["value"], rel=1e-6)
-    assert record["measures"]["test_examples_block"] == (40 if task == "sine:smoke" else 1)
+    assert scores.mean(dtype=np.float64) == pytest.approx(primary.value, rel=1e-6)
+    assert record.measures.by_name["test_examples_block"] == (40 if task == "sine:smoke" else 1)
 
 
 def test_the_order_is_the_test_sets_in_batches_of_any_size(tmp_path):
@@ -63,9 +63,9 @@ def test_balanced_accuracy_is_the_mean_of_weighed_names():
 def test_a_task_without_them_has_none(tmp_path, monkeypatch):
     monkeypatch.setattr(Pair("copy:smoke", "gru").task_class, "example_scores", lambda *_: None)
     record, series, _ = run(tmp_path)
-    assert record["status"] == "ok"
+    assert record.status == "ok"
     assert not [name for name in series if name.startswith("test/")]
-    assert "test_examples_block" not in record["measures"]
+    assert "test_examples_block" not in record.measures.by_name
 
 
 @pytest.mark.parametrize(
@@ -76,9 +76,9 @@ def test_a_task_without_them_has_none(tmp_path, monkeypatch):
 def test_scores_that_are_none_end_no_trial(answer, reason, tmp_path, monkeypatch):
     monkeypatch.setattr(Pair("copy:smoke", "gru").task_class, "example_scores", lambda *_: answer)
     record, series, _ = run(tmp_path)
-    assert record["status"] == "ok"
+    assert record.status == "ok"
     assert "test/examples/recall_accuracy" not in series
-    (absent,) = record["absent"].items()
+    (absent,) = record.absent.items()
     assert absent[0] == "test/examples/recall_accuracy"
     assert re.search(reason, absent[1])
 

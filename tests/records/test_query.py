@@ -1,6 +1,7 @@
 """SQL and data frames over records: right answers, and no way out of the records."""
 
-import copy
+import csv
+import io
 import math
 import statistics
 
@@ -11,21 +12,23 @@ import pytest
 import rnnae_bench
 from rnnae_bench.errors import UserError
 from rnnae_bench.records import query as queries
-from rnnae_bench.records.frame import COLUMNS
+from rnnae_bench.records.document import record_from
+from rnnae_bench.records.flat import COLUMNS, columns_of
 from rnnae_bench.records.history import Series
 from rnnae_bench.records.query import query
 from rnnae_bench.records.store import Store
+from rnnae_bench.report.tables import comma_separated
 
 
 @pytest.fixture
-def store(tmp_path, make_record):
+def store(tmp_path, make_document):
     store = Store(tmp_path / "o'clock runs")
     failure = {"message": "bad", "step": 3, "traceback": None}
     made = [
-        make_record(0.5),
-        make_record(0.7, seed=1, overrides={"model.hidden_size": 8}),
-        make_record(0.99, model="lstm"),
-        make_record(None, model="rnn", status="error", failure=failure),
+        make_document(0.5),
+        make_document(0.7, seed=1, overrides={"model.hidden_size": 8}),
+        make_document(0.99, model="lstm"),
+        make_document(None, model="rnn", status="error", failure=failure),
     ]
     for number, record in enumerate(made):
         record["measures"] = {**record["measures"], "gradient/h/decay_rate": number / 2, "memory_kind": "resident"}
@@ -35,7 +38,7 @@ def store(tmp_path, make_record):
         }
         if number == 2:
             series["flow"] = Series(np.array([1, 4]), np.array([[0, -1, -2], [0, -3, -4]], dtype=np.float32))
-        store.write({**record, "id": f"{number:016x}"}, series)
+        store.write(record_from({**record, "id": f"{number:016x}"}), series)
     return store
 
 
@@ -60,7 +63,7 @@ def test_a_row_a_record(store):
 
 def test_histories_are_those_of_the_store(store):
     found = {
-        (record["id"], name, int(step)): float(value)
+        (record.id, name, int(step)): float(value)
         for record in store.read().records
         for name, series in store.series(record).items()
         if series.values.ndim == 1
@@ -78,8 +81,8 @@ def test_histories_are_those_of_the_store(store):
 
 def test_a_missing_or_torn_history_leaves_the_others(store):
     records = store.read().records
-    (store.folder / records[0]["history"]["file"]).unlink()
-    (store.folder / records[1]["history"]["file"]).write_bytes(b"PAR1 torn")
+    (store.folder / records[0].history.file).unlink()
+    (store.folder / records[1].history.file).write_bytes(b"PAR1 torn")
     assert ask(store, "select count(distinct id) from histories") == [(2,)]
 
 
@@ -163,7 +166,7 @@ def test_names_that_differ_in_their_case_are_two(tmp_path, make_record):
 
 
 def test_histories_that_break_off_are_left_out_with_their_reason(store):
-    path = store.folder / store.read().records[0]["history"]["file"]
+    path = store.folder / store.read().records[0].history.file
     content = path.read_bytes()
     path.write_bytes(content[:4] + bytes(len(content) // 3) + content[4 + len(content) // 3 :])
     answer = query("select count(distinct id) from histories where value is not null", store.read().records, store)
@@ -211,10 +214,11 @@ def test_a_mistake_is_one_line_with_the_columns(store):
         ask(store, "selct 1")
 
 
-def test_foreign_records_with_odd_numbers_make_a_table_too(tmp_path, make_record):
-    odd = copy.deepcopy(make_record())
+def test_foreign_records_with_odd_numbers_make_a_table_too(tmp_path, make_document):
+    odd = make_document()
     odd["seed"], odd["started"] = 2**70, "0001-01-01T00:00:00+14:00"
     odd["measures"] |= {"parameters": 10**300, "steps_to_solved": 1.5, "value": 7, "Odd  Name!": "x", "odd_name": 1}
+    odd = record_from(odd)
     Store(tmp_path).write(odd, {})
     rows = query(
         "select seed, started, parameters, steps_to_solved, value, odd_name from trials", [odd], Store(tmp_path)
@@ -223,10 +227,13 @@ def test_foreign_records_with_odd_numbers_make_a_table_too(tmp_path, make_record
     assert query("select measures->>'$.value' from trials", [odd], Store(tmp_path)).rows == [("7",)]
 
 
-def test_a_frame_has_the_columns_of_a_query(store):
+def test_a_frame_a_query_and_csv_have_the_same_columns(store):
+    records = store.read().records
     frame = rnnae_bench.frame(store.folder)
-    answer = query("select * from trials", store.read().records, store)
-    assert list(frame.columns) == list(answer.columns)
+    answer = query("select * from trials", records, store)
+    head, *lines = csv.reader(io.StringIO(comma_separated(records)))
+    assert list(frame.columns) == list(answer.columns) == head == [column.name for column in columns_of(records)]
+    assert [line[head.index("value")] for line in lines] == ["0.5", "0.7", "0.99", ""]
     assert frame.groupby("model").value.mean()["gru"] == pytest.approx(0.6)
     assert frame.seed.tolist() == [0, 1, 0, 0]
     assert frame.failure_step.isna().sum() == 3

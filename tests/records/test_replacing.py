@@ -26,7 +26,7 @@ OPERATIONS = ("open", "os.rename", "os.link", "os.remove", "os.mkdir", "os.rmdir
 
 def taken(folder):
     (record,) = Store(folder).read().records
-    return record, (folder / f"{record['id']}.parquet").read_bytes()
+    return record, (folder / f"{record.id}.parquet").read_bytes()
 
 def whole(folder):
     found = Store(folder).read()
@@ -34,9 +34,9 @@ def whole(folder):
     if not found.records:
         return None
     (record,) = found.records
-    table = (folder / record["history"]["file"]).read_bytes()
-    assert hashlib.sha256(table).hexdigest() == record["history"]["sha256"]
-    return record["primary"]["value"]
+    table = (folder / record.history.file).read_bytes()
+    assert hashlib.sha256(table).hexdigest() == record.history.sha256
+    return record.primary.value
 
 def attempt(folder, stop):
     done = 0
@@ -113,7 +113,7 @@ def test_a_full_disk_leaves_the_old_record(full_disk, make_record):
     (full_disk / "ballast").unlink()
     assert sorted(full_disk.iterdir()) == before
     (record,) = store.read().records
-    assert record["primary"]["value"] == 1.0
+    assert record.primary.value == 1.0
     assert store.series(record)["loss"].values.tolist() == [1.0] * 8
 
 
@@ -129,7 +129,7 @@ def test_two_that_write_at_once_leave_one_whole_record(tmp_path, make_record):
         for done in [pool.submit(write, value) for value in (1.0, 2.0)]:
             done.result()
     (record,) = store.read().records
-    assert store.series(record)["loss"].values.tolist() == [record["primary"]["value"]] * 8
+    assert store.series(record)["loss"].values.tolist() == [record.primary.value] * 8
     for path, kept in store.superseded().items():
-        assert Store(path.parent).series(kept)["loss"].values.tolist() == [kept["primary"]["value"]] * 8
+        assert Store(path.parent).series(kept)["loss"].values.tolist() == [kept.primary.value] * 8
     assert not list(tmp_path.rglob("*.tmp"))

@@ -32,7 +32,7 @@ def test_the_picture_of_a_trial_that_measured_nothing_else_is_drawn(make_record)
 def test_the_title_names_what_was_changed(make_record):
     assert title(make_record()) == "gru on copy:standard, seed 0"
     overrides = {"task.delay": 5, "model.optimization.clip": 0.5, "trainer.precision": "bf16-mixed"}
-    changed = {**make_record(None, status="timeout"), "overrides": overrides, "data_seed": 3}
+    changed = make_record(None, status="timeout", overrides=overrides, data_seed=3)
     shown = "gru[clip=0.5] on copy:standard[delay=5], seed 0, data seed 3, precision=bf16-mixed (timeout)"
     assert title(changed) == shown
 

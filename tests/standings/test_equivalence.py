@@ -9,23 +9,30 @@ import pytest
 from rich.console import Console
 from scipy import stats
 
+from rnnae_bench.records.document import record_from
 from rnnae_bench.records.store import Store
 from rnnae_bench.report.equivalence_tables import terminal
-from rnnae_bench.standings.equivalence import compare, judge, margin
+from rnnae_bench.standings import equivalence as subject
+from rnnae_bench.standings.equivalence import judge, margin
 from rnnae_bench.standings.standing import standings
 from rnnae_bench.statistics.paired import difference
 
 FAILURE = {"message": "x", "step": 3, "traceback": None}
 
 
+def compare(documents):
+    """The comparison of records that are given as plain data."""
+    return subject.compare(map(record_from, documents))
+
+
 @pytest.fixture
-def trial(make_record):
-    """A function that makes a record of a layout."""
+def trial(make_document):
+    """A function that makes a record of a layout, as plain data."""
 
     numbers = itertools.count()
 
     def make(value, seed=0, precision="32-true", devices=1, seconds=2.0, underflow=None, **changes):
-        record = make_record(value, seed=seed, data_seed=seed, id=f"{next(numbers):016x}", **changes)
+        record = make_document(value, seed=seed, data_seed=seed, id=f"{next(numbers):016x}", **changes)
         record["environment"] |= {"precision": precision, "devices": devices}
         trainer = {"precision": precision, "devices": devices, "detect_anomaly": False}
         record["configuration"] = {**record["configuration"], "trainer": trainer}
@@ -111,7 +118,7 @@ def _pairs_of(standing):
         yield found, judge((found.difference.low, found.difference.high), span)
 
 
-def test_no_two_that_ranks_tell_apart_are_equivalent(make_record):
+def test_no_two_that_ranks_tell_apart_are_equivalent(make_document):
     """In the committed records, and in random ones of all spreads and distances; some pairs of either kind occur."""
     committed = Store(Path(__file__).parents[2] / "leaderboards" / "records").read().records
     found = [one for standing in standings(committed) for one in _pairs_of(standing)]
@@ -124,7 +131,7 @@ def test_no_two_that_ranks_tell_apart_are_equivalent(make_record):
             for seed in range(5):
                 value = float(center * (number % 3 > 0) + common[seed] + spread * random.normal())
                 identity = f"{len(records):016x}"
-                records.append(make_record(value, seed=seed, model=f"m{model}", id=identity))
+                records.append(record_from(make_document(value, seed=seed, model=f"m{model}", id=identity)))
         found += _pairs_of(standings(records)[0])
     told_apart = {verdict for one, verdict in found if one.verdict in ("better", "worse")}
     assert told_apart == {"different"}

@@ -6,21 +6,29 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from rnnae_bench.standings.standing import compare, overview, standings
+from rnnae_bench.records.document import record_from
+from rnnae_bench.standings import standing as subject
+from rnnae_bench.standings.overview import overview
+from rnnae_bench.standings.standing import compare
 from rnnae_bench.statistics.family import family
 
 FAILURE = {"message": "x", "step": 3, "traceback": None}
 
 
+def standings(documents, **options):
+    """The standings of records that are given as plain data."""
+    return subject.standings(map(record_from, documents), **options)
+
+
 @pytest.fixture
-def make_trials(make_record):
-    """A function that makes one record a value, by seed; None for one that diverged."""
+def make_trials(make_document):
+    """A function that makes a record as plain data for each value, by seed; None for one that diverged."""
     numbers = itertools.count()
 
     def make(model, values, task="copy", overrides=None, first_seed=0, **environment):
         found = []
         for seed, value in enumerate(values, first_seed):
-            record = make_record(value, model=model, task=task, seed=seed, id=f"{next(numbers):016x}")
+            record = make_document(value, model=model, task=task, seed=seed, id=f"{next(numbers):016x}")
             if value is None:
                 record |= {"status": "diverged", "failure": FAILURE}
             record["overrides"] = overrides or {}

@@ -5,7 +5,7 @@ import signal
 import pytest
 
 from rnnae_bench.records.store import Store
-from rnnae_bench.sweep.driver import Driver, Terms
+from rnnae_bench.sweep.driver import Driver, Terms, Watcher
 from rnnae_bench.sweep.executors.base import Advanced, Ended, Lost
 from rnnae_bench.sweep.executors.job import Job, Member, Plan, Setting
 from rnnae_bench.sweep.leases import Leases
@@ -58,7 +58,7 @@ class Puppet:
         self.closed = True
 
 
-class Diary:
+class Diary(Watcher):
     """A watcher that writes down what it is told."""
 
     def __init__(self) -> None:
@@ -71,7 +71,7 @@ class Diary:
         self.told.append(("advanced", job.name, event.step))
 
     def ended(self, record, here) -> None:
-        self.told.append(("ended", record["id"], record["status"], here))
+        self.told.append(("ended", record.id, record.status, here))
 
     def lost(self, job, reason, again) -> None:
         self.told.append(("lost", job.name, again))
@@ -108,7 +108,7 @@ def test_every_trial_is_run_once(make_driver):
     driver = make_driver()
     driver.run()
     assert driver.executor.submitted == [identity(one) for one in range(3)]
-    assert {one["status"] for one in driver.queue.done.values()} == {"ok"}
+    assert {one.status for one in driver.queue.done.values()} == {"ok"}
     assert [told[1:] for told in driver.watcher.told if told[0] == "ended"] == [
         (identity(one), "ok", True) for one in range(3)
     ]
@@ -126,10 +126,10 @@ def test_a_lost_job_is_tried_again_and_given_up_in_the_end(make_driver):
     assert driver.executor.submitted.count(identity(0)) == 3
     assert driver.executor.submitted.count(identity(1)) == 2
     given_up = driver.store.find(identity(0))
-    assert given_up["status"] == "error"
-    assert given_up["failure"]["message"] == "the worker was lost 3 times, the last time: a node went away"
+    assert given_up.status == "error"
+    assert given_up.failure.message == "the worker was lost 3 times, the last time: a node went away"
     assert [told[2] for told in driver.watcher.told if told[:2] == ("lost", identity(0))] == [True, True, False]
-    assert driver.store.find(identity(1))["status"] == driver.store.find(identity(2))["status"] == "ok"
+    assert driver.store.find(identity(1)).status == driver.store.find(identity(2)).status == "ok"
 
 
 def test_of_a_lost_group_only_what_was_not_done_is_tried_again(make_driver):
@@ -175,7 +175,7 @@ def test_a_record_that_could_not_be_written_is_written_when_it_can(make_driver, 
     away.rename(runs)
     driver.queue.waiting.clear()
     driver.run()
-    assert driver.store.find(identity(0))["seed"] == 9
+    assert driver.store.find(identity(0)).seed == 9
     assert len(puppet.submitted) == begun
 
 
@@ -193,7 +193,7 @@ def test_what_is_stopped_is_recorded_as_interrupted_where_it_had_begun(make_driv
         driver.run()
     assert driver.executor.closed
     record = driver.store.find(identity(0))
-    assert (record["status"], record["failure"]["message"]) == ("interrupted", "the sweep was stopped by Ctrl-C")
+    assert (record.status, record.failure.message) == ("interrupted", "the sweep was stopped by Ctrl-C")
     assert driver.store.find(identity(1)) is None
     assert driver.leases.acquire(identity(0))
 
@@ -231,6 +231,6 @@ def test_a_signal_while_a_sweep_stops_ends_no_writing(make_driver, make_record, 
     with Interruptions() as interruptions, pytest.raises(Interruption), interruptions.raised():
         driver.run()
     found = driver.store.read().records
-    assert [record["id"] for record in found] == driver.executor.submitted == [identity(0), identity(1)]
-    assert {record["failure"]["message"] for record in found} == {"the sweep was stopped by SIGTERM"}
+    assert [record.id for record in found] == driver.executor.submitted == [identity(0), identity(1)]
+    assert {record.failure.message for record in found} == {"the sweep was stopped by SIGTERM"}
     assert driver.store.drafts.identities() == []

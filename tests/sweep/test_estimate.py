@@ -2,29 +2,30 @@
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
+from rnnae_bench.records.document import record_from
 from rnnae_bench.sweep.estimate import Estimate, estimate
 from rnnae_bench.sweep.executors.job import Plan, Setting
 
 
 @pytest.fixture
-def past(make_record):
+def past(make_document):
     """A function that makes a record of a model of some size."""
 
-    def make(size=8, seconds=2.0, steps=10, status="ok", **environment):
-        record = make_record(status=status)
+    def make(size=8, seconds=2.0, steps=10, status="ok", changes=(), **environment):
+        record = make_document(status=status)
         record["configuration"]["model"] = {"hidden_size": size}
         record["measures"] |= {"training_seconds": seconds, "steps": steps, "steps_per_second": steps / seconds}
         record["environment"] |= environment
-        return record
+        return record_from(record | dict(changes))
 
     return make
 
 
 @pytest.fixture
 def plan(past):
-    draft = {**past(status="error"), "measures": {}}
-    return Plan(Setting("copy:standard", "gru", {}), (), draft, 30, 1, "cpu", 1, None)
+    return Plan(Setting("copy:standard", "gru", {}), (), past(status="error"), 30, 1, "cpu", 1, None)
 
 
 def test_the_same_setting_took_the_median(plan, past):
@@ -67,10 +68,10 @@ def test_a_share_in_what_was_trained_as_one_counts_where_nothing_else_is_known(p
 
 @pytest.mark.parametrize("key", ["task", "variant", "model"])
 def test_neither_do_other_tasks_and_models(plan, past, key):
-    assert estimate(plan, [past() | {key: "other"}]).basis == "unknown"
+    assert estimate(plan, [past(changes={key: "other"})]).basis == "unknown"
 
 
 def test_a_trial_too_short_for_a_speed_does_not_count(plan, past):
     record = past(size=9)
-    record["measures"]["steps_per_second"] = None
+    record = replace(record, measures=replace(record.measures, steps_per_second=None))
     assert estimate(plan, [record]).basis == "unknown"

@@ -1,5 +1,6 @@
 """A search by ask and tell: budgets, resumption after kills, what is told and what is found."""
 
+import math
 import os
 import signal
 import subprocess
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 from rich.console import Console
 
 from rnnae_bench.cli.search_table import table
@@ -46,7 +48,7 @@ def everything(asked: Search) -> list[Setting]:
 def optimum(setting: Setting) -> float:
     """An accuracy that is best, 1, at a learning rate of 0.01."""
     rate = setting.overrides["model"]["optimization"]["learning_rate"]
-    return 1.0 - 0.2 * abs(np.log10(rate / 0.01))
+    return 1.0 - 0.2 * abs(math.log10(rate / 0.01))
 
 
 @pytest.fixture
@@ -55,7 +57,7 @@ def record(make_record):
 
     def make(value: float | None, status: str = "ok"):
         made = make_record(None if value is None else -value, status=status)
-        made["metrics"]["validation"] = {} if value is None else {"recall_accuracy": value}
+        made.metrics["validation"] = {} if value is None else {"recall_accuracy": value}
         return made
 
     return make
@@ -103,8 +105,8 @@ def test_the_best_on_the_validation_set_is_found(storage, record):
 def test_a_metric_to_minimise_is_minimised(storage, record):
     def error(setting):
         made = record(2.0 - optimum(setting))
-        made["primary"] |= {"direction": "minimize", "floor": 3.0, "ceiling": 0.0}
-        return made
+        primary = replace(made.primary, direction="minimize", floor=3.0, ceiling=0.0)
+        return replace(made, primary=primary)
 
     asked = search(storage, studies=[GRU])
     ran = []
@@ -306,9 +308,14 @@ def test_the_brackets_of_a_study_are_shown(storage):
     assert "copy:smoke gru[hidden_size=8]" in capture.get()
 
 
+COMMITTED = min((Path(__file__).parents[2] / "leaderboards" / "records").glob("*.json"))
+"""A record of a trial that ended well."""
+
 SEARCHER = textwrap.dedent(
     """
     import sys
+    from pathlib import Path
+    from rnnae_bench.records.document import load
     from rnnae_bench.sweep.executors.job import Setting
     from rnnae_bench.contracts.search_space import Choices, Range
     from rnnae_bench.sweep.grid import label
@@ -318,15 +325,15 @@ SEARCHER = textwrap.dedent(
     print("ready", flush=True)
     while (setting := search.ask()) is not None:
         print(label(setting), flush=True)
-        primary = {"metric": "a", "floor": 0.0, "ceiling": 1.0}
-        search.tell(setting, {"status": "ok", "primary": primary, "metrics": {"validation": {"a": 0.5}}})
+        search.tell(setting, load(Path(sys.argv[2])))
     print("done", flush=True)
     """
 )
 
 
 def searcher(storage: str) -> subprocess.Popen:
-    return subprocess.Popen([sys.executable, "-c", SEARCHER, storage], stdout=subprocess.PIPE, text=True)
+    words = [sys.executable, "-c", SEARCHER, storage, str(COMMITTED)]
+    return subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
 
 
 def test_killed_searches_go_on_and_keep_to_the_budget(storage):

@@ -50,7 +50,7 @@ def trial(model_class: type = GRU, task_class: type = CopyTask, seed: int = 0, *
 
 def outcome_of(made: Trial, folder):
     outcome = made.run(Store(folder), ["x"])
-    assert outcome.record["status"] == "ok", outcome.record["failure"]
+    assert outcome.record.status == "ok", outcome.record.failure
     return outcome
 
 
@@ -67,8 +67,8 @@ def test_the_sum_is_minimised_and_the_terms_are_kept(trainer, tmp_path):
         np.testing.assert_allclose(series["loss/little"].values, 0.25 * plain["loss"].values, rtol=1e-9)
         np.testing.assert_allclose(series["loss/much"].values, 0.75 * plain["loss"].values, rtol=1e-9)
         (record,) = Store(tmp_path / name).read().records
-        assert "loss/much" in record["history"]["columns"]
-        assert not any(name.startswith("loss") for name in record.get("absent", {}))
+        assert "loss/much" in record.history.columns
+        assert not any(name.startswith("loss") for name in record.absent)
         assert picture(record, series).startswith(b"\x89PNG")
 
 
@@ -137,10 +137,8 @@ def test_terms_that_change_end_the_trial_with_a_line(accumulate, tmp_path):
             return {"always": loss} if self.calls < 3 else {"always": loss, "late": loss}
 
     record = trial(Moody, accumulate_grad_batches=accumulate).run(Store(tmp_path), ["x"]).record
-    assert record["status"] == "error"
-    assert (
-        "Moody.training_loss gave the terms always, late at one step and always before" in record["failure"]["message"]
-    )
+    assert record.status == "error"
+    assert "Moody.training_loss gave the terms always, late at one step and always before" in record.failure.message
 
 
 def test_a_term_that_is_not_finite_is_a_divergence(tmp_path):
@@ -156,4 +154,4 @@ def test_a_term_that_is_not_finite_is_a_divergence(tmp_path):
             }
 
     record = trial(Exploding).run(Store(tmp_path), ["x"]).record
-    assert (record["status"], record["failure"]["step"]) == ("diverged", 3)
+    assert (record.status, record.failure.step) == ("diverged", 3)

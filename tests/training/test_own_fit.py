@@ -116,19 +116,19 @@ def test_principal_components_are_those_of_sklearn(plugin, tmp_path):
     made = trial("denoise:smoke", "components")
     outcome = made.run(Store(tmp_path / "runs"), ["x"])
     record, task = outcome.record, made.task
-    assert record["status"] == "ok", record["failure"]
+    assert record.status == "ok", record.failure
     rows = torch.cat([task.train_batch(step).targets for step in range(6)]).flatten(1).double().numpy()
     pca, test = PCA(8, svd_solver="full").fit(rows), task.evaluation_set("test")
     answer = pca.inverse_transform(pca.transform(test.inputs.flatten(1).double().numpy()))
     wanted = ((answer - test.targets.flatten(1).double().numpy()) ** 2).mean()
     # Metrics are taken of single precision.
-    assert record["primary"]["value"] == pytest.approx(wanted, rel=1e-5)
-    measures = record["measures"]
-    assert (measures["steps"], measures["steps_per_second"], measures["parameters"]) == (0, None, 9 * rows.shape[1])
-    assert 0 < measures["training_seconds"] < 60
+    assert record.primary.value == pytest.approx(wanted, rel=1e-5)
+    measures = record.measures
+    assert (measures.steps, measures.steps_per_second, measures.parameters) == (0, None, 9 * rows.shape[1])
+    assert 0 < measures.training_seconds < 60
     reason = "the model trains itself by fit, without optimiser steps"
     for name in ("loss", "learning_rate", "gradient_norm", "gradient_underflow", "gradient_flow/training_loss"):
-        assert record["absent"][name] == reason
+        assert record.absent[name] == reason
     assert outcome.series["validation/mse"].steps.tolist() == [0]
     saliency = outcome.series["input_saliency/last_step/inputs/x"]
     assert saliency.steps.tolist() == [0]
@@ -148,8 +148,8 @@ def test_a_readout_is_the_ridge_regression_of_sklearn(plugin, tmp_path):
     np.testing.assert_allclose(model.head.affine.weight.detach().numpy(), np.atleast_2d(ridge.coef_), rtol=1e-6)
     np.testing.assert_allclose(model.head.affine.bias.detach().numpy(), np.atleast_1d(ridge.intercept_), rtol=1e-6)
     record = made.run(Store(tmp_path / "runs"), ["x"]).record
-    assert record["status"] == "ok", record["failure"]
-    assert any(name.startswith("gradient_flow/last_step/recurrence.l0/h") for name in record["measures"])
+    assert record.status == "ok", record.failure
+    assert any(name.startswith("gradient_flow/last_step/recurrence.l0/h") for name in record.measures.by_name)
 
 
 def test_they_pass_the_exam(plugin):
@@ -161,14 +161,14 @@ def test_they_are_swept_checked_and_reproduced_as_others_are(plugin, tmp_path, c
     runs = str(tmp_path / "runs")
     assert main(["sweep", "--task", "denoise:smoke", "--model", "components", "--seeds", "2", "--out", runs]) == 0
     records = Store(tmp_path / "runs").read().records
-    assert [record["status"] for record in records] == ["ok", "ok"]
-    assert "vectorized" not in records[0]["environment"]
+    assert [record.status for record in records] == ["ok", "ok"]
+    assert records[0].environment.vectorized is None
     found = inspect(tmp_path / "runs", objections).findings
     reasons = {reason for one in found for reason in one.reasons if "(dirty)" not in reason}
     assert len(found) == 2
     assert not reasons
     capsys.readouterr()
-    again = ["reproduce", records[0]["id"], "--from", runs, "--out", str(tmp_path / "again")]
+    again = ["reproduce", records[0].id, "--from", runs, "--out", str(tmp_path / "again")]
     assert main(again) == 0
     assert capsys.readouterr().out.endswith("reproduced bit for bit\n")
 
@@ -231,8 +231,8 @@ def test_a_fit_that_breaks_the_contract_is_told_in_a_line(model_class, said, tmp
     pair.model_class = model_class
     made = Trial(pair, pair.resolve({"task": {"protocol": PROTOCOL}, "trainer": EXACT}), seed=0)
     record = made.run(Store(tmp_path), ["x"]).record
-    assert record["status"] == "error"
-    assert said in record["failure"]["message"]
+    assert record.status == "error"
+    assert said in record.failure.message
     assert made.task.train_batch(PROTOCOL["max_steps"]) is not None
 
 

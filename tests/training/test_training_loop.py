@@ -15,6 +15,7 @@ from rnnae_bench.contracts.card import Protocol
 from rnnae_bench.contracts.model import BenchModule
 from rnnae_bench.models.recurrent import GRU
 from rnnae_bench.probes import OptimizerSteps
+from rnnae_bench.records.record import Failure
 from rnnae_bench.records.store import Store
 from rnnae_bench.training.blocks import Blocks
 from rnnae_bench.trial.pair import Pair
@@ -82,7 +83,7 @@ def test_both_ways_give_the_same_bits(changes, tmp_path):
         watch, made = Watch(), trial(blocks, **changes)
         assert (made.blocks is not None) is blocks
         outcome = run(made, tmp_path / str(blocks), watch)
-        assert outcome.record["status"] == "ok", outcome.record["failure"]
+        assert outcome.record.status == "ok", outcome.record.failure
         ends.append((watch, outcome))
     (one, first), (two, second) = ends
     assert torch.equal(one.weights, two.weights)
@@ -95,9 +96,9 @@ def test_both_ways_give_the_same_bits(changes, tmp_path):
     for name, series in first.series.items():
         np.testing.assert_array_equal(series.steps, second.series[name].steps)
         np.testing.assert_array_equal(series.values, second.series[name].values)
-    assert first.record["metrics"] == second.record["metrics"]
-    assert first.record["id"] == second.record["id"]
-    assert first.record["measures"]["steps"] == second.record["measures"]["steps"] == 10
+    assert first.record.metrics == second.record.metrics
+    assert first.record.id == second.record.id
+    assert first.record.measures.steps == second.record.measures.steps == 10
 
 
 @pytest.mark.parametrize(("clip", "by"), [(0.0, "norm"), (0.1, "norm"), (0.01, "value")])
@@ -110,8 +111,8 @@ def test_the_norms_kept_at_clipping_are_those_measured_around_it(clip, by, tmp_p
     assert torch.equal(kept.weights, watched.weights)
     for name, series in first.series.items():
         np.testing.assert_allclose(series.values, second.series[name].values, rtol=1e-6)
-    clipped = first.record["measures"]["clipped_fraction"]
-    assert clipped == second.record["measures"]["clipped_fraction"]
+    clipped = first.record.measures.clipped_fraction
+    assert clipped == second.record.measures.clipped_fraction
     assert (clipped > 0) == bool(clip)
     # What the optimiser got, as the watching callback saw it.
     seen = [call[5] for call in kept.calls if call[0] == "done"]
@@ -163,13 +164,13 @@ def test_who_trains_in_blocks():
 def test_what_lightning_alone_can_do_it_does(options, tmp_path):
     watch = Watch()
     outcome = run(trial(trainer=options), tmp_path, watch)
-    assert outcome.record["status"] == "ok"
+    assert outcome.record.status == "ok"
     assert [call[1] for call in watch.calls if call[0] == "start"] == list(range(1, 11))
     assert [call[1] for call in watch.calls if call[0] == "done"] == list(range(1, 11))
     assert outcome.series["validation/loss"].steps.tolist() == [4, 8]
     if "gradient_clip_val" in options:
         assert outcome.series["gradient_norm_clipped"].values.max() <= 0.01 * (1 + 1e-6)
-        assert outcome.record["measures"]["clipped_fraction"] == 1
+        assert outcome.record.measures.clipped_fraction == 1
 
 
 def test_the_short_cuts_past_lightning_lead_to_the_same(tmp_path, monkeypatch):
@@ -219,10 +220,10 @@ def test_a_stop_within_a_block_is_at_once_and_exact(how, tmp_path):
     made = trial(evaluate_every=10)
     assert any(steps.start < 6 < steps.stop for steps in made.blocks)
     outcome = run(made, tmp_path, Stop(how))
-    assert outcome.record["status"] == "interrupted"
-    assert outcome.record["failure"] == {"message": f"stopped by {how} at step 6", "step": 6, "traceback": None}
+    assert outcome.record.status == "interrupted"
+    assert outcome.record.failure == Failure(message=f"stopped by {how} at step 6", step=6, traceback=None)
     assert outcome.series["gradient_norm"].steps.tolist() == [1, 2, 3, 4, 5, 6]
-    assert outcome.record["measures"]["steps"] == 6
+    assert outcome.record.measures.steps == 6
 
 
 class TurnsToNaN(GRU):
@@ -235,8 +236,8 @@ class TurnsToNaN(GRU):
 
 def test_divergence_within_a_block_has_its_step(tmp_path):
     outcome = run(trial(model_class=TurnsToNaN), tmp_path)
-    assert outcome.record["status"] == "diverged"
-    assert outcome.record["failure"]["step"] == 7
+    assert outcome.record.status == "diverged"
+    assert outcome.record.failure.step == 7
 
 
 @pytest.mark.parametrize("max_steps", [1, 5, 8, 33, 100, 250, 400, 5000, 5001])

@@ -94,13 +94,13 @@ class StopAt(OptimizerSteps):
 
 def assert_same(one, two) -> None:
     """Of two outcomes: all numbers but times and memory, to the bit."""
-    assert one.record["metrics"] == two.record["metrics"]
+    assert one.record.metrics == two.record.metrics
     assert one.series.keys() == two.series.keys()
     for name, series in one.series.items():
         np.testing.assert_array_equal(series.steps, two.series[name].steps, name)
         np.testing.assert_array_equal(series.values, two.series[name].values, name)
     own, other = (
-        {name: value for name, value in each.record["measures"].items() if "second" not in name and "mem" not in name}
+        {name: value for name, value in each.record.measures.items() if "second" not in name and "mem" not in name}
         for each in (one, two)
     )
     assert own == other
@@ -116,19 +116,19 @@ WAYS = {
 @pytest.mark.parametrize("made", WAYS.values(), ids=WAYS)
 def test_a_trial_goes_on_to_the_same_bits(made, tmp_path):
     whole, store, told = made().run(Store(tmp_path / "whole"), []), Store(tmp_path / "stopped"), []
-    assert whole.record["status"] == "ok", whole.record["failure"]
+    assert whole.record.status == "ok", whole.record.failure
     for step in (1, 7, 9):
         stopped = made().run(store, [], [StopAt(step)], checkpoint_every=ALWAYS, tell=told.append)
-        assert stopped.record["status"] == "interrupted"
-        kept = store.checkpoints.read(stopped.record["id"]).step
-        assert stopped.record["failure"]["message"].endswith(f"goes on from its checkpoint of step {kept}")
+        assert stopped.record.status == "interrupted"
+        kept = store.checkpoints.read(stopped.record.id).step
+        assert stopped.record.failure.message.endswith(f"goes on from its checkpoint of step {kept}")
         assert 0 <= step - 1 - kept < 4
     resumed = made().run(store, [], checkpoint_every=ALWAYS, tell=told.append)
     assert_same(whole, resumed)
     assert len(told) == 3
     assert told[-1] == f"it goes on from its checkpoint of step {kept}"
-    assert store.find(resumed.record["id"])["environment"]["resumed"][-1] == kept
-    assert resumed.record["measures"]["training_seconds"] > 0
+    assert store.find(resumed.record.id).environment["resumed"][-1] == kept
+    assert resumed.record.measures.training_seconds > 0
     assert not store.checkpoints.identities()
 
 
@@ -156,7 +156,7 @@ def test_a_killed_process_is_gone_on_from(tmp_path):
     store.tidy()
     assert store.drafts.identities() == store.checkpoints.identities() == [trial().identity]
     resumed = trial().run(store, [], flush_every=0.0, checkpoint_every=ALWAYS)
-    assert resumed.record["environment"]["resumed"] == [8]
+    assert resumed.record.environment["resumed"] == [8]
     assert_same(trial().run(Store(tmp_path / "whole"), []), resumed)
     assert sorted(path.name for path in out.rglob("*") if path.is_file()) == [
         f"{trial().identity}.json",
@@ -181,15 +181,15 @@ def test_a_signal_waits_for_the_checkpoint(number, tmp_path):
     stopped = trial().run(store, [], [SignalAt(number)], checkpoint_every=3600.0)
     name = signal.Signals(number).name
     message = f"stopped by {name} at step 8; the same command goes on from its checkpoint of step 8"
-    assert (stopped.record["status"], stopped.record["failure"]["message"]) == ("interrupted", message)
-    assert trial().run(store, [], checkpoint_every=3600.0).record["environment"]["resumed"] == [8]
+    assert (stopped.record.status, stopped.record.failure.message) == ("interrupted", message)
+    assert trial().run(store, [], checkpoint_every=3600.0).record.environment["resumed"] == [8]
 
 
 def test_a_signal_does_not_wait_for_ever(tmp_path, monkeypatch):
     monkeypatch.setattr("rnnae_bench.trial.checkpointing.GRACE_SECONDS", -1.0)
     stopped = trial().run(Store(tmp_path), [], [SignalAt(signal.SIGTERM)], checkpoint_every=3600.0)
     message = "stopped by SIGTERM at step 7; the same command goes on from its checkpoint of step 0"
-    assert stopped.record["failure"]["message"] == message
+    assert stopped.record.failure.message == message
 
 
 def edited(content: bytes, **changes) -> bytes:
@@ -209,13 +209,13 @@ FOREIGN = {
 
 def test_a_checkpoint_that_is_not_this_trials_is_not_used(tmp_path):
     store, told = Store(tmp_path), []
-    identity = trial().run(store, [], [StopAt(7)], checkpoint_every=ALWAYS).record["id"]
+    identity = trial().run(store, [], [StopAt(7)], checkpoint_every=ALWAYS).record.id
     path = store.checkpoints.path(identity)
     content = path.read_bytes()
     for reason, change in FOREIGN.items():
         path.write_bytes(change(content))
         anew = trial().run(store, [], [StopAt(1)], checkpoint_every=ALWAYS, tell=told.append)
-        assert "resumed" not in anew.record["environment"]
+        assert "resumed" not in anew.record.environment
         assert reason in told[-1]
         assert told[-1].endswith("; it starts anew")
         assert "\n" not in told[-1]
@@ -251,9 +251,9 @@ class Secretive(Twofold):
 )
 def test_what_can_not_be_kept_is_refused_before_the_first_step(model, reason, tmp_path):
     record = trial(model).run(Store(tmp_path), [], checkpoint_every=ALWAYS).record
-    assert (record["status"], record["measures"]["steps"]) == ("error", 0)
-    assert reason in record["failure"]["message"]
-    assert "leave" in record["failure"]["message"]
+    assert (record.status, record.measures.steps) == ("error", 0)
+    assert reason in record.failure.message
+    assert "leave" in record.failure.message
 
 
 def test_a_place_in_others_data_is_refused(tmp_path):

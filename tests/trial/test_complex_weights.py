@@ -96,9 +96,9 @@ def run(name, folder, precision="32-true"):
     pair = Pair("copy:smoke", name)
     options = {"task": {"protocol": {"max_steps": 6, "evaluate_every": 3}}, "trainer": {"precision": precision}}
     outcome = Trial(pair, pair.resolve(options), 0).run(Store(folder), ["x"])
-    assert outcome.record["status"] == "ok", outcome.record["failure"]
+    assert outcome.record.status == "ok", outcome.record.failure
     assert outcome.record.get("absent", {}) == {}
-    return outcome.record["measures"], outcome.series
+    return outcome.record.measures.by_name, outcome.series
 
 
 def test_complex_weights_are_measured_and_trained_as_pairs_of_real_ones(plugin, tmp_path):

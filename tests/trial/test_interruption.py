@@ -6,6 +6,7 @@ import threading
 import pytest
 from lightning import Callback
 
+from rnnae_bench.records.record import Failure
 from rnnae_bench.records.store import Store
 from rnnae_bench.trial.interruption import Interruption, Interruptions
 from rnnae_bench.trial.pair import Pair
@@ -105,8 +106,8 @@ def test_two_signals_in_any_phase_leave_one_record(hook, number, step, trial, tm
     trial.run(Store(tmp_path), ["x"], [Signals(hook, number)])
     (record,) = Store(tmp_path).read().records
     name = "Ctrl-C" if number == signal.SIGINT else number.name
-    assert record["status"] == "interrupted"
-    assert record["failure"] == {"message": f"stopped by {name} at step {step}", "step": step, "traceback": None}
+    assert record.status == "interrupted"
+    assert record.failure == Failure(message=f"stopped by {name} at step {step}", step=step, traceback=None)
     assert Store(tmp_path).superseded() == {}
 
 
@@ -123,4 +124,4 @@ def test_signals_while_the_record_is_written_count_after_that(trial, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         trial.run(Interrupted(tmp_path), ["x"])
     (record,) = Store(tmp_path).read().records
-    assert record["status"] == "ok"
+    assert record.status == "ok"

@@ -66,9 +66,9 @@ def plain(tmp_path_factory):
 
 def same(one: tuple, two: tuple) -> None:
     for key in ("status", "id", "metrics", "failure", "fingerprints", "configuration", "baselines"):
-        assert one[0][key] == two[0][key]
-    assert one[0]["environment"]["devices"] == two[0]["environment"]["devices"]
-    assert one[0]["measures"]["steps"] == two[0]["measures"]["steps"] == 6
+        assert getattr(one[0], key) == getattr(two[0], key)
+    assert one[0].environment.devices == two[0].environment.devices
+    assert one[0].measures.steps == two[0].measures.steps == 6
     assert one[1].keys() == two[1].keys()
     for name, series in one[1].items():
         np.testing.assert_array_equal(series.steps, two[1][name].steps)
@@ -142,4 +142,4 @@ def test_options_are_not_taken_from_the_environment(monkeypatch):
     monkeypatch.setenv("JSONARGPARSE_DEFAULT_ENV", "true")
     monkeypatch.setenv("RNNAE_BENCH_RUN_MODEL__HIDDEN_SIZE", "3")
     pair = Pair("copy:smoke", "gru")
-    assert pair.resolve({})["model"]["hidden_size"] == pair.options(pair.parse([]))["model"]["hidden_size"] != 3
+    assert pair.resolve({}).model["hidden_size"] == pair.options(pair.parse([])).model["hidden_size"] != 3

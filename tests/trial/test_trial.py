@@ -65,22 +65,22 @@ def test_the_id_is_the_hash_of_what_determines_the_result(pair):
 def test_a_failed_trial_is_a_row(pair, tmp_path, error, status):
     outcome = trial(pair).run(Store(tmp_path), ["x"], [Failing(error)])
     (record,) = Store(tmp_path).read().records
-    assert record == {**outcome.record, "history": record["history"], "checksum": record["checksum"]}
-    assert record["status"] == status
-    assert record["failure"]["step"] == 3
+    assert record == outcome.record
+    assert record.status == status
+    assert record.failure.step == 3
     assert Store(tmp_path).series(record)["gradient_norm"].steps.tolist() == [1, 2, 3]
-    assert record["primary"]["value"] is None
-    assert record["primary"]["solved"] is False
+    assert record.primary.value is None
+    assert record.primary.solved is False
     if status == "error":
-        assert "Traceback" in record["failure"]["traceback"]
+        assert "Traceback" in record.failure.traceback
 
 
 def test_a_model_that_cannot_be_built_is_a_row_too(pair, tmp_path, capsys):
     huge = trial(pair, model={"hidden_size": 3_000_000})
     record = huge.run(Store(tmp_path), ["x"]).record
-    assert record["status"] == "oom"
-    assert record["failure"]["step"] == 0
-    assert record["measures"]["parameters"] is None
+    assert record.status == "oom"
+    assert record.failure.step == 0
+    assert record.measures.parameters is None
 
 
 def test_data_that_cannot_be_made_are_the_users_mistake(pair):
@@ -118,14 +118,14 @@ def test_a_record_that_cannot_be_written_is_saved_elsewhere(pair, tmp_path):
     assert outcome.rescue is not None
     assert str(folder) in outcome.rescue
     assert outcome.path.exists()
-    assert Store(outcome.path.parent).read().records[0]["id"] == waiting.identity
+    assert Store(outcome.path.parent).read().records[0].id == waiting.identity
 
 
 def test_a_full_disk_loses_nothing(pair, full_disk):
     outcome = trial(pair).run(Store(full_disk), ["x"])
     assert outcome.rescue is not None
     assert "No space left" in outcome.rescue
-    assert outcome.record["status"] == "ok"
+    assert outcome.record.status == "ok"
     assert [path.name for path in full_disk.iterdir()] == ["ballast"]
 
 
@@ -182,7 +182,7 @@ def test_a_record_goes_where_it_was_to_go_wherever_the_process_goes(pair, tmp_pa
     (tmp_path / "elsewhere").mkdir()
     outcome = trial(pair).run(Store(Path("runs")), ["x"], [Wanders(tmp_path / "elsewhere")], flush_every=0.0)
     assert outcome.path.parent == tmp_path / "runs"
-    assert [record["status"] for record in Store(tmp_path / "runs").read().records] == ["ok"]
+    assert [record.status for record in Store(tmp_path / "runs").read().records] == ["ok"]
     assert list((tmp_path / "elsewhere").iterdir()) == []
 
 
@@ -193,4 +193,4 @@ class Speechless(RuntimeError):
 
 def test_an_error_that_cannot_be_printed_is_a_row(pair, tmp_path):
     record = trial(pair).run(Store(tmp_path), ["x"], [Failing(Speechless())]).record
-    assert record["failure"]["message"] == "Speechless: it has no message that can be read"
+    assert record.failure.message == "Speechless: it has no message that can be read"

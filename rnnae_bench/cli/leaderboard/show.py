@@ -10,7 +10,8 @@ from rnnae_bench.cli.common import COMMITTED, RUNS
 from rnnae_bench.errors import UserError
 
 if TYPE_CHECKING:
-    from rnnae_bench.standings.standing import Overview, Standing
+    from rnnae_bench.standings.overview import Overview
+    from rnnae_bench.standings.standing import Standing
 
 
 def parser() -> argparse.ArgumentParser:
@@ -42,7 +43,8 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: list[str]) -> int:
     """Print the standings; 0 also where nothing matches."""
     from rnnae_bench.cli.common import read_records_of
-    from rnnae_bench.standings.standing import overview, standings
+    from rnnae_bench.standings.overview import overview
+    from rnnae_bench.standings.standing import standings
 
     options = parser().parse_args(arguments)
     if options.minimum_seeds < 2:

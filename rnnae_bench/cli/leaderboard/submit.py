@@ -87,4 +87,4 @@ def _site(records: Path) -> Path | None:
 
 
 def _rows(taken: "Sequence[Finding]") -> list[str]:
-    return sorted({f"{one.record['model']} on {one.record['task']}" for one in taken if one.record})
+    return sorted({f"{one.record.model} on {one.record.task}" for one in taken if one.record})

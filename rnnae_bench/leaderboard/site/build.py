@@ -13,8 +13,10 @@ from rnnae_bench.errors import UserError
 from rnnae_bench.leaderboard.site.data import Histories, drawn, for_entry
 from rnnae_bench.leaderboard.site.folder import replaced
 from rnnae_bench.leaderboard.site.pages import model_page, overview_page, record_page, slug, task_page
+from rnnae_bench.records.record import Record
 from rnnae_bench.records.store import Store
-from rnnae_bench.standings.standing import Entry, Standing, overview, standings
+from rnnae_bench.standings.overview import overview
+from rnnae_bench.standings.standing import Entry, Standing, standings
 
 _WORTH_PROCESSES = 500
 """Records from which on several processes are started."""
@@ -47,7 +49,7 @@ def build(store: Store, out: Path) -> Built:
     found = store.read()
     if not found.records:
         raise UserError(f"there are no records in {store.folder} to build a site from; 'rnnae-bench run' makes some")
-    records = {record["id"]: record for record in found.records}
+    records = {record.id: record for record in found.records}
     with replaced(out) as folder:
         tables = standings(found.records)
         whole = overview(tables)
@@ -91,15 +93,15 @@ class _Job:
     folder: Path
     setting: str
     entry: Entry
-    records: list[dict[str, Any]]
+    records: list[Record]
 
     def run(self) -> tuple[dict[str, Any], list[str]]:
         """Write them; returns what the task's page draws of the row, and the ids of unreadable histories."""
         found = [_histories(self.store, record) for record in self.records]
         for record, series in zip(self.records, found, strict=True):
             page = record_page(record, series, self.setting, self.entry.row.label)
-            _write(self.folder / "records" / f"{record['id']}.html", page)
-        without = [record["id"] for record, series in zip(self.records, found, strict=True) if series is None]
+            _write(self.folder / "records" / f"{record.id}.html", page)
+        without = [record.id for record, series in zip(self.records, found, strict=True) if series is None]
         return for_entry(self.entry, self.records, [series or {} for series in found]), without
 
 
@@ -113,7 +115,7 @@ def _all(jobs: list[_Job], records: int) -> Iterator[tuple[dict[str, Any], list[
         yield from pool.map(_Job.run, jobs, chunksize=8)
 
 
-def _histories(store: Store, record: dict[str, Any]) -> Histories | None:
+def _histories(store: Store, record: Record) -> Histories | None:
     """The histories of a record; None where there are none that can be read."""
     try:
         return store.series(record, drawn)

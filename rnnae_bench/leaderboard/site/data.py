@@ -7,12 +7,13 @@ from typing import Any
 from rnnae_bench.leaderboard.site.downsampled import heatmap, of_trial, over_seeds, over_trials, packed, short
 from rnnae_bench.records.history import Series
 from rnnae_bench.records.profile import Profiles
+from rnnae_bench.records.record import Record
 from rnnae_bench.report.heatmaps import PANELS, panels
-from rnnae_bench.standings.standing import Comparison, Entry, Estimate, Overview, Standing
+from rnnae_bench.standings.overview import Overview
+from rnnae_bench.standings.standing import Comparison, Entry, Estimate, Standing
 
 _PROFILE_POINTS = 101
 
-Record = Mapping[str, Any]
 Histories = Mapping[str, Series]
 
 
@@ -88,10 +89,7 @@ def for_entry(entry: Entry, records: Sequence[Record], histories: Sequence[Histo
         "stateSize": row.state_size,
         "seconds": short(row.training_seconds),
         "memory": row.peak_memory_bytes,
-        "solved": [
-            [one["seed"], one["measures"]["steps_to_solved"], short(one["measures"]["seconds_to_solved"])]
-            for one in records
-        ],
+        "solved": [[one.seed, one.measures.steps_to_solved, short(one.measures.seconds_to_solved)] for one in records],
         "learning": over_seeds([one[metric] for one in histories if metric in one]),
         "loss": over_seeds([one["loss"] for one in histories if "loss" in one]),
         "norm": over_seeds([one["gradient_norm"] for one in histories if "gradient_norm" in one]),
@@ -108,9 +106,9 @@ def for_record(record: Record, series: Histories) -> dict[str, Any]:
         # A band a layer would hide the others.
         named[name] = {key: value for key, value in (named[name] or {}).items() if key in ("steps", "middle")} or None
     return {
-        "metric": record["primary"]["metric"],
-        "floor": short(record["primary"]["floor"]),
-        "solvedAt": short(record["primary"]["solved_at"]),
+        "metric": record.primary.metric,
+        "floor": short(record.primary.floor),
+        "solvedAt": short(record.primary.solved_at),
         "curves": {name: curve for name, curve in named.items() if curve},
         "states": _states([panels(series)]),
     }
@@ -118,8 +116,7 @@ def for_record(record: Record, series: Histories) -> dict[str, Any]:
 
 def seconds_to_solved(records: Iterable[Record]) -> float | None:
     """The median over the trials that reached the threshold of the seconds that it took."""
-    known = [one["measures"]["seconds_to_solved"] for one in records]
-    known = [seconds for seconds in known if seconds is not None]
+    known = [seconds for one in records if (seconds := one.measures.seconds_to_solved) is not None]
     return float(statistics.median(known)) if known else None
 
 

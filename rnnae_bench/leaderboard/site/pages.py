@@ -13,10 +13,13 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from rnnae_bench import __version__
-from rnnae_bench.leaderboard.site.data import Histories, Record, for_overview, for_record, for_task, seconds_to_solved
+from rnnae_bench.leaderboard.site.data import Histories, for_overview, for_record, for_task, seconds_to_solved
+from rnnae_bench.records.document import document_of
+from rnnae_bench.records.record import Record
 from rnnae_bench.report.standing_tables import rank, resolution
 from rnnae_bench.report.tables import FAILURE_COUNTS, number
-from rnnae_bench.standings.standing import Entry, Overview, Standing
+from rnnae_bench.standings.overview import Overview
+from rnnae_bench.standings.standing import Entry, Standing
 
 _DEPTH = 4
 """Nested options are spread into dotted names this deep; what lies deeper is shown as JSON."""
@@ -52,10 +55,10 @@ def overview_page(tables: Sequence[Standing], whole: Overview, records: Iterable
         root="",
         whole=whole,
         tables=tables,
-        statuses=Counter(record["status"] for record in records).most_common(),
+        statuses=Counter(record.status for record in records).most_common(),
         trials=len(records),
         ranked={(entry.row.model, table.setting) for table in tables for entry in table.entries if entry.ranks},
-        devices=sorted({record["environment"]["device"] for record in records}),
+        devices=sorted({record.environment.device for record in records}),
         data=for_overview(whole),
     )
 
@@ -90,8 +93,7 @@ def model_page(
         records: The entries' records, by id.
     """
     settings = {
-        f"{table.setting} {entry.row.label}": records[entry.row.ids[0]]["configuration"]["model"]
-        for table, entry in results
+        f"{table.setting} {entry.row.label}": records[entry.row.ids[0]].configuration.model for table, entry in results
     }
     return _render("model", root="../", name=name, results=results, whole=whole, options=_compared(settings))
 
@@ -111,7 +113,7 @@ def record_page(record: Record, series: Histories | None, setting: str, label: s
         record=record,
         setting=setting,
         label=label,
-        command=shlex.join(record["command"]),
+        command=shlex.join(record.command),
         sections=[_pairs(title, rows) for title, rows in _sections(record) if rows],
         data=None if series is None else for_record(record, series),
     )
@@ -179,7 +181,8 @@ def _compared(settings: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, str,
 
 def _sections(record: Record) -> Iterator[tuple[str, tuple[tuple[str, str], ...]]]:
     """What a record says, by subject."""
+    document = document_of(record)
     for part in ("model", "task", "trainer"):
-        yield part.capitalize(), tuple(spread(record["configuration"][part]))
+        yield part.capitalize(), tuple(spread(document["configuration"][part]))
     for part in ("metrics", "baselines", "measures", "environment", "fingerprints"):
-        yield part.capitalize(), tuple(spread(record[part]))
+        yield part.capitalize(), tuple(spread(document[part]))

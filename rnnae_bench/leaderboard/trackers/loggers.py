@@ -162,18 +162,18 @@ def log_finished(trial: Trial, store: Store, outcome: Outcome, names: Sequence[s
 def finish(loggers: Sequence[Logger], outcome: Outcome) -> None:
     """Send the result to the loggers and close them; one that fails is passed over with a line on standard error."""
     record = outcome.record
-    result = {f"test/{name}": value for name, value in record["metrics"]["test"].items() if value is not None}
-    numbers = {name: value for name, value in record["measures"].items() if isinstance(value, int | float)}
-    if record["primary"]["score"] is not None:
-        numbers["score"] = record["primary"]["score"]
+    result = {f"test/{name}": value for name, value in record.metrics["test"].items() if value is not None}
+    numbers = {name: value for name, value in record.measures.by_name.items() if isinstance(value, int | float)}
+    if record.primary.score is not None:
+        numbers["score"] = record.primary.score
     for logger in loggers:
         try:
             if isinstance(logger, WandbLogger):
                 wandb_run.complete(logger.experiment, outcome.path, outcome.series)
             else:
-                logger.log_metrics({**result, **numbers}, record["measures"]["steps"])
+                logger.log_metrics({**result, **numbers}, record.measures.steps)
                 logger.save()
-                logger.finalize("success" if record["status"] == "ok" else "failed")
+                logger.finalize("success" if record.status == "ok" else "failed")
         except Exception as error:
             _give_up(logger, error)
 

@@ -10,8 +10,9 @@ from rnnae_bench.errors import in_a_line
 from rnnae_bench.leaderboard.trackers.wandb_client import plain_errors
 from rnnae_bench.leaderboard.trackers.wandb_run import CHECKSUM, JOB_TYPE, RECORD_TYPE
 from rnnae_bench.records import history
-from rnnae_bench.records.record import checksum, printable
-from rnnae_bench.records.store import LARGEST, Store, load
+from rnnae_bench.records.document import LARGEST, checksum, document_of, load
+from rnnae_bench.records.record import Record, printable
+from rnnae_bench.records.store import Store
 
 _IDENTITY = re.compile(r"[0-9a-f]{16}")
 
@@ -60,7 +61,7 @@ def pull(api: Any, project: str, store: Store) -> Pulled:
 def _take(run: Any, store: Store, pulled: Pulled) -> None:
     stated = run.summary_metrics.get(CHECKSUM)
     here = store.find(run.id) if _IDENTITY.fullmatch(run.id) else None
-    if here is not None and stated == checksum(here):
+    if here is not None and stated == checksum(document_of(here)):
         pulled.present.append(run.id)
         return
     artifact = next((one for one in run.logged_artifacts() if one.type == RECORD_TYPE and _is_latest(one)), None)
@@ -74,26 +75,26 @@ def _take(run: Any, store: Store, pulled: Pulled) -> None:
         except ValueError as error:
             pulled.refused[run.id] = printable(in_a_line(error))
             return
-        known = store.find(record["id"])
-        if known is None and store.path(record["id"]).exists():
-            pulled.differing[run.id] = f"{store.path(record['id'])} is no record"
+        known = store.find(record.id)
+        if known is None and store.path(record.id).exists():
+            pulled.differing[run.id] = f"{store.path(record.id)} is no record"
         elif known is None:
             try:
                 store.adopt(record, table)
                 pulled.written.append(run.id)
             except ValueError as error:
                 pulled.refused[run.id] = printable(in_a_line(error))
-        elif checksum(known) == checksum(record):
+        elif known == record:
             pulled.present.append(run.id)
         else:
-            pulled.differing[run.id] = f"{store.path(record['id'])} has another record of this trial"
+            pulled.differing[run.id] = f"{store.path(record.id)} has another record of this trial"
 
 
 def _is_latest(artifact: Any) -> bool:
     return "latest" in artifact.aliases
 
 
-def _fetch(artifact: Any, folder: Path) -> tuple[dict[str, Any], bytes]:
+def _fetch(artifact: Any, folder: Path) -> tuple[Record, bytes]:
     """The record in an artifact and its histories' bytes; ValueError where they are not what they should be."""
     identity = str(artifact.name).partition(":")[0].removeprefix("record-")
     names = {f"{identity}.json": LARGEST, f"{identity}.parquet": history.LARGEST}
@@ -110,11 +111,11 @@ def _fetch(artifact: Any, folder: Path) -> tuple[dict[str, Any], bytes]:
             raise ValueError(f"{name} has {entries[name].size:,} bytes, more than the {largest:,} that it may")
     json_file, table_file = (Path(artifact.get_entry(name).download(str(folder), skip_cache=True)) for name in names)
     record = load(json_file)
-    if record["id"] != identity or record["history"]["file"] != f"{identity}.parquet":
-        raise ValueError(f"the record's id is {record['id']}, and its histories are in {record['history']['file']}")
-    if artifact.metadata.get(CHECKSUM) != checksum(record):
+    if record.id != identity or record.history.file != f"{identity}.parquet":
+        raise ValueError(f"the record's id is {record.id}, and its histories are in {record.history.file}")
+    if artifact.metadata.get(CHECKSUM) != checksum(document_of(record)):
         raise ValueError("the record is not the one that was logged: its checksum does not fit")
-    history.read_named(table_file, record["history"]["columns"])
+    history.read_named(table_file, record.history.columns)
     return record, table_file.read_bytes()
 
 

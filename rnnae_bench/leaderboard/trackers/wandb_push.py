@@ -6,7 +6,7 @@ import importlib
 import importlib.util
 import json
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -14,7 +14,8 @@ from typing import Any, Literal
 from rnnae_bench.errors import UserError, missing_extra
 from rnnae_bench.leaderboard.trackers import wandb_run
 from rnnae_bench.leaderboard.trackers.wandb_client import plain_errors, quiet, wandb_client
-from rnnae_bench.records.record import checksum
+from rnnae_bench.records.document import checksum, document_of
+from rnnae_bench.records.record import Record
 from rnnae_bench.records.store import Store
 from rnnae_bench.report.standing_tables import markdown_table, rank
 from rnnae_bench.report.tables import number
@@ -100,7 +101,7 @@ def push(
     api: Any,
     target: Target,
     store: Store,
-    records: Sequence[Mapping[str, Any]],
+    records: Sequence[Record],
     report: bool,
     tell: Callable[[str], None],
 ) -> Pushed:
@@ -122,14 +123,14 @@ def push(
     pushed = Pushed()
     there = _delivered(target) if api is None else _online(api, target)
     for record in records:
-        identity = record["id"]
-        if there.get(identity) == checksum(record):
+        identity, there_is = record.id, checksum(document_of(record))
+        if there.get(identity) == there_is:
             pushed.present.append(identity)
             continue
-        tell(f"{record['model']} on {record['task']}:{record['variant']}, seed {record['seed']}")
+        tell(record.trial)
         with pushed.attempt(identity, "write the run"):
             wandb_run.write(record, store.path(identity), store.series(record), target.place)
-            _note(target, identity, checksum(record))
+            _note(target, identity, there_is)
             pushed.written.append(identity)
     found = standings(records)
     rows = [row for standing in found for row in table_rows(standing)]

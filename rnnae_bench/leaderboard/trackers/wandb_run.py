@@ -32,11 +32,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+from msgspec import to_builtins
 
 from rnnae_bench.leaderboard.trackers.wandb_client import quiet, wandb_client
+from rnnae_bench.records.document import checksum, document_of, load
 from rnnae_bench.records.history import Series
-from rnnae_bench.records.record import checksum
-from rnnae_bench.records.store import load
+from rnnae_bench.records.record import Record
 from rnnae_bench.report import heatmaps
 from rnnae_bench.standings.rows import summarize
 
@@ -56,7 +57,7 @@ HEATMAP = "gradient_through_time"
 """The picture of gradients through sequence time."""
 
 CHECKSUM = "record_checksum"
-"""In the summary and the artifact's metadata: `rnnae_bench.records.record.checksum` of the record that W&B holds."""
+"""In the summary and the artifact's metadata: `rnnae_bench.records.document.checksum` of the record that W&B holds."""
 
 PROJECT = "rnnae-bench"
 """Where runs go if nothing says otherwise."""
@@ -84,34 +85,40 @@ class Place:
     project: str | None = None
 
 
-def identity_of(record: Mapping[str, Any]) -> dict[str, Any]:
+def identity_of(record: Record) -> dict[str, Any]:
     """What names a record's run and tells what it is, as arguments of ``wandb.init``."""
     (row,) = summarize([record])
-    environment = record["environment"]
+    there = record.environment
     tags = [row.task, f"{row.task}:{row.variant}", row.model, row.accelerator, row.precision]
     return {
-        "id": record["id"],
-        "name": _short("name", f"{row.label}-{record['seed']}"),
+        "id": record.id,
+        "name": _short("name", f"{row.label}-{record.seed}"),
         "group": _short("group", f"{row.setting}/{row.label}"),
         "job_type": JOB_TYPE,
         "tags": list(dict.fromkeys(_short("tag", tag) for tag in tags)),
         "config": {
-            "trial": record["id"],
+            "trial": record.id,
             "setting": row.setting,
-            "task_name": record["task"],
-            "variant": record["variant"],
-            "model_name": record["model"],
-            **{key: record[key] for key in ("seed", "data_seed", "overrides")},
-            **record["configuration"],
+            "task_name": record.task,
+            "variant": record.variant,
+            "model_name": record.model,
+            "seed": record.seed,
+            "data_seed": record.data_seed,
+            "overrides": record.overrides,
+            **to_builtins(record.configuration),
             "environment": {
-                key: environment[key]
-                for key in ("accelerator", "devices", "precision", "device", "versions", "plugins")
+                "accelerator": there.accelerator,
+                "devices": there.devices,
+                "precision": there.precision,
+                "device": there.device,
+                "versions": there.versions,
+                "plugins": there.plugins,
             },
         },
     }
 
 
-def begin(record: Mapping[str, Any], place: Place, watch_machine: bool) -> "Run":
+def begin(record: Record, place: Place, watch_machine: bool) -> "Run":
     """Start the run of a trial; of a record, only what is known before training is used.
 
     Args:
@@ -161,8 +168,8 @@ def complete(run: "Run", path: Path, series: Mapping[str, Series]) -> None:
                 last = max((int(one.steps[-1]) for one in series.values() if len(one.steps)), default=0)
                 run.log({HEATMAP: wandb.Image(file.name), STEP: last})
         run.summary.update(_summary(record))
-        found = checksum(record)
-        artifact = wandb.Artifact(f"record-{record['id']}", type=RECORD_TYPE, metadata={CHECKSUM: found})
+        found = checksum(document_of(record))
+        artifact = wandb.Artifact(f"record-{record.id}", type=RECORD_TYPE, metadata={CHECKSUM: found})
         # An offline run only names the files; its own folder must hold them, and as they are now.
         copies = _made(Path(run.dir) / "record")
         for one in (path, path.with_suffix(".parquet")):
@@ -172,12 +179,12 @@ def complete(run: "Run", path: Path, series: Mapping[str, Series]) -> None:
             artifact.wait(timeout=_ARRIVAL_SECONDS)
         # The last, since whoever sees it takes the record for delivered.
         run.summary[CHECKSUM] = found
-        code = 0 if record["status"] == "ok" else 1
+        code = 0 if record.status == "ok" else 1
     finally:
         run.finish(exit_code=code)
 
 
-def write(record: Mapping[str, Any], path: Path, series: Mapping[str, Series], place: Place) -> "Run":
+def write(record: Record, path: Path, series: Mapping[str, Series], place: Place) -> "Run":
     """The run of a finished record, complete.
 
     Raises:
@@ -211,16 +218,16 @@ class Rows:
         yield from sorted(rows.items())
 
 
-def _summary(record: Mapping[str, Any]) -> dict[str, Any]:
-    primary = record["primary"]
+def _summary(record: Record) -> dict[str, Any]:
+    primary = record.primary
     values = {
-        **record["measures"],
-        **{f"test/{name}": value for name, value in record["metrics"]["test"].items()},
-        "status": record["status"],
-        "primary": primary["value"],
-        "score": primary["score"],
-        "solved": primary["solved"],
-        "failure": record["failure"]["message"] if record["failure"] else None,
+        **record.measures.by_name,
+        **{f"test/{name}": value for name, value in record.metrics["test"].items()},
+        "status": record.status,
+        "primary": primary.value,
+        "score": primary.score,
+        "solved": primary.solved,
+        "failure": record.failure.message if record.failure else None,
     }
     return {key: value for key, value in values.items() if value is not None}
 

@@ -2,8 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
+from rnnae_bench.records.record import Record
 from rnnae_bench.sweep.executors.job import Job
 
 
@@ -23,7 +24,7 @@ class Ended:
     """All trials of a job have their records."""
 
     job: str
-    records: tuple[dict[str, Any], ...]
+    records: tuple[Record, ...]
     rescued: Mapping[str, str] = field(default_factory=dict)
     """Where the store could not be written: by the trial's id, the file where its record lies instead, its histories
     beside it."""
@@ -35,7 +36,7 @@ class Lost:
 
     job: str
     reason: str
-    records: tuple[dict[str, Any], ...] = ()
+    records: tuple[Record, ...] = ()
     """Of those of its trials that were done before; the others have none."""
     rescued: Mapping[str, str] = field(default_factory=dict)
     """As of `Ended`."""

@@ -7,9 +7,8 @@ import signal
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from rnnae_bench.records.record import Status
+from rnnae_bench.records.record import Failure, Record, Status
 from rnnae_bench.records.store import Store
 from rnnae_bench.sweep.executors.base import Ended, Lost
 from rnnae_bench.sweep.executors.job import Job
@@ -87,7 +86,7 @@ class Watched:
                 store.clear(member.identity)
         return cls(store, job, {member.identity: _stamp(store.path(member.identity)) for member in job.trials})
 
-    def written(self) -> dict[str, dict[str, Any]]:
+    def written(self) -> dict[str, Record]:
         """The records that were written since, by id."""
         found = {}
         for identity, stamp in self.before.items():
@@ -106,17 +105,18 @@ class Watched:
             for member in missing:
                 assert verdict is not None
                 status, message = verdict
-                self.close_one(member.identity, status, message, death.log or None)
+                self.close_one(
+                    member.identity, status, Failure(message=message, step=None, traceback=death.log or None)
+                )
         except OSError as error:
             reason = f"{death.description()}; {self.store.folder} could not be written: {error.strerror}"
             return Lost(self.job.name, reason, tuple(self.written().values()))
         records = self.written()
         return Ended(self.job.name, tuple(records[member.identity] for member in self.job.trials))
 
-    def close_one(self, identity: str, status: Status, message: str, details: str | None) -> None:
+    def close_one(self, identity: str, status: Status, failure: Failure) -> None:
         """Write the record of a trial that could not write its own, from its last draft where there is one."""
         (member,) = (one for one in self.job.trials if one.identity == identity)
-        failure = {"message": message, "step": None, "traceback": details}
         self.store.close(identity, self.job.draft_of(member), status, failure)
 
 

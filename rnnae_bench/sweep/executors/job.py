@@ -1,10 +1,14 @@
 """What passes between a sweep and those who work for it; all of it plain data, so that it travels as JSON."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
+from msgspec import convert, to_builtins
+from msgspec.structs import replace
+
 from rnnae_bench.options.nested import flatten, merge
+from rnnae_bench.records.record import Configuration, Record
 
 
 @dataclass(frozen=True)
@@ -36,7 +40,7 @@ class Job:
 
     setting: Setting
     trials: tuple[Member, ...]
-    draft: dict[str, Any]
+    draft: Record
     """The record of the first trial as it would be if it ended before it began (status ``error``)."""
     command: tuple[str, ...] = ()
     """The command line, for the record."""
@@ -64,34 +68,27 @@ class Job:
         """All options of a trial that are not the pair's defaults, nested."""
         return merge(self.setting.overrides, member.overrides)
 
-    def draft_of(self, member: Member) -> dict[str, Any]:
+    def draft_of(self, member: Member) -> Record:
         """The draft of any of its trials; the fingerprints are left as the first trial's."""
-        return {
-            **self.draft,
-            "id": member.identity,
-            "seed": member.seed,
-            "data_seed": member.data_seed,
-            "overrides": {**self.draft["overrides"], **flatten(member.overrides)},
-            "configuration": merge(self.draft["configuration"], member.overrides),
-            "command": list(self.command),
-        }
+        return replace(
+            self.draft,
+            id=member.identity,
+            seed=member.seed,
+            data_seed=member.data_seed,
+            overrides={**self.draft.overrides, **flatten(member.overrides)},
+            configuration=convert(merge(to_builtins(self.draft.configuration), member.overrides), Configuration),
+            command=list(self.command),
+        )
 
     def as_dict(self) -> dict[str, Any]:
         """The job as plain data, for `job_from`."""
-        return asdict(self)
+        plain: dict[str, Any] = to_builtins(self)
+        return plain
 
 
 def job_from(data: Mapping[str, Any]) -> Job:
     """The job that `Job.as_dict` gave."""
-    return Job(
-        **{
-            **data,
-            "setting": Setting(**data["setting"]),
-            "trials": tuple(Member(**one) for one in data["trials"]),
-            "command": tuple(data["command"]),
-            "loggers": tuple(data["loggers"]),
-        }
-    )
+    return convert(data, Job)
 
 
 @dataclass(frozen=True)
@@ -100,7 +97,7 @@ class Plan:
 
     setting: Setting
     trials: tuple[Member, ...]
-    draft: dict[str, Any]
+    draft: Record
     """As for `Job`."""
     steps: int
     """Optimiser steps of the protocol."""
@@ -122,7 +119,7 @@ class Refusal:
     setting: Setting
     reason: str
     """In one line."""
-    skipped: dict[str, Any] | None = None
+    skipped: Record | None = None
     """Where the hardware lacks something, or the model does not support the task: a record of status ``skipped`` for
     the first of its trials; None for a user's mistake."""
     trials: tuple[Member, ...] = ()
@@ -130,6 +127,5 @@ class Refusal:
 
 
 def plan_from(data: Mapping[str, Any]) -> Plan | Refusal:
-    """What `dataclasses.asdict` made of a plan or of a refusal."""
-    parts = {"setting": Setting(**data["setting"]), "trials": tuple(Member(**one) for one in data["trials"])}
-    return Refusal(**{**data, **parts}) if "reason" in data else Plan(**{**data, **parts})
+    """What `msgspec.to_builtins` made of a plan or of a refusal."""
+    return convert(data, Refusal) if "reason" in data else convert(data, Plan)

@@ -13,6 +13,9 @@ from multiprocessing.connection import Connection, Pipe, wait
 from pathlib import Path
 from typing import Any
 
+from msgspec import convert
+
+from rnnae_bench.records.record import Record
 from rnnae_bench.records.store import Store
 from rnnae_bench.sweep.executors.base import Advanced, Ended, Event, Lost
 from rnnae_bench.sweep.executors.death import Death, Watched, out_of_memory_kills, tail
@@ -240,7 +243,7 @@ class Run:
                 if self.job.devices > 1:
                     self.worker.kill()
                 records, rescued = message["ended"]["records"], message["ended"]["rescued"]
-                return [*found, Ended(self.job.name, tuple(records), rescued)]
+                return [*found, Ended(self.job.name, tuple(convert(records, list[Record])), rescued)]
         late = self.seconds_left == 0
         if late and not dead and not self._began:
             self.worker.kill()

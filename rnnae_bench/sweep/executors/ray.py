@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from rnnae_bench.errors import UserError, missing_extra, require_not_negative, require_positive
+from rnnae_bench.records.record import Record
 from rnnae_bench.records.store import DRAFTS, Store
 from rnnae_bench.sweep.executors.base import Advanced, Ended, Event, Lost
 from rnnae_bench.sweep.executors.death import Death, Watched
@@ -157,7 +158,7 @@ class RayExecutor:
             return Watched.begin(self._store, job).close(Death(-9, _reason(error), out_of_memory=True))
         except ray.exceptions.RayError as error:
             return Lost(job.name, _reason(error))
-        places = {record["id"]: _keep(self._store, record, table) for record, table in brought["records"]}
+        places = {record.id: _keep(self._store, record, table) for record, table in brought["records"]}
         rescued = {identity: str(place) for identity, place in places.items() if place is not None}
         for name, content in brought["files"].items():
             target = self._store.folder / name
@@ -221,7 +222,7 @@ def _reason(error: BaseException) -> str:
     return f"{type(error).__name__}: {lines[0]}"
 
 
-def _keep(store: Store, record: dict[str, Any], table: bytes) -> Path | None:
+def _keep(store: Store, record: Record, table: bytes) -> Path | None:
     """Write a record that came from a node; where that fails, elsewhere: then its file there."""
     try:
         store.adopt(record, table)
@@ -291,7 +292,7 @@ def _run(plain: dict[str, Any], flush_every: float, threads: int, board: Any) ->
                 worker.close()
         return {
             "lost": end.reason if isinstance(end, Lost) else None,
-            "records": [(one, (Path(name) / one["history"]["file"]).read_bytes()) for one in end.records],
+            "records": [(one, (Path(name) / one.history.file).read_bytes()) for one in end.records],
             "files": _others(Path(name)),
         }
 

@@ -10,7 +10,6 @@ import time
 import traceback
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
 from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -18,6 +17,7 @@ from typing import Any
 
 import torch
 from lightning import LightningModule, Trainer
+from msgspec import to_builtins
 from torch import Tensor
 
 from rnnae_bench.leaderboard.trackers.loggers import log_finished, run_logged
@@ -118,11 +118,11 @@ def _plan(setting: dict[str, Any], seeds: Sequence[int], data_seed: int | None) 
     asked = Setting(**setting)
     try:
         with one_process():
-            return asdict(plan(asked, seeds, data_seed))
+            return to_builtins(plan(asked, seeds, data_seed))
     except BaseException as error:  # a plugin may leave by SystemExit, too
         traceback.print_exc()
         reason = f"{asked.model} on {asked.task} can't be checked: {type(error).__name__}: {error}"
-        return asdict(Refusal(asked, " ".join(reason.split())))
+        return to_builtins(Refusal(asked, " ".join(reason.split())))
 
 
 def _run(job: Job, store: Store, flush_every: float, tell: Tell) -> dict[str, Any]:
@@ -136,7 +136,7 @@ def _run(job: Job, store: Store, flush_every: float, tell: Tell) -> dict[str, An
         # Not from the training, which makes records of its own failures: options, data, loggers, a defect of ours.
         status, failure = failure_of(error, None)
         for identity in watched.before.keys() - watched.written().keys():
-            watched.close_one(identity, status, failure["message"], failure["traceback"])
+            watched.close_one(identity, status, failure)
     for outcome in outcomes if job.pictures else ():
         # A convenience: what goes wrong here stands in the log.
         try:
@@ -144,14 +144,9 @@ def _run(job: Job, store: Store, flush_every: float, tell: Tell) -> dict[str, An
         except Exception:
             traceback.print_exc()
     return {
-        "records": [_written(one) for one in outcomes] or list(watched.written().values()),
-        "rescued": {one.record["id"]: str(one.path) for one in outcomes if one.rescue},
+        "records": to_builtins([one.record for one in outcomes] or list(watched.written().values())),
+        "rescued": {one.record.id: str(one.path) for one in outcomes if one.rescue},
     }
-
-
-def _written(outcome: Outcome) -> dict[str, Any]:
-    """The record as it lies in its file, which names its histories."""
-    return Store(outcome.path.parent).find(outcome.record["id"]) or outcome.record
 
 
 def _outcomes(job: Job, store: Store, flush_every: float, tell: Tell) -> list[Outcome]:

@@ -5,12 +5,13 @@ from datetime import UTC, datetime
 from typing import Any
 
 from lightning import Callback
+from msgspec.structs import replace
 
 from rnnae_bench.errors import UserError
 from rnnae_bench.plugins.forks import one_process
 from rnnae_bench.probes import Diverged
 from rnnae_bench.records.history import Series
-from rnnae_bench.records.record import Status
+from rnnae_bench.records.record import Failure, Record, Status, Vectorized
 from rnnae_bench.records.store import Store
 from rnnae_bench.training.allocator import keep_freed_memory, release_freed_memory
 from rnnae_bench.training.lightning import fit_and_test
@@ -84,17 +85,13 @@ class VectorizedTrial:
         outcomes: dict[int, Outcome] = {}
         started = datetime.now(UTC)
 
-        def record(member: int, status: Status, failure: Any) -> tuple[dict[str, Any], dict[str, Series]]:
+        def record(member: int, status: Status, failure: Failure | None) -> tuple[Record, dict[str, Series]]:
             found = probes.measured(member)
             made = self.trials[member].recorder.record(
                 probes.evaluation(member), found, status, failure, started, command
             )
-            made["environment"]["vectorized"] = {
-                "members": len(self.trials),
-                "place": member,
-                "seconds": probes.seconds,
-            }
-            return made, found.series
+            together = Vectorized(members=len(self.trials), place=member, seconds=probes.seconds)
+            return replace(made, environment=replace(made.environment, vectorized=together)), found.series
 
         def diverged(member: int, error: Diverged) -> None:
             outcomes[member] = keep(store, *record(member, *failure_of(error, None)))
@@ -108,7 +105,7 @@ class VectorizedTrial:
         drafts = [] if flush_every is None else [Flush(draft, flush_every)]
         keep_freed_memory()
         status: Status = "ok"
-        failure: dict[str, Any] | None = None
+        failure: Failure | None = None
         trainer = None
         with Interruptions() as interruptions, undisturbed(alone=True) as folder:
             try:

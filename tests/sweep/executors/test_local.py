@@ -66,34 +66,34 @@ def failed(local, setting, job_of, ends_of):
 )
 def test_a_trial_that_fails_is_a_row_with_its_history(failed, runs, way, status, message):
     (record,) = failed[way].records
-    assert record == Store(runs).find(record["id"])
-    assert record["status"] == status
-    assert record["failure"]["message"] == message
-    assert record["failure"]["step"] == 19
-    assert record["configuration"]["model"]["fault"] == way
+    assert record == Store(runs).find(record.id)
+    assert record.status == status
+    assert record.failure.message == message
+    assert record.failure.step == 19
+    assert record.configuration.model["fault"] == way
     assert series(runs, record).steps.tolist() == list(range(1, 20))
-    assert list(record["metrics"]["validation"]) != []
-    assert record["primary"]["value"] is None
-    assert record["id"] not in Store(runs).drafts.identities()
+    assert list(record.metrics["validation"]) != []
+    assert record.primary.value is None
+    assert record.id not in Store(runs).drafts.identities()
 
 
 def test_the_log_of_a_crash_is_in_the_record(failed):
     (crashed,), (left,) = failed["segfault"].records, failed["exit"].records
-    assert "Fatal Python error: Segmentation fault" in crashed["failure"]["traceback"]
-    assert "_segfault" in crashed["failure"]["traceback"]
-    assert left["failure"]["traceback"] == "farewell"
+    assert "Fatal Python error: Segmentation fault" in crashed.failure.traceback
+    assert "_segfault" in crashed.failure.traceback
+    assert left.failure.traceback == "farewell"
 
 
 def test_what_a_trial_forks_is_no_second_trial(local, runs, setting, job_of, ends_of):
     job = job_of(local, setting("fork"))
     record = only(ends_of(local, [job]), job)
-    assert record["status"] == "ok"
-    assert Store(runs).find(record["id"]) == record
-    assert not list((runs / "superseded").glob(f"{record['id']}*"))
+    assert record.status == "ok"
+    assert Store(runs).find(record.id) == record
+    assert not list((runs / "superseded").glob(f"{record.id}*"))
 
 
 def test_the_others_are_untouched(failed, runs):
-    assert [record["status"] for way in ("none", "print") for record in failed[way].records] == ["ok", "ok"]
+    assert [record.status for way in ("none", "print") for record in failed[way].records] == ["ok", "ok"]
     assert not Store(runs).read().unreadable
 
 
@@ -114,7 +114,7 @@ def test_a_trial_run_after_others_gives_the_numbers_of_one_run_first(tmp_path, s
         for before in ([], ["leak", "none"]):
             for fault in before:
                 job = job_of(executor, setting(fault))
-                assert only(ends_of(executor, [job]), job)["status"] == ("error" if fault == "leak" else "ok")
+                assert only(ends_of(executor, [job]), job).status == ("error" if fault == "leak" else "ok")
             job = job_of(executor, COPY)
             record = only(ends_of(executor, [job]), job)
             found.append((record, series(tmp_path, record).values.tolist()))
@@ -123,9 +123,9 @@ def test_a_trial_run_after_others_gives_the_numbers_of_one_run_first(tmp_path, s
     (first, norms), (later, norms_later) = found
     assert len(norms) == 40
     assert norms == norms_later
-    assert first["metrics"] == later["metrics"]
-    assert first["id"] == later["id"]
-    assert first["environment"] == later["environment"]
+    assert first.metrics == later.metrics
+    assert first.id == later.id
+    assert first.environment == later.environment
     assert len(list((tmp_path / "logs").iterdir())) == 1, "they did not share a worker"
     assert len(Store(tmp_path).superseded()) == 1
 
@@ -133,14 +133,14 @@ def test_a_trial_run_after_others_gives_the_numbers_of_one_run_first(tmp_path, s
 def test_several_trials_as_one(local, runs, job_of, ends_of):
     job = job_of(local, COPY, seeds=(3, 5))
     end = ends_of(local, [job])[job.name]
-    assert [record["seed"] for record in end.records] == [3, 5]
-    assert [record["id"] for record in end.records] == [member.identity for member in job.trials]
+    assert [record.seed for record in end.records] == [3, 5]
+    assert [record.id for record in end.records] == [member.identity for member in job.trials]
     alone = job_of(local, COPY, seeds=(5,))
-    assert alone.name == end.records[1]["id"]
+    assert alone.name == end.records[1].id
     before = series(runs, end.records[1]).values
     record = only(ends_of(local, [alone]), alone)
     assert series(runs, record).values == pytest.approx(before, rel=1e-4)
-    assert "vectorized" not in record["environment"]
+    assert record.environment.vectorized is None
 
 
 def test_room_is_kept_account_of_and_closing_ends_all_that_runs(tmp_path, setting, job_of, is_gone):
@@ -173,11 +173,11 @@ def test_a_record_from_before_does_not_count_as_this_run(local, runs, setting, t
     note = tmp_path / "note"
     note.write_text("so that it does not kill itself")
     job = job_of(local, setting("kill once", note))
-    assert only(ends_of(local, [job]), job)["status"] == "ok"
+    assert only(ends_of(local, [job]), job).status == "ok"
     note.unlink()
     assert ends_of(local, [job])[job.name] == Lost(job.name, "the worker process was ended by SIGKILL")
-    assert only(ends_of(local, [job]), job)["status"] == "ok"
-    assert [record["id"] for record in Store(runs).superseded().values()].count(job.name) == 1
+    assert only(ends_of(local, [job]), job).status == "ok"
+    assert [record.id for record in Store(runs).superseded().values()].count(job.name) == 1
 
 
 def test_workers_that_were_warmed_up_take_the_first_jobs(tmp_path, setting, job_of, ends_of):
@@ -199,7 +199,7 @@ def test_a_worker_that_keeps_to_its_core_tells_of_the_machines(tmp_path, job_of,
         record = only(ends_of(executor, [job]), job)
     finally:
         executor.close()
-    assert record["environment"]["host"]["cores"] == len(cores)
+    assert record.environment.host.cores == len(cores)
 
 
 def test_a_worker_killed_while_idle_is_replaced(local, job_of, ends_of, is_gone):
@@ -210,7 +210,7 @@ def test_a_worker_killed_while_idle_is_replaced(local, job_of, ends_of, is_gone)
     for worker in living:
         os.kill(worker.pid, signal.SIGKILL)
         assert is_gone(worker.pid)
-    assert only(ends_of(local, [job]), job)["status"] == "ok"
+    assert only(ends_of(local, [job]), job).status == "ok"
 
 
 def test_refusals(local, setting):
@@ -248,17 +248,17 @@ def test_a_trial_that_is_not_what_was_planned_is_an_error(local, job_of, ends_of
     job = job_of(local, COPY)
     other = Job(job.setting, (type(job.trials[0])("f" * 16, 7, 7),), job.draft)
     record = only(ends_of(local, [other]), other)
-    assert record["status"] == "error"
-    assert record["id"] == "f" * 16
-    assert record["seed"] == 7
-    assert "planned as trial ffffffffffffffff, but here it would be" in record["failure"]["message"]
+    assert record.status == "error"
+    assert record.id == "f" * 16
+    assert record.seed == 7
+    assert "planned as trial ffffffffffffffff, but here it would be" in record.failure.message
 
 
 def test_loggers_and_pictures_are_made_where_asked_for(local, runs, job_of, ends_of):
     job = job_of(local, COPY, loggers=("csv",), pictures=True)
     record = only(ends_of(local, [job]), job)
-    assert (runs / f"{record['id']}.png").read_bytes().startswith(b"\x89PNG")
-    assert (runs / "logs" / "csv" / record["id"] / "metrics.csv").exists()
+    assert (runs / f"{record.id}.png").read_bytes().startswith(b"\x89PNG")
+    assert (runs / "logs" / "csv" / record.id / "metrics.csv").exists()
 
 
 def test_no_process_survives_a_killed_driver(tmp_path, setting, is_gone):
@@ -300,8 +300,8 @@ def test_trials_on_several_devices_each_find_a_port(tmp_path, job_of):
         executor.close()
     for job in jobs:
         record = only(ends, job)
-        assert record["status"] == "ok", record["failure"]
-        assert record["environment"]["devices"] == 2
+        assert record.status == "ok", record.failure
+        assert record.environment.devices == 2
 
 
 def _control_group(name: str) -> Path | None:
@@ -343,6 +343,6 @@ def test_what_the_kernel_kills_for_its_memory_is_oom(tmp_path, setting):
     finally:
         group.rmdir()
     (record,) = Store(tmp_path).read().records
-    assert record["status"] == "oom"
-    assert record["failure"]["message"] == "out of memory: the worker process was ended by SIGKILL, by the kernel"
-    assert record["failure"]["step"] == 19
+    assert record.status == "oom"
+    assert record.failure.message == "out of memory: the worker process was ended by SIGKILL, by the kernel"
+    assert record.failure.step == 19

@@ -37,15 +37,15 @@ def test_jobs_on_a_cluster_of_this_machine(tmp_path, setting, job_of, ends_of):
         executor.close()
     assert isinstance(ends.pop(jobs[-1].name), Lost)
     records = {end.job: end.records[0] for end in ends.values()}
-    assert [records[job.name]["status"] for job in jobs[:-1]] == ["ok", "ok", "error", "timeout"]
+    assert [records[job.name].status for job in jobs[:-1]] == ["ok", "ok", "error", "timeout"]
     kept = Store(tmp_path).read()
     assert not kept.unreadable
-    assert {record["id"]: record for record in kept.records} == records
+    assert {record.id: record for record in kept.records} == records
     assert (tmp_path / f"{good.name}.png").exists()
     assert (tmp_path / "logs" / "csv" / good.name / "metrics.csv").exists()
     for name in (jobs[2].name, jobs[3].name):
         assert Store(tmp_path).series(records[name])["gradient_norm"].steps.tolist() == list(range(1, 20))
-    assert "Segmentation fault" in records[jobs[2].name]["failure"]["traceback"]
+    assert "Segmentation fault" in records[jobs[2].name].failure.traceback
 
 
 def test_a_job_of_a_lost_node_is_done_on_another(tmp_path, setting, job_of):
@@ -77,7 +77,7 @@ def test_a_job_of_a_lost_node_is_done_on_another(tmp_path, setting, job_of):
         logging.getLogger("ray").handlers.clear()
     (end,) = ends
     assert isinstance(end, Ended), end
-    assert end.records[0]["status"] == "ok"
+    assert end.records[0].status == "ok"
     assert Store(tmp_path / "runs").find(job.name) == end.records[0]
 
 

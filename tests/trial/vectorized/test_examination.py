@@ -92,20 +92,20 @@ def test_evaluation_of_any_kind_is_that_of_the_trial_alone(task_class, tmp_path)
     values = []
     for seed, mine in enumerate(together):
         alone = trial(task_class, seed).run(Store(tmp_path / "alone"), ["x"])
-        assert mine.record["status"] == alone.record["status"] == "ok", mine.record["failure"]
-        assert mine.record["id"] == alone.record["id"]
-        for split, metrics in alone.record["metrics"].items():
-            assert mine.record["metrics"][split] == pytest.approx(metrics, rel=1e-9, abs=1e-12)
+        assert mine.record.status == alone.record.status == "ok", mine.record.failure
+        assert mine.record.id == alone.record.id
+        for split, metrics in alone.record.metrics.items():
+            assert mine.record.metrics[split] == pytest.approx(metrics, rel=1e-9, abs=1e-12)
         assert list(mine.series) == list(alone.series)
         for name, series in alone.series.items():
             # Profiles are kept in single precision.
             rounding = 2e-6 if series.values.ndim == 2 else 1e-9
             assert (mine.series[name].steps == series.steps).all()
             assert mine.series[name].values == pytest.approx(series.values, rel=rounding, abs=rounding, nan_ok=True)
-        for name in alone.record["measures"].keys() - TIMES:
-            found, wanted = mine.record["measures"][name], alone.record["measures"][name]
+        for name in alone.record.measures.by_name.keys() - TIMES:
+            found, wanted = mine.record.measures.by_name[name], alone.record.measures.by_name[name]
             assert found == (pytest.approx(wanted, rel=1e-5, abs=1e-5) if isinstance(wanted, float) else wanted), name
-        values.append(alone.record["metrics"]["test"]["recall_accuracy"])
+        values.append(alone.record.metrics["test"]["recall_accuracy"])
     assert len(set(values)) > 1
 
 

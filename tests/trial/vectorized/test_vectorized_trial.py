@@ -12,7 +12,7 @@ from lightning import Callback
 
 from rnnae_bench.errors import UserError
 from rnnae_bench.probes import Evaluation, OptimizerSteps
-from rnnae_bench.records.record import problem_of
+from rnnae_bench.records.record import Failure
 from rnnae_bench.records.store import Store
 from rnnae_bench.trial.pair import Pair
 from rnnae_bench.trial.trial import Trial
@@ -84,19 +84,17 @@ def require_same(together, alone, tolerance: float) -> None:
         rounding = max(tolerance, 2e-6) if series.values.ndim == 2 else tolerance
         np.testing.assert_allclose(found.values, series.values, rtol=rounding, atol=rounding, err_msg=name)
     one, two = together.record, alone.record
-    assert one.keys() == two.keys()
     for key in ("id", "status", "seed", "data_seed", "overrides", "configuration", "baselines", "fingerprints"):
-        assert one[key] == two[key], key
-    assert one["failure"] == two["failure"]
+        assert getattr(one, key) == getattr(two, key), key
+    assert one.failure == two.failure
     for split in ("test", "validation"):
-        assert one["metrics"][split].keys() == two["metrics"][split].keys()
-        for name, value in two["metrics"][split].items():
-            assert close(one["metrics"][split][name], value, tolerance), name
-    assert one["measures"].keys() == two["measures"].keys()
-    for name in one["measures"].keys() - TIMES:
-        assert close(one["measures"][name], two["measures"][name], max(tolerance, 1e-5)), name
-    assert close(one["primary"]["score"], two["primary"]["score"], tolerance)
-    assert problem_of({**one, "history": {"file": f"{one['id']}.parquet", "sha256": "0" * 64, "columns": []}}) is None
+        assert one.metrics[split].keys() == two.metrics[split].keys()
+        for name, value in two.metrics[split].items():
+            assert close(one.metrics[split][name], value, tolerance), name
+    assert one.measures.by_name.keys() == two.measures.by_name.keys()
+    for name in one.measures.by_name.keys() - TIMES:
+        assert close(one.measures.by_name[name], two.measures.by_name[name], max(tolerance, 1e-5)), name
+    assert close(one.primary.score, two.primary.score, tolerance)
 
 
 def run_both(trials: list[Trial], again: list[Trial], folder, tolerance: float = 1e-9):
@@ -107,7 +105,7 @@ def run_both(trials: list[Trial], again: list[Trial], folder, tolerance: float =
         single = Weights()
         alone = own.run(Store(folder / "alone"), ["x"], [single])
         require_same(together[member], alone, tolerance)
-        if alone.record["status"] == "ok":
+        if alone.record.status == "ok":
             torch.testing.assert_close(weights.found[member], single.found[0], rtol=tolerance, atol=tolerance)
     return together
 
@@ -129,7 +127,7 @@ def test_a_hundred_steps_in_double_precision(model, tmp_path):
         ]
 
     together = run_both(members(), members(), tmp_path)
-    clipped = [outcome.record["measures"]["clipped_fraction"] for outcome in together]
+    clipped = [outcome.record.measures.clipped_fraction for outcome in together]
     assert len(set(clipped)) == 3
     assert 0 < min(clipped) < 1
     peaks = [outcome.series["learning_rate"].values.max() for outcome in together]
@@ -172,7 +170,7 @@ def test_members_may_share_their_data(tmp_path):
 
     for data_seeds in ((5, 5, 5), (5, 6, 5)):
         together = run_both(members(data_seeds), members(data_seeds), tmp_path / str(data_seeds))
-        prints = [outcome.record["fingerprints"]["train"] for outcome in together]
+        prints = [outcome.record.fingerprints["train"] for outcome in together]
         assert len(set(prints)) == len(set(data_seeds))
 
 
@@ -192,8 +190,8 @@ def test_final_metrics_in_lower_precision(precision, tolerance, tmp_path):
     )
     for seed, outcome in zip(SEEDS, together, strict=True):
         alone = trial(seed=seed, steps=30, precision=precision).run(Store(tmp_path / "alone"), ["x"])
-        assert outcome.record["metrics"]["test"] == pytest.approx(
-            alone.record["metrics"]["test"], rel=tolerance, abs=tolerance
+        assert outcome.record.metrics["test"] == pytest.approx(
+            alone.record.metrics["test"], rel=tolerance, abs=tolerance
         )
         for name in ("loss", "gradient_norm", "gradient_norm_clipped"):
             np.testing.assert_allclose(
@@ -218,8 +216,8 @@ def test_a_member_that_diverges_ends_as_it_would_alone_and_the_others_go_on(tmp_
 
     with np.errstate(invalid="ignore"):
         together = run_both(members(SEEDS), members(SEEDS), tmp_path)
-    assert [outcome.record["status"] for outcome in together] == ["ok", "diverged", "ok"]
-    step = together[1].record["failure"]["step"]
+    assert [outcome.record.status for outcome in together] == ["ok", "diverged", "ok"]
+    step = together[1].record.failure.step
     assert 1 < step < 50
     # Alone, the loss is looked at every fifty steps.
     assert together[1].series["loss"].steps[-1] == 50
@@ -238,9 +236,9 @@ def test_when_all_diverge_the_training_ends(tmp_path):
         for seed in SEEDS
     ]
     outcomes = VectorizedTrial(members).run(Store(tmp_path), ["x"])
-    assert [outcome.record["status"] for outcome in outcomes] == ["diverged"] * 3
-    assert [outcome.record["measures"]["steps"] for outcome in outcomes] == [50] * 3
-    assert [outcome.record["id"] for outcome in outcomes] == [member.identity for member in members]
+    assert [outcome.record.status for outcome in outcomes] == ["diverged"] * 3
+    assert [outcome.record.measures.steps for outcome in outcomes] == [50] * 3
+    assert [outcome.record.id for outcome in outcomes] == [member.identity for member in members]
 
 
 class Stop(OptimizerSteps):
@@ -263,8 +261,8 @@ def test_a_stop_leaves_a_record_of_every_member(how, tmp_path):
     outcomes = VectorizedTrial(members).run(Store(tmp_path), ["x"], [Stop(how)])
     assert len(Store(tmp_path).read().records) == 3
     for member, outcome in zip(members, outcomes, strict=True):
-        assert outcome.record["id"] == member.identity
-        assert outcome.record["failure"] == {"message": f"stopped by {how} at step 6", "step": 6, "traceback": None}
+        assert outcome.record.id == member.identity
+        assert outcome.record.failure == Failure(message=f"stopped by {how} at step 6", step=6, traceback=None)
         assert outcome.series["loss"].steps.tolist() == [1, 2, 3, 4, 5, 6]
 
 
@@ -279,7 +277,7 @@ class Drafts(OptimizerSteps):
         if step == 8:
             for identity in self.store.drafts.identities():
                 record, _ = self.store.drafts.read(identity)
-                self.found[identity] = record["measures"]["steps"]
+                self.found[identity] = record.measures.steps
 
 
 def test_drafts_of_every_member(tmp_path):
@@ -298,8 +296,8 @@ class Broken(OptimizerSteps):
 
 def test_what_goes_wrong_is_in_every_record(tmp_path):
     outcomes = VectorizedTrial([trial(seed=seed) for seed in SEEDS]).run(Store(tmp_path), ["x"], [Broken()])
-    assert [outcome.record["status"] for outcome in outcomes] == ["error"] * 3
-    assert all("bad weather" in outcome.record["failure"]["message"] for outcome in outcomes)
+    assert [outcome.record.status for outcome in outcomes] == ["error"] * 3
+    assert all("bad weather" in outcome.record.failure.message for outcome in outcomes)
 
 
 class Best(Callback):
@@ -313,11 +311,11 @@ def test_records_share_the_time_and_say_so(tmp_path):
     outcomes = VectorizedTrial([trial(seed=seed) for seed in SEEDS]).run(Store(tmp_path), ["x"], [best])
     for outcome in outcomes:
         record = outcome.record
-        noted = record["environment"]["vectorized"]
-        assert noted["members"] == 3
-        assert record["measures"]["training_seconds"] == pytest.approx(noted["seconds"] / 3)
-        assert record["measures"]["steps_per_second"] == pytest.approx(12 * 3 / noted["seconds"])
-    assert best.value == max(outcome.record["metrics"]["validation"]["recall_accuracy"] for outcome in outcomes)
+        noted = record.environment.vectorized
+        assert noted.members == 3
+        assert record.measures.training_seconds == pytest.approx(noted.seconds / 3)
+        assert record.measures.steps_per_second == pytest.approx(12 * 3 / noted.seconds)
+    assert best.value == max(outcome.record.metrics["validation"]["recall_accuracy"] for outcome in outcomes)
 
 
 @pytest.mark.parametrize(

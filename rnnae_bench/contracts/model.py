@@ -2,12 +2,12 @@
 
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor
+from torch import Tensor, nn
 
 from rnnae_bench.contracts.batch import Batch, training_prediction
 from rnnae_bench.contracts.heads import Embedding, Head, last_state
@@ -20,6 +20,7 @@ from rnnae_bench.errors import UserError
 from rnnae_bench.training.block_loop import PER_BATCH_HOOKS, BlockLoop
 from rnnae_bench.training.clipping import Clipping
 from rnnae_bench.training.loss_terms import Loss
+from rnnae_bench.training.stacking import FunctionalStack, objection
 
 
 class BenchModule(BlockLoop, ABC):
@@ -120,6 +121,24 @@ class BenchModule(BlockLoop, ABC):
     def can_train_in_blocks(cls) -> bool:
         """Whether the class leaves to this one all that Lightning calls once a batch."""
         return all(getattr(cls, hook) is getattr(BenchModule, hook) for hook in PER_BATCH_HOOKS)
+
+    def stackable(self) -> str | None:
+        """Why K models like this one, with other weights, can't be trained as one; None where that may be tried.
+
+        Where it may, they are also tried out: they must come to what each comes to alone. A model of one's own need do
+        nothing: `stack` is then a product of its forward passes under ``torch.vmap``.
+        """
+        return objection(self, BenchModule)
+
+    @classmethod
+    def stack(cls, models: Sequence[Any]) -> nn.Module:
+        """K models of this class as one module; one whose recurrence has a model axis of its own overrides this.
+
+        Returns:
+            A module whose weights have the names of one model's, and an axis K in front; from inputs ``[K batch ...]``
+            and lengths ``[K batch]`` or None to predictions ``[K batch ...]``.
+        """
+        return FunctionalStack(models)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The prediction; the runner scores it."""

@@ -4,12 +4,12 @@ Notation: x_t input, h_t state, sigma the logistic function, * elementwise produ
 are laid out as in ``torch.nn``.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from jaxtyping import Float, Int
-from torch import Tensor
+from torch import Tensor, nn
 
 from rnnae_bench.contracts.model import SequenceModel
 from rnnae_bench.contracts.optimization import Optimization
@@ -17,6 +17,7 @@ from rnnae_bench.contracts.search_space import Range
 from rnnae_bench.contracts.spec import TaskSpec
 from rnnae_bench.errors import UserError, require_choice, require_fraction, require_not_negative, require_positive
 from rnnae_bench.models.initialization import Initialization, initialize, set_gate_bias
+from rnnae_bench.models.stacked import RecurrentStack
 from rnnae_bench.recurrence import gru, lstm, vanilla
 from rnnae_bench.recurrence.stack import Stack, States
 
@@ -99,6 +100,21 @@ class _Recurrent(SequenceModel):
         recurrence = self.recurrence
         per_layer = recurrence.hidden_size * recurrence.states
         return per_layer * recurrence.num_layers * (2 if recurrence.bidirectional else 1)
+
+    def stackable(self) -> str | None:
+        """On their own model axis, which a class derived from these may not use: without dropout or a carried state."""
+        if type(self) not in (RNN, LSTM, GRU):
+            return super().stackable()
+        if self.recurrence.dropout or self.recurrence.recurrent_dropout:
+            return "dropout would draw other random numbers than in the trial alone"
+        if self._stateful:
+            return "it carries its state from batch to batch"
+        return None
+
+    @classmethod
+    def stack(cls, models: Sequence[Any]) -> nn.Module:
+        """K models on the recurrence's own model axis."""
+        return RecurrentStack(models) if cls in (RNN, LSTM, GRU) else super().stack(models)
 
     def states(
         self,

@@ -1,6 +1,9 @@
 """Which trials can be trained as one, and how many of them are worth it."""
 
-from rnnae_bench.models.recurrent import GRU, LSTM, RNN
+from typing import Any
+
+from rnnae_bench.contracts.model import BenchModule
+from rnnae_bench.errors import in_a_line
 from rnnae_bench.trial.trial import Trial
 from rnnae_bench.trial.vectorized.examination import objection
 
@@ -12,9 +15,7 @@ def reason_apart(trial: Trial) -> str | None:
     """Why trials like this one, of other seeds, can't be trained as one with it; None where they can."""
     if trial.fits_itself:
         return "it trains itself by its fit"
-    if trial.pair.model_class not in (RNN, LSTM, GRU):
-        return "only the suite's own rnn, gru and lstm can"
-    model, trainer, layout = trial.options["model"], trial.options["trainer"], trial.layout
+    trainer, layout = trial.options["trainer"], trial.layout
     if layout["devices"] > 1:
         return f"it runs on {layout['devices']} devices, and only a trial on one can"
     if trial.blocks is None:
@@ -26,12 +27,14 @@ def reason_apart(trial: Trial) -> str | None:
     for option in ("profiler", "plugins"):
         if trainer[option]:
             return f"the option trainer.{option} is for a single trial"
-    through_time = model["through_time"]
-    if model["dropout"] or through_time["recurrent_dropout"]:
-        return "dropout would draw other random numbers than in the trial alone"
-    if through_time["stateful"]:
-        return "it carries its state from batch to batch"
-    return objection(trial.pair, trial.options["task"])
+    if "optimization" not in trial.options["model"]:
+        return "its optimization is none of its options"
+    try:
+        model = trial.build_without_weights()
+    except Exception as error:
+        return f"it can't be built without weights ({in_a_line(error)})"
+    assert isinstance(model, BenchModule)
+    return model.stackable() or objection(trial.pair, trial.options)
 
 
 TOGETHER = {256: 64, 512: 32, 1024: 16, 2048: 8}
@@ -60,10 +63,13 @@ def worthwhile(trial: Trial) -> int:
 
     An lstm wins 3.4 with 16 units (K = 8) and 1.6 with 64 (K = 8), where it runs alone in PyTorch's fused recurrence.
 
+    Models without a model axis of their own win little or lose (their passes through ``torch.vmap`` are not fused): 1.
+
     On a GPU nothing could be measured yet, and a trial alone has fused recurrences there: 1, until it is. To train some
     as one there is left to who asks for it (``--vectorize K``).
     """
-    if trial.layout["accelerator"] != "cpu":
+    model_class: Any = trial.pair.model_class
+    if trial.layout["accelerator"] != "cpu" or model_class.stack.__func__ is BenchModule.stack.__func__:
         return 1
     model, batch_size = trial.options["model"], trial.task.protocol.batch_size
     state = batch_size * model["hidden_size"]

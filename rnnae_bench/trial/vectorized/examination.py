@@ -1,8 +1,9 @@
-"""Whether a task may be one of K that are trained as one: tried out, not believed.
+"""Whether a pair may be one of K that are trained as one: tried out, not believed.
 
 Of K tasks trained as one each is asked for its own batches, predictions and metrics, as it would be alone. One thing is
 shared: the loss of all members is the first's, under ``torch.vmap``. That is right where the loss depends on its
 arguments alone. What a task draws from global random numbers, or reads off its trainer, would differ from alone too.
+Of the models as one, losses and gradients are compared with those of each alone, in double precision.
 """
 
 import hashlib
@@ -29,8 +30,8 @@ from rnnae_bench.trial.vectorized.task import VectorizedTask
 _ROUNDING = 1e-4
 """Relative difference between losses, and between their gradients, that is put down to single precision."""
 
-_UNITS, _ROWS = 8, 64
-"""Of the model that the task is tried out with, and of the validation set."""
+_ROWS = 64
+"""Of the validation set that the task is tried out with."""
 
 _EVALUATION_HOOKS = ("val_dataloader", "test_dataloader")
 
@@ -39,20 +40,21 @@ _OWN = ("_order", "blocks", "trainer")
 
 
 def objection(pair: Pair, options: Mapping[str, Any]) -> str | None:
-    """Why instances of a task that differ in their data seed can't be trained as one; None where they can.
+    """Why trials of a pair that differ in their seeds can't be trained as one; None where they can.
 
     Args:
-        pair: Task and model; the model is one of those that can be trained as one.
-        options: All options of the task.
+        pair: Task and model; the model has no objection of its own (`BenchModule.stackable`).
+        options: All options of the pair.
     """
-    key = (pair.task_class, pair.model_class, json.dumps(options, sort_keys=True, default=repr))
+    asked = {"task": options["task"], "model": {**options["model"], "optimization": None}}
+    key = (pair.task_class, pair.model_class, json.dumps(asked, sort_keys=True, default=repr))
     if key not in _FOUND:
         with isolate_rng(include_cuda=False):
             try:
                 _FOUND[key] = _examined(pair, options)
             except Exception as error:
                 reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
-                _FOUND[key] = f"the task could not be tried out for it ({reason})"
+                _FOUND[key] = f"the pair could not be tried out for it ({reason})"
     return _FOUND[key]
 
 
@@ -67,8 +69,10 @@ def _examined(pair: Pair, options: Mapping[str, Any]) -> str | None:
         if "trainer" in _names(method.__code__):
             return f"the task's {method.__name__} reads its trainer, which is one for all members"
     # Instances of their own: a task that keeps a state must not have it changed by being looked at.
-    tasks = [pair.build_task(options, data_seed) for data_seed in (0, 1)]
+    tasks = [pair.build_task(options["task"], data_seed) for data_seed in (0, 1)]
     one, two = tasks
+    if one.spec.predicts == "own length":
+        return "its outputs have a length of their own"
     if one.spec.variable_length and one.spec.predicts == "every step":
         return "sequences of different lengths are answered at every step"
     if one.spec != two.spec:
@@ -77,16 +81,18 @@ def _examined(pair: Pair, options: Mapping[str, Any]) -> str | None:
     for split in ("validation", "test"):
         if prints[0][split] != prints[1][split]:
             return f"the task's {split} set changes with the data seed"
-    models: list[LightningModule] = [pair.model_class(one.spec, hidden_size=_UNITS) for _ in tasks]
+    models = [pair.build_model(one, options["model"], seed) for seed in (0, 1)]
     before, first = _attributes(one), _answers(one, models[0].eval(), 0)
     for name, answer in _answers(one, models[0], 1).items():
+        if answer != first[name] and name == "model":
+            return "its prediction differs when it is asked again: from random numbers, or a state"
         if answer != first[name]:
             return f"the task's {name} differs when it is asked again: from global random numbers, or a state"
     after = _attributes(one)
     for name in {**before, **after}:
         if before.get(name) != after.get(name):
             return f"the task's attribute {name} changes while it is used, and a loss may depend on it"
-    return _objection_to_loss(tasks, models)
+    return _objection_to_loss(tasks, models) or _objection_to_stack(tasks, models)
 
 
 def _answers(task: Task, model: LightningModule, seed: int) -> dict[str, str]:
@@ -95,9 +101,9 @@ def _answers(task: Task, model: LightningModule, seed: int) -> dict[str, str]:
     np.random.seed(seed)
     random.seed(seed)
     batches = [task.train_batch(step) for step in (0, 1, task.protocol.max_steps)]
-    prediction = model(batches[0].inputs, batches[0].lengths)
-    loss, terms = minimised(task.loss(prediction, batches[0]), task.loss_source)
-    (gradient,) = torch.autograd.grad(loss, prediction)
+    answer = model(batches[0].inputs, batches[0].lengths)
+    loss, terms = minimised(task.loss(answer, batches[0]), task.loss_source)
+    (gradient,) = torch.autograd.grad(loss, answer)
     batch = task.evaluation_set("validation").rows(slice(0, _ROWS))
     with torch.no_grad():
         prediction = task.predict(model, batch)
@@ -105,6 +111,7 @@ def _answers(task: Task, model: LightningModule, seed: int) -> dict[str, str]:
     metrics.update(prediction.float(), batch.targets)
     found = {
         "train_batch": batches,
+        "model": answer.detach(),
         "loss": (loss.detach(), terms, gradient),
         "evaluation_set": batch,
         "predict": prediction,
@@ -141,6 +148,51 @@ def _objection_to_loss(tasks: list[Task], models: list[LightningModule]) -> str 
     if not (_close(found, torch.stack(losses)) and _close(gradient, torch.stack(gradients))):
         return "the task's loss changes with the data seed or with the padding, beyond prediction and batch"
     return None
+
+
+def _objection_to_stack(tasks: list[Task], models: list[LightningModule]) -> str | None:
+    """Whether the models as one have, in two steps, the loss and the gradients that each has alone."""
+    own: Any = type(models[0])
+    models = [model.train().double() for model in models]
+    together, task = own.stack(models), VectorizedTask(tasks)
+    weights = [dict(model.named_parameters()) for model in models]
+    stacked_weights = dict(together.named_parameters())
+    default = torch.get_default_dtype()
+    try:
+        # As under Lightning's 64-true: what a model makes itself is double too.
+        torch.set_default_dtype(torch.float64)
+        for step in (0, 1):
+            batches = [_double(task.train_batch(step)) for task in tasks]
+            losses = [
+                task.total_loss(model(batch.inputs, batch.lengths), batch)
+                for task, model, batch in zip(tasks, models, batches, strict=True)
+            ]
+            alone = [
+                torch.autograd.grad(loss, list(mine.values()), allow_unused=True)
+                for loss, mine in zip(losses, weights, strict=True)
+            ]
+            try:
+                batch = task.stacked(batches)
+                predictions = together(batch.inputs, batch.lengths)
+                found = minimised(task.loss(predictions, batch), task.loss_source, (len(tasks),)).total
+                wanted = [stacked_weights[name] for name in weights[0]]
+                gradients = torch.autograd.grad(found.sum(), wanted, allow_unused=True)
+            except Exception as error:
+                return f"its models can't be run as one ({' '.join(str(error).split())[:160]})"
+            if not _close(found, torch.stack(losses)):
+                return "its models as one come to other losses than each alone"
+            for name, one, each in zip(weights[0], gradients, zip(*alone, strict=True), strict=True):
+                if one is None or any(gradient is None for gradient in each):
+                    return f"the loss does not depend on its {name}"
+                if not _close(one, torch.stack(each)):
+                    return f"its models as one come to other gradients of {name} than each alone"
+    finally:
+        torch.set_default_dtype(default)
+    return None
+
+
+def _double(batch: Batch) -> Batch:
+    return batch.map(lambda one: one.double() if one.is_floating_point() else one)
 
 
 def _close(one: Tensor, two: Tensor) -> bool:

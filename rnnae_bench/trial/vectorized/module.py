@@ -1,40 +1,21 @@
 """K models of one shape as one module, whose weights, inputs and losses have a leading model axis while they train."""
 
-import copy
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int
-from torch import Tensor, nn
+from jaxtyping import Int
+from torch import Tensor
 
-from rnnae_bench.contracts.heads import Head, last_state
 from rnnae_bench.contracts.model import BenchModule
 from rnnae_bench.contracts.task import Batch
-from rnnae_bench.models.recurrent import GRU, LSTM, RNN
-from rnnae_bench.recurrence.stack import Stack
+from rnnae_bench.training.stacking import FunctionalStack
 from rnnae_bench.trial.vectorized.optimizer import VectorizedAdamW, VectorizedClipping
 from rnnae_bench.trial.vectorized.task import VectorizedTask
 
-Recurrent = RNN | LSTM | GRU
-"""The models that can be trained as one."""
-
-
-class _Affine(nn.Module):
-    """K affine maps: ``[K *axes features]`` to ``[K *axes size]``."""
-
-    def __init__(self, one: nn.Linear) -> None:
-        super().__init__()
-        self.weight, self.bias = one.weight, one.bias
-
-    def forward(self, states: Float[Tensor, "models *axes features"]) -> Float[Tensor, "models *axes size"]:
-        rows = states.flatten(1, -2)
-        product = torch.baddbmm(self.bias.unsqueeze(-2), rows, self.weight.mT)
-        return product.unflatten(1, states.shape[1:-1])
-
 
 class VectorizedModule(BenchModule):
-    """K recurrent models that share their hyper-parameters, but for the learning rate.
+    """K models that share their hyper-parameters, but for the learning rate.
 
     Weights have the names that they have in one of the models, and an axis K in front. The models train as one and are
     evaluated one by one, each as the trial alone would be: a task's `predict` may ask its model for anything.
@@ -45,39 +26,43 @@ class VectorizedModule(BenchModule):
 
     _alive: Tensor
 
-    def __init__(self, models: Sequence[Recurrent]) -> None:
+    def __init__(self, models: Sequence[BenchModule]) -> None:
         first = models[0]
         super().__init__(first.spec, first.optimization)
-        self.bidirectional = first.bidirectional
         self.learning_rates = [model.optimization.learning_rate for model in models]
         self.loss_shape = (len(models),)
         self.living = list(range(len(models)))
         """The members that still learn."""
         self._state_size = first.state_size
-        self.embedding = copy.deepcopy(first.embedding)
-        self.head: Head = copy.deepcopy(first.head)
-        self.recurrence: Stack = copy.deepcopy(first.recurrence)
-        self.head.affine = _Affine(self.head.affine)  # type: ignore[assignment]
-        self.recurrence.models = len(models)
-        every = [dict(model.named_parameters()) for model in models]
-        for name, weight in self.named_parameters():
-            weight.data = torch.stack([weights[name].detach() for weights in every])
+        stack = type(first).stack(models)
+        for name, child in stack.named_children():
+            self.add_module(name, child)
+        for name, weight in stack.named_parameters(recurse=False):
+            self.register_parameter(name, weight)
+        self.has_model_axis = not isinstance(stack, FunctionalStack)
+        """Whether the states of all models are there, with an axis K in front."""
+        # In a tuple, so that the weights are this module's, under the names that they have in one of the models.
+        self._stack = (stack,)
         self._clipping: Any = VectorizedClipping(first.optimization.clip, first.optimization.clip_by)
-        # In a tuple, so that their weights are not this module's too.
         self._models = tuple(model.eval() for model in models)
         self.register_buffer("_alive", torch.ones(len(models)), persistent=False)
 
     @property
-    def state_size(self) -> int:
+    def state_size(self) -> int | None:
         """Numbers that each of the models carries from one step to the next."""
         return self._state_size
 
     def forward(self, inputs: Tensor, lengths: Int[Tensor, "models batch"] | None = None) -> Tensor:
         """The predictions ``[K batch ...]`` for inputs ``[K batch ...]``."""
-        states = self.recurrence(self.embedding(inputs), lengths)[0]
-        if self.spec.predicts == "last step":
-            states = last_state(states, lengths, self.bidirectional)
-        return self.head(states)
+        prediction: Tensor = self._stack[0](inputs, lengths)
+        return prediction
+
+    def train(self, mode: bool = True) -> "VectorizedModule":
+        """Set whether the models are in training."""
+        super().train(mode)
+        for stack in getattr(self, "_stack", ()):
+            stack.train(mode)
+        return self
 
     def validation_step(self, batch: Batch, batch_idx: int) -> dict[int, Tensor]:  # type: ignore[override]
         """The prediction of every member that still learns, by its number; the batch has no model axis."""
@@ -92,7 +77,7 @@ class VectorizedModule(BenchModule):
         assert isinstance(task, VectorizedTask)
         return {member: task.tasks[member].predict(self.model(member), batch) for member in self.living}
 
-    def model(self, member: int) -> Recurrent:
+    def model(self, member: int) -> BenchModule:
         """One of the models by itself; its weights are views of this module's."""
         model = self._models[member]
         # A task may differentiate at evaluation, which weights made in inference mode would not allow.

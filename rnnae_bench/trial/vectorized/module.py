@@ -8,6 +8,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from rnnae_bench.contracts.model import BenchModule
+from rnnae_bench.contracts.state_size import Growing
 from rnnae_bench.contracts.task import Batch
 from rnnae_bench.training.stacking import FunctionalStack
 from rnnae_bench.trial.vectorized.optimizer import VectorizedAdamW, VectorizedClipping
@@ -48,7 +49,7 @@ class VectorizedModule(BenchModule):
         self.register_buffer("_alive", torch.ones(len(models)), persistent=False)
 
     @property
-    def state_size(self) -> int | None:
+    def state_size(self) -> int | Growing | None:
         """Numbers that each of the models carries from one step to the next."""
         return self._state_size
 

@@ -1,5 +1,6 @@
 """Models of somebody's own trained as one, through ``torch.func``: what each leaves alone, or a reason why not."""
 
+import inspect
 import logging
 import re
 from pathlib import Path
@@ -61,7 +62,7 @@ def trial(task: str, model_class: type, seed: int, rate: float = 0.01, precision
     if model_class not in PAIRS:
         pair = Pair(task, "gru" if "copy" in task else "dense_ae")
         pair.model_class = model_class
-        names = set(__import__("inspect").signature(model_class).parameters)
+        names = set(inspect.signature(model_class).parameters)
         instantiate = pair._instantiate
         pair._instantiate = lambda part, given: {
             name: value for name, value in instantiate(part, given).items() if part != "model" or name in names
@@ -94,8 +95,8 @@ def test_three_as_one_leave_what_each_leaves_alone(task, model_class, precision,
     together = VectorizedTrial(trials()).run(Store(tmp_path / "together"), ["x"])
     for found, own in zip(together, trials(), strict=True):
         alone = own.run(Store(tmp_path / "alone"), ["x"])
-        assert found.record["status"] == alone.record["status"] == "ok", found.record["failure"]
-        assert found.record.get("absent") == alone.record.get("absent")
+        assert found.record.status == alone.record.status == "ok", found.record.failure
+        assert found.record.absent == alone.record.absent
         assert list(found.series) == list(alone.series)
         for name, series in alone.series.items():
             np.testing.assert_array_equal(found.series[name].steps, series.steps, err_msg=name)
@@ -103,14 +104,14 @@ def test_three_as_one_leave_what_each_leaves_alone(task, model_class, precision,
             np.testing.assert_allclose(
                 found.series[name].values, series.values, rtol=rounding, atol=rounding, err_msg=name
             )
-        for name, value in alone.record["metrics"]["test"].items():
-            assert found.record["metrics"]["test"][name] == pytest.approx(value, rel=max(tolerance, 1e-6)), name
-        for name, value in alone.record["measures"].items():
+        for name, value in alone.record.metrics["test"].items():
+            assert found.record.metrics["test"][name] == pytest.approx(value, rel=max(tolerance, 1e-6)), name
+        for name, value in alone.record.measures.by_name.items():
             # Where a profile is flat, its slope is rounding.
             if name not in TIMES and (precision == "64-true" or not name.endswith("time_constant")):
                 wanted = pytest.approx(value, rel=max(tolerance, 1e-5), abs=1e-5) if isinstance(value, float) else value
-                assert found.record["measures"][name] == wanted, name
-        assert found.record["environment"]["vectorized"]["members"] == 3
+                assert found.record.measures.by_name[name] == wanted, name
+        assert found.record.environment.vectorized.members == 3
 
 
 class Noisy(GRU):

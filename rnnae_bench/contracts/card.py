@@ -18,6 +18,7 @@ import yaml
 from rnnae_bench.errors import UserError, require_positive
 from rnnae_bench.options import yaml12
 from rnnae_bench.options.schema import Schema
+from rnnae_bench.statistics.score import score
 
 Direction = Literal["maximize", "minimize"]
 
@@ -74,8 +75,7 @@ class Scale:
         >>> Scale(floor=0.5, ceiling=1.0).score(0.75)
         0.5
         """
-        # The floor's own score is 0, not -0.
-        return (value - self.floor) / (self.ceiling - self.floor) + 0.0
+        return score(value, self.floor, self.ceiling)
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,6 @@
 """The record: what a trial leaves behind, whatever happened to it."""
 
 import hashlib
-import json
 import sys
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
@@ -12,9 +11,6 @@ from rnnae_bench.statistics.score import score
 
 SCHEMA_VERSION: Literal[2] = 2
 """The form in which records are written; those of the first are read too."""
-
-IDENTITY_VERSION = 1
-"""The rule by which ids are made; another form of the record does not change it."""
 
 Status = Literal["ok", "diverged", "oom", "timeout", "error", "interrupted", "skipped"]
 """How a trial ended. Everything but ``ok`` is a failed row, never a gap."""
@@ -289,55 +285,6 @@ def setting(task: str, variant: str, overrides: Mapping[str, Any]) -> str:
 def _bracket(overrides: Mapping[str, Any], part: str) -> str:
     own = [f"{key.rpartition('.')[2]}={value}" for key, value in overrides.items() if key.startswith(part)]
     return f"[{','.join(own)}]" if own else ""
-
-
-LAYOUT = ("accelerator", "strategy", "devices", "num_nodes", "precision", "profiler")
-"""Options of the trainer that stand in a trial's layout, as far as they determine its result."""
-
-
-def row_key(record: Record, any_layout: bool = False) -> str:
-    """What makes two records one row: all that determines their results, but the seeds.
-
-    Args:
-        record: The record.
-        any_layout: Whether those in another precision or on another number of devices belong to it too.
-    """
-    configuration, there = record.configuration, record.environment
-    trainer = {key: value for key, value in configuration.trainer.items() if not (any_layout and key in LAYOUT)}
-    layout = there.layout[:1] if any_layout else there.layout
-    key = [record.task, record.variant, record.model, configuration.task, configuration.model, trainer]
-    return json.dumps([*key, there.plugins, layout], sort_keys=True)
-
-
-def identity(
-    task: str,
-    model: str,
-    configuration: Mapping[str, Mapping[str, Any]],
-    layout: Mapping[str, Any],
-    seeds: tuple[int, int],
-    plugins: Mapping[str, str],
-) -> str:
-    """A record's id: the content hash of what determines its result, 16 hexadecimal digits.
-
-    Args:
-        task: ``NAME:VARIANT``.
-        model: The model's name.
-        configuration: All options of task, model and trainer.
-        layout: Accelerator, number of devices, Lightning's strategy and precision.
-        seeds: The seed and the data seed.
-        plugins: The distributions of task and model, with their versions.
-    """
-    trainer = {key: value for key, value in configuration["trainer"].items() if key not in LAYOUT}
-    content = {
-        "schema": IDENTITY_VERSION,
-        "task": task,
-        "model": model,
-        "configuration": {**configuration, "trainer": trainer},
-        "layout": layout,
-        "seed": seeds,
-        "plugins": plugins,
-    }
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def printable(text: str) -> str:

@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from rnnae_bench.records.record import LAYOUT, Record, row_key
+from rnnae_bench.records.identity import LAYOUT, row_key
+from rnnae_bench.records.record import Record, label, setting
 from rnnae_bench.standings.counting import distinct
 from rnnae_bench.statistics import paired
 
@@ -66,9 +67,8 @@ class Comparison:
 
     @property
     def setting(self) -> str:
-        """Task and model in a line."""
-        own = [f"{key.partition('.')[2]}={value}" for key, value in self.overrides.items()]
-        return f"{self.task}:{self.variant} {self.model}" + (f"[{','.join(own)}]" if own else "")
+        """Task setting and model in a line."""
+        return f"{setting(self.task, self.variant, self.overrides)} {label(self.model, self.overrides)}"
 
     def as_dict(self) -> dict[str, Any]:
         """The row as plain data."""

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from rnnae_bench.records.record import Record, label, row_key, setting
+from rnnae_bench.records.identity import row_key
+from rnnae_bench.records.record import Record, label, setting
 from rnnae_bench.standings.counting import LEFT_OUT, counted, distinct, worst
 
 

@@ -8,7 +8,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from rnnae_bench.records.record import Primary, Record, row_key
+from rnnae_bench.records.identity import row_key
+from rnnae_bench.records.record import Primary, Record
 from rnnae_bench.standings.counting import counted, distinct, failed
 from rnnae_bench.standings.rows import Row, baselines, counts_of_failures, summarize
 from rnnae_bench.statistics import estimates, paired, power

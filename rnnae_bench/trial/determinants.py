@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from rnnae_bench.records.identity import identity
 from rnnae_bench.records.privacy import options_without_home
-from rnnae_bench.records.record import identity
 from rnnae_bench.trial.pair import Pair
 
 

@@ -7,7 +7,8 @@ from msgspec import to_builtins
 from rnnae_bench.contracts.model import BenchModule
 from rnnae_bench.errors import UserError
 from rnnae_bench.probes.cost import trained_numbers
-from rnnae_bench.records.record import Record, identity
+from rnnae_bench.records.identity import identity
+from rnnae_bench.records.record import Record
 from rnnae_bench.trial.pair import changed
 from rnnae_bench.trial.rebuild import pair_of, require_plain, resolved
 from rnnae_bench.trial.trial import Trial

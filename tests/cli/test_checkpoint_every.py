@@ -31,9 +31,9 @@ def stopped(tmp_path) -> Store:
 
 def resumed(store: Store) -> list[int]:
     (record,) = store.read().records
-    assert record["status"] == "ok"
+    assert record.status == "ok"
     assert not store.checkpoints.identities()
-    return record["environment"]["resumed"]
+    return record.environment.resumed
 
 
 def test_run_goes_on_and_says_so(stopped, capsys):

@@ -11,7 +11,8 @@ from rnnae_bench.cli import main
 from rnnae_bench.cli.reproduce import sentences
 from rnnae_bench.errors import UserError
 from rnnae_bench.records.document import document_of, record_from
-from rnnae_bench.records.record import Record, identity
+from rnnae_bench.records.identity import identity
+from rnnae_bench.records.record import Record
 from rnnae_bench.records.store import Store
 from rnnae_bench.trial import trial, verify
 from rnnae_bench.trial.pair import Pair

@@ -8,6 +8,7 @@ from jsonschema import Draft202012Validator
 
 from rnnae_bench.records import record
 from rnnae_bench.records.document import checksum, document_of, encoded, load, record_from, schema
+from rnnae_bench.records.identity import identity
 
 COMMITTED = sorted((Path(__file__).parents[2] / "leaderboards" / "records").glob("*.json"))
 PUBLISHED = Path(record.__file__).with_name("record.schema.json")
@@ -116,6 +117,6 @@ def test_the_second_form_has_room_for_more_and_the_first_has_not(make_document):
 
 def test_an_id_is_made_by_the_same_rule_in_either_form():
     options = {"task": {}, "model": {"hidden_size": 8}, "trainer": {"precision": "32-true", "deterministic": None}}
-    found = record.identity("copy:standard", "gru", options, {"devices": 1}, (0, 0), {"rnnae-bench": "0.1.0"})
+    found = identity("copy:standard", "gru", options, {"devices": 1}, (0, 0), {"rnnae-bench": "0.1.0"})
     # Of the suite before there was a second form.
     assert found == "f2c1abc9e63ebef6"

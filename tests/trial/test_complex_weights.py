@@ -97,7 +97,7 @@ def run(name, folder, precision="32-true"):
     options = {"task": {"protocol": {"max_steps": 6, "evaluate_every": 3}}, "trainer": {"precision": precision}}
     outcome = Trial(pair, pair.resolve(options), 0).run(Store(folder), ["x"])
     assert outcome.record.status == "ok", outcome.record.failure
-    assert outcome.record.get("absent", {}) == {}
+    assert outcome.record.absent == {}
     return outcome.record.measures.by_name, outcome.series
 
 

@@ -5,7 +5,7 @@ import itertools
 import re
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -245,6 +245,14 @@ class Task(LightningDataModule, ABC):
         """
         prediction = model(batch.inputs, batch.lengths)
         return prediction[:, : batch.targets.shape[1]] if self.spec.predicts == "own length" else prediction
+
+    def samples(self) -> Sequence[int]:
+        """Which rows of the test set are kept beside the record, with what the model made of them.
+
+        By default eight, evenly spread since it may be sorted; of a set that is streamed, the first eight.
+        """
+        size = 8 if self.streams else len(self.evaluation_set("test").targets)
+        return [row * size // min(8, size) for row in range(min(8, size))]
 
     def held_out(self, rows: int) -> Batch:
         """Some rows of the validation set, evenly spread since it may be sorted: a batch that is not trained on.

@@ -353,6 +353,9 @@ def take(submission: Submission, records: Path) -> list[Path]:
         target = store.path(one.record.id)
         if target.exists():
             continue
-        store.adopt(one.record, one.path.with_suffix(".parquet").read_bytes())
+        kept = Store(one.path.parent).kept_samples(one.record)
+        store.adopt(one.record, one.path.with_suffix(".parquet").read_bytes(), kept)
         written += [target, target.with_suffix(".parquet")]
+        if kept is not None and one.record.samples is not None:
+            written.append(records / one.record.samples.file)
     return written

@@ -6,6 +6,7 @@ from rnnae_bench.probes.evaluation import Evaluation, NoPrediction
 from rnnae_bench.probes.examples import ExampleScores
 from rnnae_bench.probes.gradient_flow import GradientFlow
 from rnnae_bench.probes.gradient_norms import GradientNorms
+from rnnae_bench.probes.samples import Samples
 from rnnae_bench.probes.training_curve import TrainingCurve
 from rnnae_bench.probes.underflow import Underflow
 from rnnae_bench.training.optimizer_steps import OptimizerSteps
@@ -20,6 +21,7 @@ __all__ = [
     "NoPrediction",
     "OptimizerSteps",
     "Probe",
+    "Samples",
     "TrainingCurve",
     "Underflow",
 ]

@@ -8,10 +8,11 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+import numpy as np
 from msgspec.structs import replace as changed
 
 from rnnae_bench.errors import UserError
-from rnnae_bench.records import history
+from rnnae_bench.records import history, samples
 from rnnae_bench.records.checkpoints import Checkpoints
 from rnnae_bench.records.document import encoded, load, require_unchanged, sealed
 from rnnae_bench.records.drafts import Drafts, with_history
@@ -25,13 +26,16 @@ from rnnae_bench.records.files import (
 )
 from rnnae_bench.records.history import Series
 from rnnae_bench.records.privacy import publishable
-from rnnae_bench.records.record import Failure, Record, Status
+from rnnae_bench.records.record import Attachment, Failure, Record, Status
 
 DRAFTS = "drafts"
 """Subfolder for the records of trials that are running, as of their last flush."""
 
 CHECKPOINTS = "checkpoints"
 """Subfolder for the states of trials that are running, from which a later run of the same trial goes on."""
+
+SAMPLES = ".samples.npz"
+"""How the names of files of samples end."""
 
 SUPERSEDED = "superseded"
 """Subfolder for records that a later run of the same trial replaced, a folder of records each."""
@@ -59,19 +63,25 @@ class Store:
         """The same store, wherever the process goes: a plugin may change the working folder."""
         return replace(self, folder=self.folder.absolute())
 
-    def write(self, record: Record, series: Mapping[str, Series]) -> Path:
-        """Write a record and its histories, both or neither, whenever the process or the machine may stop.
+    def write(self, record: Record, series: Mapping[str, Series], kept: bytes | None = None) -> Path:
+        """Write a record, its histories and its samples, all or none, whenever the process or the machine may stop.
 
         An earlier record of the same trial is moved to the subfolder ``superseded``, never lost.
+
+        Args:
+            record: The record; what it names beside it is named anew.
+            series: The histories.
+            kept: The samples, as `rnnae_bench.records.samples` encodes them; None where there are none.
 
         Raises:
             OSError: there is no room for it, or the folder can't be written; what was there is there still.
         """
         table = history.encode(series)
-        return self._write(sealed(with_history(publishable(record), table, ["step", *series])), table)
+        named = with_history(publishable(record), table, ["step", *series])
+        return self._write(sealed(changed(named, samples=_named_samples(record.id, kept))), table, kept)
 
-    def adopt(self, record: Record, table: bytes) -> Path:
-        """Write a record that was complete elsewhere, with the bytes of its histories.
+    def adopt(self, record: Record, table: bytes, kept: bytes | None = None) -> Path:
+        """Write a record that was complete elsewhere, with the bytes of its histories, and samples if at hand.
 
         Raises:
             OSError: as of `write`.
@@ -81,9 +91,11 @@ class Store:
             raise ValueError(f"the histories of record {record.id} are {record.history.file}, another trial's")
         if hashlib.sha256(table).hexdigest() != record.history.sha256:
             raise ValueError(f"the histories of record {record.id} are not those that it names")
-        return self._write(record, table)
+        if kept is not None and record.samples != _named_samples(record.id, kept):
+            raise ValueError(f"the samples of record {record.id} are not those that it names")
+        return self._write(record, table, kept)
 
-    def _write(self, record: Record, table: bytes) -> Path:
+    def _write(self, record: Record, table: bytes, kept: bytes | None = None) -> Path:
         try:
             require_unchanged(record)
         except ValueError as error:
@@ -92,43 +104,66 @@ class Store:
         target = self.path(record.id)
         with alone(self.folder):
             if target.exists():
-                self._replace(target, record, table)
+                self._replace(target, record, table, kept)
             else:
-                self._begin(target, record, table)
+                self._begin(target, record, table, kept)
         self.drafts.discard(record.id)
         return target
 
-    def _begin(self, target: Path, record: Record, table: bytes) -> None:
-        """Write a record where there is none: its file, which names the histories, last."""
+    def _begin(self, target: Path, record: Record, table: bytes, kept: bytes | None) -> None:
+        """Write a record where there is none: its file, which names the others, last."""
         histories = target.with_suffix(".parquet")
         try:
             write_atomically(histories, table)
+            self._write_samples(record, kept)
             write_atomically(target, encoded(record))
         except BaseException:
             if not target.exists():
                 histories.unlink(missing_ok=True)
+                self._discard_unnamed_samples(target.stem)
             raise
 
-    def _replace(self, target: Path, record: Record, table: bytes) -> None:
+    def _write_samples(self, record: Record, kept: bytes | None) -> None:
+        if record.samples is not None and kept is not None:
+            write_atomically(self.folder / record.samples.file, kept)
+
+    def _discard_unnamed_samples(self, start: str = "") -> None:
+        """Remove samples that no record names, since its writing was cut short.
+
+        Args:
+            start: What the names of their records begin with.
+        """
+        for path in self.folder.glob(f"{start[:8]}*{SAMPLES}"):
+            records = [self.find(one.stem) for one in self.folder.glob(f"{path.name[:8]}*.json")]
+            if None not in records and all(
+                one.samples is None or one.samples.file != path.name for one in records if one
+            ):
+                path.unlink(missing_ok=True)
+
+    def _replace(self, target: Path, record: Record, table: bytes, kept: bytes | None) -> None:
         """Put a record and its histories in the place of another one, all or nothing.
 
         The new histories go beside the old ones first, and the new record names them there: once its file is renamed,
-        the new record stands; until then, the old one does. After that, the histories get their usual name.
+        the new record stands; until then, the old one does. After that, the histories get their usual name. Samples are
+        named after what they hold, so that new ones never take the place of others.
         """
         before, aside = self._files_of(target), self.folder / _aside(record)
         try:
             write_atomically(aside, table)
+            self._write_samples(record, kept)
             self._supersede(target, before)
             write_atomically(target, encoded(_naming(record, aside.name)))
         except BaseException:
             with contextlib.suppress(OSError):
                 self._settle(aside)
+                self._discard_unnamed_samples(target.stem)
             raise
         # The record stands by now; what can't be done here is left to `tidy`.
         with contextlib.suppress(OSError):
             for file in before:
-                if file not in (target, aside):
+                if file not in (target, aside) and not file.name.endswith(SAMPLES):
                     file.unlink(missing_ok=True)
+            self._discard_unnamed_samples(target.stem)
             self._name_as_usual(target, record)
 
     def _name_as_usual(self, target: Path, record: Record) -> None:
@@ -160,12 +195,15 @@ class Store:
         force_names(kept.parent)
 
     def _files_of(self, target: Path) -> list[Path]:
-        """What there is of a record: its picture, its histories, and last the record itself."""
+        """What there is of a record: its picture, its samples, its histories, and last the record itself."""
+        named = []
         try:
-            histories = self.folder / load(target).history.file
+            record = load(target)
+            named = [one.file for one in (record.samples, record.history) if one is not None]
         except (OSError, ValueError):
-            histories = target.with_suffix(".parquet")
-        return [file for file in (target.with_suffix(".png"), histories, target) if file.exists()]
+            named = [target.with_suffix(".parquet").name]
+        files = [target.with_suffix(".png"), *(self.folder / name for name in named), target]
+        return [file for file in files if file.exists()]
 
     def superseded(self) -> dict[Path, Record]:
         """The records that later ones of the same trials replaced, by their files, the oldest first.
@@ -210,6 +248,7 @@ class Store:
             self.discard_finished_draft(identity)
 
     def _tidy_replacements(self) -> None:
+        self._discard_unnamed_samples()
         for kept in (self.folder / SUPERSEDED).glob("*/"):
             discard_temporaries(kept)
             if not any(kept.glob("*.json")):
@@ -292,6 +331,25 @@ class Store:
         except (OSError, ValueError):
             return None
 
+    def kept_samples(self, record: Record) -> bytes | None:
+        """The bytes of a record's samples; None where it has none, or they are not here, or are others."""
+        if record.samples is None:
+            return None
+        path = self.folder / record.samples.file
+        if not path.is_file() or path.stat().st_size > samples.LARGEST:
+            return None
+        content = path.read_bytes()
+        return content if _named_samples(record.id, content) == record.samples else None
+
+    def samples(self, record: Record) -> dict[str, np.ndarray] | None:
+        """What the model made of a few rows of the test set, by a batch's fields; None where nothing is kept.
+
+        Raises:
+            OSError: the file that the record names is not here.
+            ValueError: it holds no samples.
+        """
+        return None if record.samples is None else samples.read(self.folder / record.samples.file)
+
     def series(self, record: Record, wanted: Callable[[str], bool] | None = None) -> dict[str, Series]:
         """The histories of a record; only the columns that are `wanted`, by name."""
         return history.read(self.folder / record.history.file, wanted)
@@ -300,6 +358,14 @@ class Store:
 def _naming(record: Record, file: str) -> Record:
     """The same record, with its histories in another file."""
     return sealed(changed(record, history=changed(record.history, file=file)))
+
+
+def _named_samples(identity: str, kept: bytes | None) -> Attachment | None:
+    """How a record names its samples: after both, so that those of another run of the trial lie beside them."""
+    if kept is None:
+        return None
+    digest = hashlib.sha256(kept).hexdigest()
+    return Attachment(file=f"{identity[:8]}{digest[:8]}{SAMPLES}", sha256=digest)
 
 
 def _aside(record: Record) -> str:

@@ -213,7 +213,8 @@ class Driver:
 
     def _adopt(self, record: Record, place: Path) -> Path:
         """Write a record that a worker could write elsewhere only."""
-        return self.store.adopt(record, place.with_suffix(".parquet").read_bytes())
+        kept = Store(place.parent).kept_samples(record)
+        return self.store.adopt(record, place.with_suffix(".parquet").read_bytes(), kept)
 
     def _write(self) -> None:
         """Write what waits for the store; nothing is started until that has been done."""

@@ -49,3 +49,8 @@ class Determinants:
         """The distributions that the task and the model come from, with their versions."""
         handles = (self.pair.task_handle, self.pair.model_handle)
         return {handle.distribution: handle.version for handle in handles}
+
+
+def alters_data(overrides: Mapping[str, Any]) -> bool:
+    """Whether options that are not the defaults, by dotted name, make the data other than the variant's."""
+    return any(key.startswith("task.") and not key.startswith("task.protocol.") for key in overrides)

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import torch
 from lightning import Trainer
 
-from rnnae_bench.probes import Diverged, Evaluation, Probe
+from rnnae_bench.probes import Diverged, Evaluation, Probe, Samples
 from rnnae_bench.records.document import load
 from rnnae_bench.records.history import Series
 from rnnae_bench.records.privacy import publishable
@@ -29,7 +29,7 @@ from rnnae_bench.records.record import (
 )
 from rnnae_bench.records.store import Store
 from rnnae_bench.trial import environment
-from rnnae_bench.trial.determinants import Determinants
+from rnnae_bench.trial.determinants import Determinants, alters_data
 from rnnae_bench.trial.interruption import Interruption, interruption_in
 
 
@@ -43,6 +43,8 @@ class Outcome:
     """The record's file."""
     rescue: str | None = None
     """Why the record does not lie where it should; None where it does."""
+    kept: bytes | None = None
+    """The samples, as they lie beside the record; None where there are none."""
 
 
 RUNNING = Failure(message="the trial is running", step=None, traceback=None)
@@ -56,12 +58,17 @@ class Measured(NamedTuple):
     measures: dict[str, Any]
     absent: dict[str, str]
     """What could not be measured, and why."""
+    kept: bytes | None
+    """The samples, as they lie beside the record."""
 
 
 def measured(probes: Sequence[Probe]) -> Measured:
     """What the probes have to say so far."""
-    found = Measured({}, {}, {})
+    found = Measured({}, {}, {}, None)
     for probe in probes:
+        if isinstance(probe, Samples):
+            with probe.measuring(probe.subject):
+                found = found._replace(kept=probe.samples())
         with probe.measuring(probe.subject):
             found.series.update(probe.series())
         with probe.measuring(probe.subject):
@@ -108,7 +115,7 @@ class Recorder:
             resumed: The steps of checkpoints that it went on from.
         """
         variant = self.trial.pair.variant
-        primary = variant.primary
+        primary, altered = variant.primary, alters_data(self.overrides)
         value = finite(evaluation.test.get(primary.metric)) if status == "ok" else None
         scale = primary.scale(self.baselines)
         record = Record(
@@ -144,8 +151,8 @@ class Recorder:
             started=started.isoformat(timespec="seconds"),
             finished=datetime.now(UTC).isoformat(timespec="seconds"),
             absent=dict(found.absent),
-            needed_lag=variant.needed_lag,
-            data_version=variant.data_version,
+            needed_lag=None if altered else variant.needed_lag,
+            data_version=None if altered else variant.data_version,
             history=unwritten(self.trial.identity),
         )
         return publishable(record)
@@ -167,14 +174,14 @@ class Recorder:
         )
 
 
-def keep(store: Store, record: Record, series: dict[str, Series]) -> Outcome:
-    """Write a record and its histories; where that fails, into a new temporary folder."""
+def keep(store: Store, record: Record, series: dict[str, Series], kept: bytes | None) -> Outcome:
+    """Write a record, its histories and its samples; where that fails, into a new temporary folder."""
     try:
-        path, rescue = store.write(record, series), None
+        path, rescue = store.write(record, series, kept), None
     except OSError as error:
         refuge = Store(Path(tempfile.mkdtemp(prefix="rnnae-bench-")))
-        path, rescue = refuge.write(record, series), f"{store.folder} could not be written: {error.strerror}"
-    return Outcome(load(path), series, path, rescue)
+        path, rescue = refuge.write(record, series, kept), f"{store.folder} could not be written: {error.strerror}"
+    return Outcome(load(path), series, path, rescue, kept)
 
 
 def _said(error: BaseException) -> str:

@@ -81,6 +81,8 @@ def differences(record: Record, trial: Trial) -> list[Difference]:
     ]
     prints = record.fingerprints, trial.fingerprints
     pairs += [(f"data: {name}", prints[0].get(name), prints[1].get(name)) for name in {**prints[0], **prints[1]}]
+    if record.data_version is not None:
+        pairs.append(("data: version", record.data_version, trial.data_version))
     options, now = flatten(asdict(record.configuration)), flatten(trial.options)
     pairs += [(f"option {name}", options.get(name, "absent"), now[name]) for name in now]
     pairs.append(("id", record.id, trial.identity))
@@ -116,7 +118,7 @@ def run_again(
     group.insert(place, trial)
     with tempfile.TemporaryDirectory(prefix="rnnae-bench-") as folder:
         outcome = VectorizedTrial(group).run(Store(Path(folder)), command, callbacks)[place]
-    return keep(store, outcome.record, outcome.series)
+    return keep(store, outcome.record, outcome.series, outcome.kept)
 
 
 def members(record: Record) -> int:

@@ -26,6 +26,7 @@ from rnnae_bench.probes import (
     GradientNorms,
     NoPrediction,
     Probe,
+    Samples,
     TrainingCurve,
     Underflow,
 )
@@ -38,7 +39,7 @@ from rnnae_bench.training.blocks import Blocks
 from rnnae_bench.training.lightning import fit_and_test, silence_remarks
 from rnnae_bench.training.own_fit import fit_itself_and_test, fits_itself
 from rnnae_bench.trial.checkpointing import Checkpointing, OneFile, Resumption, require_resumable
-from rnnae_bench.trial.determinants import Determinants
+from rnnae_bench.trial.determinants import Determinants, alters_data
 from rnnae_bench.trial.drafting import Flush
 from rnnae_bench.trial.interruption import Interruptions
 from rnnae_bench.trial.isolation import undisturbed
@@ -252,13 +253,13 @@ class Trial:
         checkpoints: list[Checkpointing] = []
         drafts: list[Callback] = []
 
-        def record(status: Status, failure: Failure | None) -> tuple[Record, dict[str, Series]]:
+        def record(status: Status, failure: Failure | None) -> tuple[Record, dict[str, Series], bytes | None]:
             found, resumed = measured(probes), checkpoints[0].resumed if checkpoints else ()
             made = self.recorder.record(evaluation, found, status, failure, started, command, resumed)
-            return made, found.series
+            return made, found.series, found.kept
 
         if flush_every is not None:
-            drafts.append(Flush(lambda: store.drafts.write(*record("interrupted", RUNNING)), flush_every))
+            drafts.append(Flush(lambda: store.drafts.write(*record("interrupted", RUNNING)[:2]), flush_every))
         status: Status = "ok"
         failure: Failure | None = None
         trainer = None
@@ -320,7 +321,7 @@ class Trial:
         # The curve comes last: it raises where the loss is not finite, when the others have measured that step.
         gradients: list[Probe] = [GradientNorms(), Underflow(), GradientFlow(self.task)]
         examples = ExampleScores(self.task, self.pair.variant.primary.metric)
-        return [*gradients, evaluation, examples, Cost(), TrainingCurve()], evaluation
+        return [*gradients, evaluation, examples, Samples(self.task), Cost(), TrainingCurve()], evaluation
 
     def unmeasured(self, status: Status, reason: str) -> Record:
         """The record of this trial if it ended before it began; its histories are empty.
@@ -346,9 +347,14 @@ class Trial:
         with bounded("building the model", BUILD_MEMORY, BUILD_SECONDS), torch.device("meta"):
             return self.build_model()
 
+    @property
+    def data_version(self) -> str | None:
+        """The version of the data, as the card has it; None where options make them others."""
+        return None if alters_data(self.overrides) else self.pair.variant.data_version
+
     def _baselines(self) -> dict[str, dict[str, float]]:
         frozen = self.pair.variant.baselines
-        if any(key.startswith("task.") and not key.startswith("task.protocol.") for key in self.overrides):
+        if alters_data(self.overrides):
             return {name: self.task.baseline(name) for name in frozen}
         return {name: dict(baseline.values) for name, baseline in frozen.items()}
 

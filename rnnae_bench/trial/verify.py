@@ -78,8 +78,11 @@ def _other_versions(there: Mapping[str, str], here: Mapping[str, str]) -> list[s
 
 
 def _other_data(record: Record, trial: Trial) -> list[str]:
+    versions = ""
+    if None not in (record.data_version, trial.data_version) and record.data_version != trial.data_version:
+        versions = f"; of the data version {record.data_version}, here {trial.data_version}"
     found = [
-        f"its {name} data are not those of {trial.pair.label} ({record.fingerprints.get(name)}, here {here})"
+        f"its {name} data are not those of {trial.pair.label} ({record.fingerprints.get(name)}, here {here}{versions})"
         for name, here in trial.fingerprints.items()
         if record.fingerprints.get(name) != here
     ]

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from lightning import Callback
+from msgspec.structs import replace
 
 from rnnae_bench.cli import main
 from rnnae_bench.contracts.card import load_card
@@ -18,7 +19,9 @@ from rnnae_bench.plugins.registry import tasks
 from rnnae_bench.records.store import Store
 from rnnae_bench.testing import check_task
 from rnnae_bench.trial.pair import Pair
+from rnnae_bench.trial.reproduce import differences
 from rnnae_bench.trial.trial import Trial
+from rnnae_bench.trial.verify import objections
 
 logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
 
@@ -72,9 +75,31 @@ def test_sets_of_other_lengths_and_a_calibrated_threshold_are_in_the_record(anom
         assert found["steps"] == lengths.sum()
     assert 0 < record.metrics["test"]["flagged"] < 1
     assert record.primary.value == record.metrics["test"]["mse"]
+    assert record.data_version == "May"
     assert {*record.fingerprints} == {"train", "validation", "test", "test@4x", "normal"}
     assert Store(tmp_path).read().records[0].metrics == record.metrics
     assert one.task.tested == "test"
+
+
+def test_another_version_of_the_data_is_named(anomaly):
+    one = trial()
+    record = one.unmeasured("skipped", "a test")
+    other = replace(record, data_version="April", fingerprints=record.fingerprints | {"test": "0" * 16})
+    found, _ = objections(other)
+    assert re.search(r"its test data are not those of anomaly:smoke .*of the data version April, here May", found[0])
+    assert any(each.what == "data: version" and each.is_of_data for each in differences(other, one))
+    assert trial(task={"length": 5}).unmeasured("skipped", "a test").data_version is None
+
+
+def test_samples_are_kept_beside_the_record(anomaly, monkeypatch, tmp_path):
+    monkeypatch.setattr(anomaly, "samples", lambda self: [39, 3, 20])
+    answers, one, store = Answers(), trial(), Store(tmp_path)
+    record = one.run(store, ["x"], [answers]).record
+    found, test = store.samples(record), one.task.evaluation_set("test")
+    assert found["rows"].tolist() == [3, 20, 39]
+    for name in ("inputs", "targets", "lengths"):
+        np.testing.assert_array_equal(found[name], getattr(test, name)[[3, 20, 39]])
+    np.testing.assert_array_equal(found["prediction"], torch.cat(answers.by_set["test"])[[3, 20, 39]])
 
 
 def test_tuned_values_of_the_variant_are_the_pairs_defaults_and_shown(anomaly, capsys):

@@ -158,10 +158,9 @@ def test_a_killed_process_is_gone_on_from(tmp_path):
     resumed = trial().run(store, [], flush_every=0.0, checkpoint_every=ALWAYS)
     assert resumed.record.environment["resumed"] == [8]
     assert_same(trial().run(Store(tmp_path / "whole"), []), resumed)
-    assert sorted(path.name for path in out.rglob("*") if path.is_file()) == [
-        f"{trial().identity}.json",
-        f"{trial().identity}.parquet",
-    ]
+    assert sorted(path.name for path in out.rglob("*") if path.is_file()) == sorted(
+        [f"{trial().identity}.json", f"{trial().identity}.parquet", resumed.record.samples.file]
+    )
 
 
 class SignalAt(OptimizerSteps):

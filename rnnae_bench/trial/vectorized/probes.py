@@ -21,6 +21,7 @@ from rnnae_bench.probes import (
     GradientFlow,
     GradientNorms,
     Probe,
+    Samples,
     TrainingCurve,
     Underflow,
 )
@@ -238,6 +239,36 @@ class VectorizedExampleScores(ExampleScores):
             one.on_test_epoch_end(trainer, pl_module)
 
 
+class VectorizedSamples(Samples):
+    """A `Samples` for every member that still learns.
+
+    Args:
+        task: Whence the rows.
+    """
+
+    def __init__(self, task: VectorizedTask) -> None:
+        super().__init__(task)
+        self.members = [Samples(task) for _ in task.tasks]
+
+    def on_test_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Begin with the first row."""
+        for _, one in _living(self.members, pl_module):
+            one.on_test_epoch_start(trainer, pl_module)
+
+    def on_test_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Batch,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Keep rows of a batch, answered by every member; `outputs` has the predictions by member."""
+        for member, one in _living(self.members, pl_module):
+            one.on_test_batch_end(trainer, pl_module, outputs[member], batch, batch_idx, dataloader_idx)
+
+
 def _living(probes: list[_P], module: LightningModule) -> list[tuple[int, _P]]:
     """The members that still learn, each with its probe."""
     assert isinstance(module, VectorizedModule)
@@ -270,13 +301,23 @@ class MemberProbes:
         self._flow = VectorizedGradientFlow(task)
         self._evaluation = VectorizedEvaluation(task, primary)
         self._examples = VectorizedExampleScores(task, primary.metric)
+        self._samples = VectorizedSamples(task)
         self._cost = Cost()
         self._curve = VectorizedTrainingCurve(learning_rates, diverged)
 
     @property
     def callbacks(self) -> list[Probe]:
         """All of them, in the order of a single trial's."""
-        return [self._norms, self._underflow, self._flow, self._evaluation, self._examples, self._cost, self._curve]
+        return [
+            self._norms,
+            self._underflow,
+            self._flow,
+            self._evaluation,
+            self._examples,
+            self._samples,
+            self._cost,
+            self._curve,
+        ]
 
     @property
     def seconds(self) -> float:
@@ -296,6 +337,7 @@ class MemberProbes:
             self._flow.of_member(member),
             self.evaluation(member),
             self._examples.members[member],
+            self._samples.members[member],
             self._cost,
             self._curve.of_member(member),
         ]

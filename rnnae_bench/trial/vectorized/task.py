@@ -96,6 +96,10 @@ class VectorizedTask(Task):
         """Whether the members' task streams its evaluation sets."""
         return self.first.streams
 
+    def samples(self) -> Sequence[int]:
+        """The rows that the members' task names."""
+        return self.first.samples()
+
     def held_out(self, rows: int) -> Batch:
         """The same rows for every member, ``[K batch ...]``."""
         members, batch = len(self.tasks), self.first.held_out(rows)

@@ -85,20 +85,22 @@ class VectorizedTrial:
         outcomes: dict[int, Outcome] = {}
         started = datetime.now(UTC)
 
-        def record(member: int, status: Status, failure: Failure | None) -> tuple[Record, dict[str, Series]]:
+        def record(
+            member: int, status: Status, failure: Failure | None
+        ) -> tuple[Record, dict[str, Series], bytes | None]:
             found = probes.measured(member)
             made = self.trials[member].recorder.record(
                 probes.evaluation(member), found, status, failure, started, command
             )
             together = Vectorized(members=len(self.trials), place=member, seconds=probes.seconds)
-            return replace(made, environment=replace(made.environment, vectorized=together)), found.series
+            return replace(made, environment=replace(made.environment, vectorized=together)), found.series, found.kept
 
         def diverged(member: int, error: Diverged) -> None:
             outcomes[member] = keep(store, *record(member, *failure_of(error, None)))
 
         def draft() -> None:
             for member in self._without(outcomes):
-                store.drafts.write(*record(member, "interrupted", RUNNING))
+                store.drafts.write(*record(member, "interrupted", RUNNING)[:2])
 
         release_freed_memory()
         probes = MemberProbes(self.task, first.pair.variant.primary, self._learning_rates(), diverged)

@@ -95,6 +95,10 @@ def require_same(together, alone, tolerance: float) -> None:
     for name in one.measures.by_name.keys() - TIMES:
         assert close(one.measures.by_name[name], two.measures.by_name[name], max(tolerance, 1e-5)), name
     assert close(one.primary.score, two.primary.score, tolerance)
+    kept = [Store(outcome.path.parent).samples(outcome.record) for outcome in (together, alone)]
+    assert (kept[0] is None) == (kept[1] is None)
+    for name, values in (kept[1] or {}).items():
+        np.testing.assert_allclose(kept[0][name], values, rtol=max(tolerance, 1e-6), atol=max(tolerance, 1e-6))
 
 
 def run_both(trials: list[Trial], again: list[Trial], folder, tolerance: float = 1e-9):

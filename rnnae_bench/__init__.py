@@ -1,26 +1,52 @@
-"""rnnae-bench: which recurrent network or autoencoder is better at what, and why.
+"""Which recurrent net or autoencoder is better at what, and why.
 
-The names below are loaded when first used, so importing this package never imports torch.
+run("copy", "gru", seeds=3)     train: .record, .model, .frame(), .plot()
+sweep("copy", ["gru", "lstm"])  many trials, in processes of their own
+load("runs")                    what was measured before
+compare("gru", "lstm")          who is better, and whether it is real
+standings("runs")               the ranks that the data don't exclude
+probe("copy", "gru")            Jacobians, exponents, gradients by lag
+
+Models and tasks of your own derive from SequenceModel, Autoencoder and
+Task. Names are loaded when first used: importing this imports no torch.
 """
 
+import sys
 from importlib import import_module
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from rnnae_bench.contracts.batch import Batch
-    from rnnae_bench.contracts.card import Card, Protocol, Variant
-    from rnnae_bench.contracts.encoder_decoder import EncoderDecoder
-    from rnnae_bench.contracts.model import Autoencoder, BenchModule, SequenceModel
-    from rnnae_bench.contracts.optimization import Optimization
-    from rnnae_bench.contracts.rollout import rollout
-    from rnnae_bench.contracts.sequence_autoencoder import SequenceAutoencoder
-    from rnnae_bench.contracts.spec import Classes, Images, Static, TaskSpec, Tokens, Values, Vectors
-    from rnnae_bench.contracts.state_size import Growing
-    from rnnae_bench.contracts.task import Task
-    from rnnae_bench.records.frame import frame
-    from rnnae_bench.training.loss_terms import Loss
+    from rnnae_bench.api.comparing import compare as compare
+    from rnnae_bench.api.comparing import standings as standings
+    from rnnae_bench.api.probing import probe as probe
+    from rnnae_bench.api.reading import load as load
+    from rnnae_bench.api.running import run as run
+    from rnnae_bench.api.sweeping import sweep as sweep
+    from rnnae_bench.contracts.batch import Batch as Batch
+    from rnnae_bench.contracts.card import Card as Card
+    from rnnae_bench.contracts.card import Protocol as Protocol
+    from rnnae_bench.contracts.card import Variant as Variant
+    from rnnae_bench.contracts.encoder_decoder import EncoderDecoder as EncoderDecoder
+    from rnnae_bench.contracts.model import Autoencoder as Autoencoder
+    from rnnae_bench.contracts.model import BenchModule as BenchModule
+    from rnnae_bench.contracts.model import SequenceModel as SequenceModel
+    from rnnae_bench.contracts.optimization import Optimization as Optimization
+    from rnnae_bench.contracts.rollout import rollout as rollout
+    from rnnae_bench.contracts.sequence_autoencoder import SequenceAutoencoder as SequenceAutoencoder
+    from rnnae_bench.contracts.spec import Classes as Classes
+    from rnnae_bench.contracts.spec import Images as Images
+    from rnnae_bench.contracts.spec import Static as Static
+    from rnnae_bench.contracts.spec import TaskSpec as TaskSpec
+    from rnnae_bench.contracts.spec import Tokens as Tokens
+    from rnnae_bench.contracts.spec import Values as Values
+    from rnnae_bench.contracts.spec import Vectors as Vectors
+    from rnnae_bench.contracts.state_size import Growing as Growing
+    from rnnae_bench.contracts.task import Task as Task
+    from rnnae_bench.records.frame import frame as frame
+    from rnnae_bench.training.loss_terms import Loss as Loss
 
 _HOME = {
     "Autoencoder": "rnnae_bench.contracts.model",
@@ -43,34 +69,16 @@ _HOME = {
     "Values": "rnnae_bench.contracts.spec",
     "Variant": "rnnae_bench.contracts.card",
     "Vectors": "rnnae_bench.contracts.spec",
+    "compare": "rnnae_bench.api.comparing",
     "frame": "rnnae_bench.records.frame",
+    "load": "rnnae_bench.api.reading",
+    "probe": "rnnae_bench.api.probing",
     "rollout": "rnnae_bench.contracts.rollout",
+    "run": "rnnae_bench.api.running",
+    "standings": "rnnae_bench.api.comparing",
+    "sweep": "rnnae_bench.api.sweeping",
 }
-
-__all__ = [
-    "Autoencoder",
-    "Batch",
-    "BenchModule",
-    "Card",
-    "Classes",
-    "EncoderDecoder",
-    "Growing",
-    "Images",
-    "Loss",
-    "Optimization",
-    "Protocol",
-    "SequenceAutoencoder",
-    "SequenceModel",
-    "Static",
-    "Task",
-    "TaskSpec",
-    "Tokens",
-    "Values",
-    "Variant",
-    "Vectors",
-    "frame",
-    "rollout",
-]
+"""The public names, and where each of them lives. There is no `__all__`, so that ``help`` fits a screen."""
 
 
 def __getattr__(name: str) -> Any:
@@ -80,4 +88,19 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted(__all__)
+    return sorted(_HOME)
+
+
+class _FrontDoor(ModuleType):
+    """This package, in which ``sweep`` and ``standings`` are the functions and not the rooms of those names.
+
+    Python makes a room that is imported an attribute of its package; a room with the name of a function is left out,
+    and ``from rnnae_bench.sweep import grid`` finds it all the same.
+    """
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if not (name in _HOME and isinstance(value, ModuleType)):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _FrontDoor

@@ -25,7 +25,7 @@ from lightning import Callback, LightningModule, Trainer
 from rich.console import Console
 from torch import nn
 
-from rnnae_bench.cli.progress import LiveProgress
+from rnnae_bench.api.training_progress import TrainingProgress
 from rnnae_bench.contracts.task import Task
 from rnnae_bench.records.store import Store
 from rnnae_bench.trial import environment
@@ -138,7 +138,7 @@ def measure(shape: Shape) -> Cost:
     by_hand = LoopByHand(pair.build_model(trial.task, options["model"], seed=0), trial.task, steps)
     alternation = Alternation(by_hand, shape.turn)
     with tempfile.TemporaryDirectory() as folder, Path("/dev/null").open("w") as nowhere:
-        bar = LiveProgress(Console(file=nowhere, force_terminal=True), "overhead", pair.variant.primary.metric)
+        bar = TrainingProgress(Console(file=nowhere, force_terminal=True), "overhead", pair.variant.primary.metric)
         with contextlib.redirect_stdout(None):
             outcome = trial.run(Store(Path(folder)), ["benchmarks/overhead/overhead.py"], [bar, alternation])
     assert outcome is not None

@@ -1,16 +1,17 @@
 """What several commands share: where records lie, which are meant, the pair that is named, what is found wrong."""
 
 import sys
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rnnae_bench.cli.output import plugins_aside
 from rnnae_bench.cli.table import print_table
-from rnnae_bench.errors import UserError, require_choice
+from rnnae_bench.errors import require_choice
 from rnnae_bench.plugins.registry import models, parse_task, tasks
 from rnnae_bench.records.record import Record, printable
-from rnnae_bench.records.store import Store
 
 if TYPE_CHECKING:
     from rnnae_bench.leaderboard.submission import Finding, Objections
@@ -63,36 +64,21 @@ def load_pair(task: str, model: str) -> "Pair":
         return Pair(task, model)
 
 
-def read_records(store: Store) -> list[Record]:
+@contextmanager
+def remarks_told() -> Iterator[None]:
+    """Have what the front door warns of in the block, as files that are no records, be lines on standard error."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", UserWarning)
+        warnings.showwarning = lambda message, *_: print(printable(f"rnnae-bench: {message}"), file=sys.stderr)
+        yield
+
+
+def read_records(folder: Path) -> list[Record]:
     """All records of a folder; says on standard error which files are none."""
-    found = store.read()
-    for path, reason in found.unreadable.items():
-        print(printable(f"rnnae-bench: {path} is no record, left out: {reason}"), file=sys.stderr)
-    return found.records
+    from rnnae_bench.api.reading import load
 
-
-def read_records_of(folder: Path, tasks: list[str]) -> list[Record]:
-    """The records of a folder that are `of_tasks`.
-
-    Raises:
-        UserError: tasks are named, and there is no record of any.
-    """
-    records = read_records(Store(folder))
-    chosen = of_tasks(records, tasks)
-    if tasks and not chosen:
-        known = ", ".join(sorted({f"{record.task}:{record.variant}" for record in records})) or "none"
-        raise UserError(f"{folder} has no record of {', '.join(tasks)}; task variants there: {known}")
-    return chosen
-
-
-def of_tasks(records: list[Record], tasks: list[str]) -> list[Record]:
-    """The records of these tasks, given as ``NAME`` (all its variants) or ``NAME:VARIANT``; of all where none is."""
-    wanted = [(name, variant if ":" in given else None) for given in tasks for name, variant in [parse_task(given)]]
-    return [
-        record
-        for record in records
-        if not wanted or any(record.task == name and variant in (None, record.variant) for name, variant in wanted)
-    ]
+    with remarks_told():
+        return load(folder).records
 
 
 def objections() -> "Objections":

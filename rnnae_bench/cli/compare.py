@@ -2,17 +2,11 @@
 
 import argparse
 import json
-from dataclasses import asdict
-from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rnnae_bench.cli.common import RUNS
-from rnnae_bench.errors import UserError
-from rnnae_bench.records.record import Record
+from rnnae_bench.cli.common import RUNS, remarks_told
 
 if TYPE_CHECKING:
-    from numpy import ndarray
     from rich.console import Console
 
     from rnnae_bench.standings.contrast import Contrast
@@ -55,66 +49,19 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: list[str]) -> int:
     """Print the comparison; 0 whatever the verdict."""
     options = parser().parse_args(arguments)
-    from rnnae_bench.records.store import Store
-    from rnnae_bench.standings.examples import over_examples
+    from rnnae_bench.api.comparing import compare
 
-    found, folders = _contrasts(options)
-    first, second = map(Store, folders)
-    samplings = [over_examples(one, first, second, partial(_baseline_scores, one)) for one in found]
+    with remarks_told():
+        found = compare(options.first, options.second, source=options.source, task=options.task, model=options.model)
     if options.json:
-        together = zip(found, samplings, strict=True)
-        print(json.dumps([one.as_dict() | {"test_examples": asdict(other)} for one, other in together], indent=1))
+        print(json.dumps(found.as_dicts(), indent=1))
         return 0
     from rich.console import Console
 
     console = Console()
-    for one, sampling in zip(found, samplings, strict=True):
+    for one, sampling in zip(found.contrasts, found.samplings, strict=True):
         _print(one, sampling, console)
     return 0
-
-
-def _contrasts(options: argparse.Namespace) -> "tuple[list[Contrast], list[Path]]":
-    """What is compared, and the folders that the first's and the second's records lie in."""
-    from rnnae_bench.standings.contrast import contrasts, folder_contrasts
-
-    folders = [Path(operand) for operand in (options.first, options.second)]
-    if all(folder.is_dir() for folder in folders):
-        one, other = ((folder, _records(folder, options.task)) for folder in folders)
-        return folder_contrasts(one, other, options.model), folders
-    if options.model:
-        raise UserError(
-            f"--model {options.model} is for two folders, and {options.first} and {options.second} are not both folders"
-        )
-    source = Path(options.source)
-    return contrasts(_records(source, options.task), options.first, options.second), [source, source]
-
-
-def _records(folder: Path, tasks: list[str]) -> list[Record]:
-    from rnnae_bench.cli.common import read_records_of
-
-    records = read_records_of(folder, tasks)
-    if not records:
-        raise UserError(f"{folder} has no record of anything; task variants there: none")
-    return records
-
-
-def _baseline_scores(one: "Contrast", name: str) -> "tuple[str, ndarray] | None":
-    """The test set's fingerprint and a baseline's score of each of its examples, computed by the task.
-
-    None where the task, or this setting of it, is not here, or does not tell them.
-    """
-    standing = one.standing
-    if standing.setting != f"{standing.task}:{standing.variant}":
-        return None
-    from rnnae_bench.plugins.registry import tasks
-
-    try:
-        task = tasks().get(standing.task).load().from_variant(standing.variant)
-        answer, examples = task.baseline_answer(name), task.evaluation_set("test")
-    except UserError:
-        return None
-    scores = None if answer is None else task.example_scores(standing.metric, answer.float(), examples)
-    return None if scores is None else (task.fingerprint()["test"], scores.double().numpy())
 
 
 def _print(one: "Contrast", sampling: "Sampling", console: "Console") -> None:

@@ -2,14 +2,11 @@
 
 import argparse
 import json
-import tempfile
-from collections.abc import Mapping, Sequence
 from itertools import takewhile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from rnnae_bench.cli.common import load_pair
 from rnnae_bench.cli.output import plugins_aside
@@ -17,16 +14,15 @@ from rnnae_bench.cli.table import print_table
 from rnnae_bench.errors import UserError, require_not_negative, require_positive
 from rnnae_bench.plugins.registry import parse_task
 from rnnae_bench.records.files import require_writable_file
-from rnnae_bench.records.record import finite, printable
-from rnnae_bench.report.tables import number
+from rnnae_bench.records.record import printable
+from rnnae_bench.report import dynamics_picture, dynamics_table
+from rnnae_bench.report.heatmaps import as_png
 
 if TYPE_CHECKING:
-    import torch
-    from jsonargparse import ArgumentParser, Namespace
-    from torch import nn
+    from jsonargparse import ArgumentParser
 
-    from rnnae_bench.probes.examination import LayerDynamics
-    from rnnae_bench.trial.trial import Trial
+    from rnnae_bench.api.probing import Dynamics
+
 
 _USAGE = "rnnae-bench probe MODEL TASK[:VARIANT] [options]"
 
@@ -86,42 +82,26 @@ def main(arguments: list[str]) -> int:
     picture = _writable(options.out)
     import torch
 
-    from rnnae_bench.trial.trial import Trial
+    from rnnae_bench.api.probing import TrainingFailed, examine_trial
+    from rnnae_bench.api.running import ready
 
     torch.set_num_threads(options.threads)
+    console = Console(stderr=True)
     try:
         with plugins_aside():
-            trial = Trial(pair, pair.options(options), options.seed)
-            found = _examine(trial, options)
-    except _TrainingFailed as failure:
-        Console(stderr=True).print(printable(f"rnnae-bench: {failure}"), markup=False, highlight=False, soft_wrap=True)
+            (trial,) = ready(pair, pair.options(options), [options.seed])
+            found = examine_trial(trial, options.after, options.rows, options.steps, options.exponents, console)
+    except TrainingFailed as failure:
+        console.print(printable(f"rnnae-bench: {failure}"), markup=False, highlight=False, soft_wrap=True)
         return 1
-    layers = [one.summary() for one in found]
-    report = {
-        "model": model,
-        "task": pair.task_handle.name,
-        "variant": pair.variant.name,
-        "seed": options.seed,
-        "overrides": trial.overrides,
-        "after": options.after,
-        "rows": found[0].rows,
-        "layers": layers,
-    }
-    _show(report, options.json)
-    for one in found:
-        if one.note is not None:
-            line = printable(f"not measured: {one.layer}: {one.note}")
-            Console(stderr=True).print(line, markup=False, highlight=False, soft_wrap=True)
+    _show(found, options.json)
+    lines = [f"not measured: {layer}: {note}" for layer, note in found.notes.items()]
     if picture is not None:
-        from rnnae_bench.report import dynamics_picture as dynamics
-
-        picture.write_bytes(dynamics.picture(_title(report), layers))
-        Console(stderr=True).print(printable(f"picture {picture}"), markup=False, highlight=False, soft_wrap=True)
+        picture.write_bytes(as_png(found.plot()))
+        lines.append(f"picture {picture}")
+    for line in lines:
+        console.print(printable(line), markup=False, highlight=False, soft_wrap=True)
     return 0
-
-
-class _TrainingFailed(Exception):
-    """The training asked for by ``--after`` ended too early."""
 
 
 def _writable(out: str) -> Path | None:
@@ -137,110 +117,16 @@ def _writable(out: str) -> Path | None:
     return path
 
 
-def _examine(trial: "Trial", options: "Namespace") -> "list[LayerDynamics]":
-    from rnnae_bench.probes.examination import examine
-
-    columns = TextColumn("{task.description}"), BarColumn(bar_width=24), MofNCompleteColumn(), TimeRemainingColumn()
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        model = _trained(trial, options.after, progress) if options.after else _untrained(trial)
-        bar = progress.add_task("Jacobians and exponents", total=None)
-        return examine(
-            model,
-            trial.task,
-            trial.task.held_out(options.rows),
-            options.exponents,
-            options.steps or None,
-            lambda done, total: progress.update(bar, completed=done, total=total),
-        )
-
-
-def _untrained(trial: "Trial") -> "nn.Module":
-    return trial.pair.build_model(trial.task, trial.options["model"], trial.seed)
-
-
-def _trained(trial: "Trial", steps: int, progress: Progress) -> "nn.Module":
-    """The model after that many steps of the trial's own training, schedule and data; leaves no record."""
-    from lightning import LightningModule, Trainer
-
-    from rnnae_bench.probes import OptimizerSteps
-    from rnnae_bench.records.store import Store
-
-    if trial.fits_itself:
-        raise UserError(
-            f"--after {steps}: {trial.pair.model_handle.name} trains itself by its fit, not in steps; leave it out"
-        )
-    budget = trial.task.protocol.max_steps
-    if steps > budget:
-        raise UserError(f"--after {steps}: the protocol has {budget} steps; set --task.protocol.max_steps for more")
-    if trial.layout["devices"] > 1:
-        raise UserError(f"probe trains on one device and {trial.layout['devices']} were asked for")
-    bar = progress.add_task("training", total=steps)
-    weights: dict[str, torch.Tensor] = {}
-
-    class Stop(OptimizerSteps):
-        """Keeps the weights after the last step that is wanted, and ends the trial there."""
-
-        def on_optimizer_step(
-            self, trainer: Trainer, pl_module: LightningModule, step: int, loss: "torch.Tensor | None", batch: Any
-        ) -> None:
-            progress.update(bar, completed=step)
-            if step == steps:
-                weights.update({name: one.detach().cpu().clone() for name, one in pl_module.state_dict().items()})
-                raise KeyboardInterrupt
-
-    with tempfile.TemporaryDirectory(prefix="rnnae-bench-probe-") as folder:
-        outcome = trial.run(Store(Path(folder)), ["rnnae-bench", "probe"], [Stop()])
-    if not weights:
-        failure = outcome.record.failure if outcome else None
-        raise _TrainingFailed(f"no step {steps} to examine: {failure.message if failure else 'the training ended'}")
-    model = _untrained(trial)
-    model.load_state_dict(weights)
-    return model
-
-
-def _title(report: Mapping[str, Any]) -> str:
-    when = f"after {report['after']} optimiser steps" if report["after"] else "before training"
-    return f"{report['model']} on {report['task']}:{report['variant']}, seed {report['seed']}, {when}"
-
-
-def _show(report: Mapping[str, Any], as_json: bool) -> None:
+def _show(found: "Dynamics", as_json: bool) -> None:
+    report = found.report
     if as_json:
-        print(json.dumps(finite(report), indent=1))
+        print(json.dumps(report, indent=1))
         return
-    from rnnae_bench.report import dynamics_picture as dynamics
-
-    layers = report["layers"]
     overrides = "".join(f" --{name} {value}" for name, value in report["overrides"].items())
     sequences = f"{report['rows']} validation sequences, float64{overrides and ';'}{overrides}"
-    print(printable(f"{_title(report)}; {sequences}") + "\n")
-    print_table(["", *(layer["layer"] for layer in layers)], _table(layers))
-    drawn = dynamics.terminal_picture(layers)
+    print(printable(f"{found.title}; {sequences}") + "\n")
+    heads, *rows = dynamics_table.table(found.layers)
+    print_table(heads, rows)
+    drawn = dynamics_picture.terminal_picture(found.layers)
     if drawn:
         print(f"\n{drawn}")
-
-
-def _table(layers: Sequence[Mapping[str, Any]]) -> list[list[str]]:
-    """A row for each quantity, a column for each layer."""
-    columns = [dict(_column(layer)) for layer in layers]
-    heads = dict.fromkeys(head for column in columns for head in column)
-    return [[head, *(column.get(head, "-") for column in columns)] for head in heads]
-
-
-def _column(layer: Mapping[str, Any]) -> list[tuple[str, str]]:
-    vanilla = "h" in layer["spectral_radius"]
-    cells = [
-        (f"{quantity} of W_hh{'' if vanilla else f', gate {gate}'}", number(value))
-        for quantity, key in (("spectral radius", "spectral_radius"), ("2-norm", "spectral_norm"))
-        for gate, value in layer[key].items()
-    ]
-    singular, exponents = layer["largest_singular_value"], layer["lyapunov_exponents"]
-    if singular is not None:
-        cells += [(f"singular value of J_t, {of}", number(singular[of])) for of in ("median", "max")]
-    for place, mean in enumerate([] if exponents is None else exponents["mean"]):
-        spread = exponents["standard_deviation"]
-        cell = number(mean) if spread is None else f"{number(mean)} ± {spread[place]:.2g}"
-        cells.append((f"Lyapunov exponent {place + 1} (nats per step)", cell))
-    for state, found in layer["gradient_norm"].items():
-        cells.append((f"decay rate of |dL/d{state}| (nats per lag)", number(found["decay_rate"])))
-        cells.append((f"effective horizon of |dL/d{state}| (steps)", number(found["effective_horizon"])))
-    return cells

@@ -49,7 +49,7 @@ def main(arguments: list[str]) -> int:
     from rnnae_bench.records.query import query
 
     sql = sys.stdin.read() if options.sql == "-" else options.sql
-    answer = query(sql, read_records(store), store)
+    answer = query(sql, read_records(store.folder), store)
     for identity, reason in answer.without_histories.items():
         print(f"rnnae-bench: the histories of record {identity} are left out: {printable(reason)}", file=sys.stderr)
     if options.json:
@@ -69,7 +69,7 @@ def _print_columns(store: Store, as_json: bool) -> int:
     from rnnae_bench.records import flat
     from rnnae_bench.records.query import TABLES
 
-    columns = flat.columns_of(read_records(store)) if store.folder.is_dir() else list(flat.COLUMNS)
+    columns = flat.columns_of(read_records(store.folder)) if store.folder.is_dir() else list(flat.COLUMNS)
     if as_json:
         print(json.dumps([{"name": one.name, "type": one.type, "explanation": one.explanation} for one in columns]))
         return 0

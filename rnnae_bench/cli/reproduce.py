@@ -130,11 +130,11 @@ def _print_differences(record: Record, differing: "list[Difference]") -> None:
 def _run(record: Record, store: Store, trial: "Trial", out: str | None) -> "Reproduction | None":
     from rich.console import Console
 
-    from rnnae_bench.cli.progress import LiveProgress
+    from rnnae_bench.api.training_progress import TrainingProgress
     from rnnae_bench.trial.reproduce import compare, run_again
 
     series = _series(store, record)
-    progress = LiveProgress(Console(stderr=True), record.trial, record.primary.metric)
+    progress = TrainingProgress(Console(stderr=True), record.trial, record.primary.metric)
     with tempfile.TemporaryDirectory(prefix="rnnae-bench-") as folder:
         kept = Store(Path(out or folder))
         kept.require_writable()

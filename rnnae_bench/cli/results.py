@@ -5,7 +5,8 @@ import json
 from pathlib import Path
 from typing import get_args
 
-from rnnae_bench.cli.common import RUNS, of_tasks, read_records
+from rnnae_bench.api.reading import of_tasks
+from rnnae_bench.cli.common import RUNS, read_records
 from rnnae_bench.errors import UserError
 from rnnae_bench.records.files import require_writable_file
 from rnnae_bench.records.record import Record, Status, printable
@@ -53,7 +54,7 @@ def main(arguments: list[str]) -> int:
     store = Store(Path(options.folder))
     if options.superseded:
         return _show_superseded(store, options)
-    found = read_records(store)
+    found = read_records(store.folder)
     records = _filter(found, options)
     if options.json:
         print(json.dumps([row.as_dict() for row in summarize(records, found)], indent=1))

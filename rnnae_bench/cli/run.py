@@ -3,6 +3,7 @@
 import argparse
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -27,9 +28,6 @@ if TYPE_CHECKING:
     from rnnae_bench.trial.outcome import Outcome
     from rnnae_bench.trial.pair import Pair
     from rnnae_bench.trial.trial import Trial
-
-_PENDING = "RNNAE_BENCH_PENDING"
-"""Environment variable by which the first process of a trial on several devices tells the others what to run."""
 
 
 def opening() -> argparse.ArgumentParser:
@@ -116,48 +114,37 @@ def _parse(pair: "Pair", arguments: list[str]) -> "Namespace":
 def _run(pair: "Pair", options: "Namespace", store: Store, command: list[str], load: Load) -> int:
     import torch
 
-    from rnnae_bench.trial.trial import Trial
+    from rnnae_bench.api.running import label_of, ready, train
 
     require_positive(seeds=options.seeds)
     every = options.checkpoint_every
     checkpoint_every = None if every is None else positive_seconds(every, "--checkpoint-every")
     loggers = logger_names(options.logger)
     store.require_writable()
-    store.tidy()
     if options.threads is not None:
         require_positive(threads=options.threads)
         torch.set_num_threads(options.threads)
-    resolved = pair.options(options)
     seeds = range(options.seed, options.seed + options.seeds)
     with plugins_aside():
-        trials = [Trial(pair, resolved, seed, options.data_seed) for seed in seeds]
-    pending = _pending(trials, store, options.overwrite)
+        trials = ready(pair, pair.options(options), seeds, options.data_seed)
     helper = trials[0].layout["devices"] > 1 and rank() > 0
     console = Console(stderr=True, quiet=helper)
     if options.threads is None and trials[0].layout["devices"] == 1 and "OMP_NUM_THREADS" not in os.environ:
         _leave_busy_cores(load.of_others(), console)
-    records: list[Record] = []
-    for trial in trials:
-        if trial.identity in pending:
-            with plugins_aside():
-                outcome = _run_one(trial, store, command, loggers, console, checkpoint_every)
-            if outcome is None:
-                continue
-            records.append(outcome.record)
-            if outcome.record.status == "interrupted":
-                break
-        elif not helper and (record := store.find(trial.identity)):
-            known = _shown(store.path(trial.identity))
-            console.print(
-                printable(f"{_label(trial)}: measured before, see {known} (--overwrite runs it again)"),
-                markup=False,
-                highlight=False,
-                soft_wrap=True,
-            )
-            records.append(record)
+
+    def ended(trial: "Trial", outcome: "Outcome | None") -> None:
+        if outcome is not None:
+            _report(trial, outcome, console)
+            return
+        known = _shown(store.path(trial.identity))
+        told = printable(f"{label_of(trial)}: measured before, see {known} (--overwrite runs it again)")
+        console.print(told, markup=False, highlight=False, soft_wrap=True)
+
+    with plugins_aside():
+        results = train(trials, store, options.overwrite, command, loggers, console, ended, checkpoint_every)
     if not helper:
-        _show(records, as_json=options.json)
-    return 0 if all(record.status == "ok" for record in records) else 1
+        _show(results.records, as_json=options.json)
+    return 0 if all(record.status == "ok" for record in results.records) else 1
 
 
 def _leave_busy_cores(others: float, console: Console) -> None:
@@ -172,59 +159,17 @@ def _leave_busy_cores(others: float, console: Console) -> None:
         console.print(f"{busy}: {threads} of {most} threads (--threads N decides otherwise)", highlight=False)
 
 
-def _pending(trials: "list[Trial]", store: Store, overwrite: bool) -> set[str]:
-    """The trials to run; decided once, by the first process, for all the processes of a trial on several devices."""
-    if _PENDING in os.environ:
-        return set(os.environ[_PENDING].split())
-    pending = {
-        trial.identity
-        for trial in trials
-        if overwrite or (record := store.find(trial.identity)) is None or record.status != "ok"
-    }
-    if any(trial.layout["devices"] > 1 for trial in trials):
-        os.environ[_PENDING] = " ".join(sorted(pending))
-    return pending
-
-
 def _shown(path: Path) -> Path:
     """A path as seen from here."""
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
-def _label(trial: "Trial") -> str:
-    return f"{trial.pair.model_handle.name} on {trial.pair.label}, seed {trial.seed}"
-
-
-def _run_one(
-    trial: "Trial",
-    store: Store,
-    command: list[str],
-    names: tuple[str, ...],
-    console: Console,
-    checkpoint_every: float | None,
-) -> "Outcome | None":
-    from rnnae_bench.cli.progress import LiveProgress
-    from rnnae_bench.leaderboard.trackers.loggers import run_logged
-
-    callbacks: list[Any] = [LiveProgress(console, _label(trial), trial.pair.variant.primary.metric)]
-    outcome = run_logged(
-        trial,
-        store,
-        command,
-        callbacks,
-        [] if console.quiet else names,
-        checkpoint_every=checkpoint_every,
-        tell=lambda line: console.print(printable(f"{_label(trial)}: {line}"), markup=False, soft_wrap=True),
-    )
-    if outcome is not None:
-        _report(trial, outcome, console)
-    return outcome
-
-
 def _report(trial: "Trial", outcome: "Outcome", console: Console) -> None:
+    from rnnae_bench.api.running import label_of
+
     record = outcome.record
     if record.status != "ok":
-        console.print(f"[red]{_label(trial)}: {record.status}[/red]: ", end="")
+        console.print(f"[red]{label_of(trial)}: {record.status}[/red]: ", end="")
         console.print(
             printable(record.failure.message if record.failure else ""), markup=False, highlight=False, soft_wrap=True
         )
@@ -233,7 +178,7 @@ def _report(trial: "Trial", outcome: "Outcome", console: Console) -> None:
         console.print(told, style="red", markup=False, highlight=False, soft_wrap=True)
     drawn = plots.terminal_picture(outcome.series)
     if drawn:
-        console.print(f"gradient norm over training ({_label(trial)}), logarithmic", highlight=False)
+        console.print(f"gradient norm over training ({label_of(trial)}), logarithmic", highlight=False)
         console.print(drawn, markup=False, highlight=False, no_wrap=True, overflow="crop")
     drawn = heatmaps.terminal_heatmap(outcome.series)
     if drawn:
@@ -249,7 +194,7 @@ def _report(trial: "Trial", outcome: "Outcome", console: Console) -> None:
         console.print(printable(line), markup=False, highlight=False, soft_wrap=True)
 
 
-def _show(records: list[Record], as_json: bool) -> None:
+def _show(records: Sequence[Record], as_json: bool) -> None:
     if as_json:
         print(json.dumps([document_of(record) for record in records], indent=1))
         return

@@ -7,9 +7,10 @@ from typing import Any
 
 from rich.console import Console
 
+from rnnae_bench.api.sweep_progress import SweepProgress
+from rnnae_bench.api.sweeping import run_sweep
 from rnnae_bench.cli.common import logger_names, read_records
 from rnnae_bench.cli.search_table import table as search_table
-from rnnae_bench.cli.sweep_view import SweepView
 from rnnae_bench.cli.table import print_table
 from rnnae_bench.records.document import document_of
 from rnnae_bench.records.record import Record, printable
@@ -28,7 +29,7 @@ def main(arguments: list[str]) -> int:
     if options.collect:
         return _collect(options, Store(Path(options.out)))
     loggers = logger_names(options.logger)
-    view = SweepView(Console(stderr=True))
+    view = SweepProgress(Console(stderr=True))
     with Session(options, view, ("rnnae-bench", "sweep", *arguments), loggers) as session:
         if options.dry_run:
             with view:
@@ -37,8 +38,7 @@ def main(arguments: list[str]) -> int:
             return 0
         try:
             with view:
-                session.check()
-                swept = session.run()
+                swept = run_sweep(session)
         except KeyboardInterrupt:
             view.notes("stopped; the same command goes on with what is left")
             return 1
@@ -71,7 +71,7 @@ def _cell(value: Any) -> str:
 
 def _collect(options: SweepOptions, store: Store) -> int:
     """The tables of what there is, while a sweep runs or after it."""
-    found = read_records(store)
+    found = read_records(store.folder)
     running = []
     for identity in store.drafts.identities():
         draft = store.drafts.read(identity)

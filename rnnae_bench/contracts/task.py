@@ -94,8 +94,18 @@ class Task(LightningDataModule, ABC):
 
     @classmethod
     def card(cls) -> Card:
-        """The task's card, from the ``task.yaml`` beside its module; ``NAME.task.yaml`` where tasks share a folder."""
-        return load_card(card_path(Path(sys.modules[cls.__module__].__file__ or ""), cls.name))
+        """The task's card: the ``task.yaml`` beside its module (``NAME.task.yaml`` where tasks share a folder), or else
+        beside that of the task it derives from.
+
+        Raises:
+            UserError: there is none, or it is wrong; a task without a file may override this.
+        """
+        own = [one for one in cls.__mro__ if issubclass(one, Task) and one is not Task]
+        files = [getattr(sys.modules[one.__module__], "__file__", None) for one in own]
+        paths = [card_path(Path(file), cls.name) for file in files if file]
+        if not paths:
+            raise UserError(f"task class {cls.__name__} has no card: give it a classmethod card() that returns one")
+        return load_card(next(filter(Path.is_file, paths), paths[0]))
 
     @classmethod
     def from_variant(cls: type[AnyTask], variant: str = "standard", **overrides: Any) -> AnyTask:

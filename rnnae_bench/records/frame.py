@@ -44,15 +44,24 @@ def frame(folder: str | Path = "runs") -> "pandas.DataFrame":
     """
     import warnings
 
+    found = Store(Path(folder)).read()
+    for path, reason in found.unreadable.items():
+        warnings.warn(f"{path} is no record, left out: {reason}", stacklevel=2)
+    return data_frame(found.records)
+
+
+def data_frame(records: Sequence[Record]) -> "pandas.DataFrame":
+    """Records as a pandas data frame, as `frame` has them.
+
+    Raises:
+        UserError: pandas is not installed.
+    """
     try:
         import pandas
     except ImportError as error:
         raise missing_extra("a data frame", "pandas", "query") from error
     import pyarrow as pa
 
-    found = Store(Path(folder)).read()
-    for path, reason in found.unreadable.items():
-        warnings.warn(f"{path} is no record, left out: {reason}", stacklevel=2)
     # pandas' own types for these have no word for null.
     types = {pa.int64(): pandas.Int64Dtype(), pa.bool_(): pandas.BooleanDtype()}
-    return arrow(found.records).to_pandas(types_mapper=types.get)
+    return arrow(records).to_pandas(types_mapper=types.get)

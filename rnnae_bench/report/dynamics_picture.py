@@ -1,35 +1,38 @@
 """Pictures of the dynamics of a model's recurrences, as PNG and in the terminal."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rnnae_bench.report.heatmaps import as_png, new_figure
+from rnnae_bench.report.heatmaps import new_figure
 from rnnae_bench.report.terminal_curve import terminal_curve
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
-def picture(title: str, layers: Sequence[Mapping[str, Any]]) -> bytes:
-    """A PNG with a row for each layer: singular values over time, Lyapunov exponents, gradient norms by lag.
+
+def figure(title: str, layers: Sequence[Mapping[str, Any]]) -> "Figure":
+    """A row for each layer: singular values over time, Lyapunov exponents, gradient norms by lag.
 
     Args:
         title: Stands above.
         layers: As from ``LayerDynamics.summary``.
     """
-    figure = new_figure(12.0, 0.6 + 2.9 * len(layers))
-    figure.suptitle(title)
+    drawn: Figure = new_figure(12.0, 0.6 + 2.9 * len(layers))
+    drawn.suptitle(title)
     drawings = {
         "largest_singular_value": _singular_values,
         "lyapunov_exponents": _exponents,
         "gradient_norm": _gradients,
     }
-    for row, layer in zip(figure.subplots(len(layers), 3, squeeze=False), layers, strict=True):
+    for row, layer in zip(drawn.subplots(len(layers), 3, squeeze=False), layers, strict=True):
         for axes, (quantity, draw) in zip(row, drawings.items(), strict=True):
             if layer[quantity]:
                 draw(axes, layer)
             else:
                 axes.remove()
-    return as_png(figure)
+    return drawn
 
 
 def _singular_values(axes: Any, layer: Mapping[str, Any]) -> None:

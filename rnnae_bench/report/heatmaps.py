@@ -85,12 +85,9 @@ def gallery(named: Mapping[str, Series]) -> bytes:
 
 def new_figure(width: float, height: float) -> Any:
     """An empty figure of matplotlib, its sizes in inches, that needs no display."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+    from rnnae_bench.report.figure import Picture
 
-    figure = Figure(figsize=(width, height), layout="constrained", dpi=120)
-    FigureCanvasAgg(figure)
-    return figure
+    return Picture(width, height)
 
 
 def as_png(figure: Any) -> bytes:

@@ -3,7 +3,7 @@
 import textwrap
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -12,6 +12,9 @@ from rnnae_bench.records.history import Series
 from rnnae_bench.records.record import Record
 from rnnae_bench.report.heatmaps import as_png, draw, height_of, new_figure, panels
 from rnnae_bench.report.terminal_curve import terminal_curve
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 _POINTS = 240
 
@@ -41,19 +44,19 @@ def thin(series: Series, points: int = _POINTS) -> tuple[np.ndarray, np.ndarray,
     return middle, median, low, high
 
 
-def picture(record: Record, series: Mapping[str, Series]) -> bytes:
-    """A PNG: training loss and the primary metric on the validation set; below, gradient norms by layer.
+def figure(record: Record, series: Mapping[str, Series]) -> "Figure":
+    """Training loss and the primary metric on the validation set; below, gradient norms by layer.
 
     Where gradients through sequence time were measured, a row for each of `panels` stands below.
     """
     shown = panels(series)
     heights = (_CURVES_HEIGHT, height_of(shown)) if shown else (_CURVES_HEIGHT,)
-    figure = new_figure(9.0, sum(heights))
-    curves, *over_time = figure.subfigures(len(heights), 1, squeeze=False, height_ratios=heights)[:, 0]
+    drawn: Figure = new_figure(9.0, sum(heights))
+    curves, *over_time = drawn.subfigures(len(heights), 1, squeeze=False, height_ratios=heights)[:, 0]
     for place in over_time:
         draw(place, shown)
     above, below = curves.subplots(2, 1, sharex=True)
-    figure.suptitle(textwrap.fill(title(record), _TITLE_WIDTH))
+    drawn.suptitle(textwrap.fill(title(record), _TITLE_WIDTH))
     _band(above, series.get("loss"), "training loss", "tab:blue")
     above.set_ylabel("training loss")
     terms = [name for name in series if name.startswith("loss/")]
@@ -81,7 +84,12 @@ def picture(record: Record, series: Mapping[str, Series]) -> bytes:
     below.set_xlabel("optimiser step")
     if below.lines:
         below.legend(fontsize="small", ncols=2)
-    return as_png(figure)
+    return drawn
+
+
+def picture(record: Record, series: Mapping[str, Series]) -> bytes:
+    """The `figure` as a PNG."""
+    return as_png(figure(record, series))
 
 
 def title(record: Record) -> str:

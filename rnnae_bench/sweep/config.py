@@ -9,7 +9,7 @@ import difflib
 import inspect
 import json
 import typing
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
@@ -32,7 +32,7 @@ SEARCH_SEED = 1000
 _LISTS = ("task", "model", "precision", "devices")
 """Options that may be repeated."""
 
-_DURATIONS = ("time_limit", "checkpoint_every")
+DURATIONS = ("time_limit", "checkpoint_every")
 """Options that are durations."""
 
 
@@ -112,7 +112,7 @@ class SweepOptions:
     json: bool = False
 
     def __post_init__(self) -> None:
-        at_least_one = ("seeds", "workers", "threads", "gpus_per_trial", *_DURATIONS, "search_trials")
+        at_least_one = ("seeds", "workers", "threads", "gpus_per_trial", *DURATIONS, "search_trials")
         limits = {name: getattr(self, name) for name in at_least_one}
         if isinstance(self.vectorize, int):
             limits["vectorize"] = self.vectorize
@@ -189,7 +189,7 @@ def parse(arguments: Sequence[str]) -> SweepOptions:
     except argparse.ArgumentError as error:
         raise UserError(_explain(str(error))) from error
     values = {name: getattr(parsed, name) for name in _hints()}
-    for name in _DURATIONS:
+    for name in DURATIONS:
         if values[name] is not None:
             values[name] = _seconds(values[name], _flag(name))
     chosen = SweepOptions(**values)
@@ -212,22 +212,35 @@ def read(path: Path) -> dict[str, Any]:
         return {}
     if not isinstance(tree, yaml.MappingNode):
         raise UserError(f"{path}: the options of a sweep are a mapping, this is a {type(content).__name__}")
-    lines = {key.value: key.start_mark.line + 1 for key, _ in tree.value}
+    lines = {key.value: f"{path}:{key.start_mark.line + 1}: " for key, _ in tree.value}
+    return options_from(content, lines)
+
+
+def options_from(content: Mapping[Any, Any], places: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """Options by name, each checked by itself; what is None is left to its default.
+
+    Args:
+        content: The options, as in a ``sweep.yaml``.
+        places: Where each was found, to begin an error with.
+
+    Raises:
+        UserError: a sweep has no such option, or it is of the wrong type.
+    """
     found, checker = {}, parser()
     for key, value in content.items():
-        where = f"{path}:{lines[str(key)]}"
+        where = (places or {}).get(str(key), "")
         if key not in _hints():
             near = difflib.get_close_matches(str(key), _hints(), n=2, cutoff=0.7)
             hint = f"did you mean {either(map(repr, near))}?" if near else f"these are: {', '.join(_hints())}"
-            raise UserError(f"{where}: '{key}' is not an option of a sweep; {hint}")
+            raise UserError(f"{where}'{key}' is not an option of a sweep; {hint}")
         if value is None:
             continue
         if key in _LISTS and not isinstance(value, list):
             value = [value]
         if key == "precision":
             value = [str(one) if isinstance(one, int) else one for one in value]
-        if key in _DURATIONS:
-            _seconds(value, f"{where}: '{key}'")
+        if key in DURATIONS:
+            _seconds(value, f"{where}'{key}'")
             value = str(value)
         try:
             # A switch, which jsonargparse takes whatever it is.
@@ -235,7 +248,7 @@ def read(path: Path) -> dict[str, Any]:
                 raise argparse.ArgumentError(None, "no switch")
             found[key] = checker.parse_object({key: value})[key]
         except argparse.ArgumentError as error:
-            raise UserError(f"{where}: '{key}' is {json.dumps(value, default=str)}; {_wanted(key)}") from error
+            raise UserError(f"{where}'{key}' is {json.dumps(value, default=str)}; {_wanted(key)}") from error
     return found
 
 
@@ -281,7 +294,7 @@ def _dashed(word: str) -> str:
 
 def _hints() -> dict[str, Any]:
     """The type of each option, as it is written."""
-    return {**typing.get_type_hints(SweepOptions), **dict.fromkeys(_DURATIONS, str | None)}
+    return {**typing.get_type_hints(SweepOptions), **dict.fromkeys(DURATIONS, str | None)}
 
 
 def _default(name: str) -> Any:
@@ -302,6 +315,6 @@ def _explain(message: str) -> str:
 
 
 def _wanted(name: str) -> str:
-    if name in _DURATIONS:
+    if name in DURATIONS:
         return "it must be a duration, such as 90, 10m or 2h"
     return f"it must be {in_words(_hints()[name])}"

@@ -188,7 +188,7 @@ def _choices(kind: Kind, named: Named) -> Iterator[tuple[str, dict[str, Any]]]:
 def _parse(kind: Kind, named: Named) -> tuple[str, dict[str, list[Any]]]:
     """The name, and for each option, by dotted name, the values to combine."""
     if isinstance(named, str):
-        name, values = _parse_text(named)
+        name, values = parse_text(named)
     else:
         if not isinstance(named.get("name"), str):
             raise UserError(f"{_shown(named)}: a {kind} written as a mapping needs its name; add name: NAME")
@@ -196,7 +196,22 @@ def _parse(kind: Kind, named: Named) -> tuple[str, dict[str, list[Any]]]:
     return name, {option: value if isinstance(value, list) else [value] for option, value in values.items()}
 
 
-def _parse_text(text: str) -> tuple[str, dict[str, Any]]:
+def with_options(kind: Kind, named: Named, options: Mapping[str, Any]) -> Named:
+    """A task or model with further options, whose lists multiply as those in brackets do.
+
+    Raises:
+        UserError: an option is given in both.
+    """
+    name, values = _parse(kind, named)
+    further = flatten(options)
+    twice = values.keys() & further.keys()
+    if twice:
+        raise UserError(f"{_shown(named)}: {', '.join(sorted(twice))} is given in there and beside it")
+    return {"name": name, **values, **further} if further else named
+
+
+def parse_text(text: str) -> tuple[str, dict[str, Any]]:
+    """The name and the options, by dotted name, of ``NAME[OPTION=VALUE,...]``; `UserError` where it is malformed."""
     name, bracket, rest = text.partition("[")
     if not bracket:
         if "]" in text:

@@ -40,12 +40,6 @@ class Swept:
     found: Sequence[Found] | None = None
     """What each study found, in a search."""
 
-    @property
-    def went_well(self) -> bool:
-        """Whether nothing was refused or failed, and every study has a best."""
-        ended_well = all(record.status in ("ok", "skipped") for record in self.records)
-        return ended_well and not self.refused and all(one.command for one in self.found or ())
-
 
 class Session:
     """One sweep. Use it as a context: its workers go when it is left.

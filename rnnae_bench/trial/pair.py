@@ -29,7 +29,8 @@ from rnnae_bench.options.nested import flatten, merge, nest
 from rnnae_bench.options.parsing import MODE, allow_dataclasses, types_in
 from rnnae_bench.options.plain import alike, named, plain
 from rnnae_bench.plugins.forks import one_process
-from rnnae_bench.plugins.registry import Handle, models, parse_task, tasks
+from rnnae_bench.plugins.registry import Handle, parse_task
+from rnnae_bench.plugins.unregistered import handle_of
 
 TRAINER_OPTIONS = (
     "accelerator",
@@ -61,17 +62,19 @@ class Pair:
     hyper-parameters tuned for this model on this task (the card's ``tuned``).
 
     Args:
-        task: Task as ``NAME[:VARIANT]``.
-        model: The model's registered name.
+        task: Task as ``NAME[:VARIANT]``, or a class, then with its variant apart.
+        model: The model's registered name, or a class.
+        variant: Of a task that is given as a class.
 
     Raises:
         UserError: unknown name or variant, a plugin that can't be imported, a bad card.
     """
 
-    def __init__(self, task: str, model: str) -> None:
-        name, variant = parse_task(task)
-        self.task_handle: Handle = tasks().get(name)
-        self.model_handle: Handle = models().get(model)
+    def __init__(self, task: str | type[Task], model: str | type[LightningModule], variant: str = "standard") -> None:
+        if isinstance(task, str):
+            task, variant = parse_task(task)
+        self.task_handle: Handle = handle_of("task", task)
+        self.model_handle: Handle = handle_of("model", model)
         self.task_class: type[Task] = self.task_handle.load()
         self.model_class: type[LightningModule] = self.model_handle.load()
         self.card: Card = self.task_class.card()

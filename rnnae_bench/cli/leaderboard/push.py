@@ -43,7 +43,7 @@ def main(arguments: list[str]) -> int:
     entity, project = parse_project(options.wandb)
     mode = options.mode or _mode(os.environ.get("WANDB_MODE", "online"))
     store = Store(Path(options.folder))
-    records = read_records(store)
+    records = read_records(store.folder)
     if not records:
         raise UserError(f"there are no records in {options.folder} to push; 'rnnae-bench run' makes some")
     from rnnae_bench.leaderboard.trackers.wandb_push import Target, push, require_reports

@@ -2,12 +2,12 @@
 
 import argparse
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rnnae_bench.cli.common import COMMITTED, RUNS
-from rnnae_bench.errors import UserError
+from rnnae_bench.cli.common import COMMITTED, RUNS, remarks_told
 
 if TYPE_CHECKING:
     from rnnae_bench.standings.overview import Overview
@@ -42,18 +42,13 @@ def parser() -> argparse.ArgumentParser:
 
 def main(arguments: list[str]) -> int:
     """Print the standings; 0 also where nothing matches."""
-    from rnnae_bench.cli.common import read_records_of
-    from rnnae_bench.standings.overview import overview
-    from rnnae_bench.standings.standing import standings
+    from rnnae_bench.api.comparing import standings
 
     options = parser().parse_args(arguments)
-    if options.minimum_seeds < 2:
-        raise UserError(
-            f"--minimum-seeds {options.minimum_seeds}: one seed has no interval and no test; give 2 or more"
-        )
     folder = options.folder or Path(COMMITTED if Path(COMMITTED).is_dir() else RUNS)
-    found = standings(read_records_of(folder, options.task), options.minimum_seeds)
-    whole = None if options.task else overview(found)
+    with remarks_told():
+        found = standings(folder, task=options.task, minimum_seeds=options.minimum_seeds)
+    whole = found.overview
     if options.json:
         print(json.dumps(as_dict(found, whole), indent=1))
         return 0
@@ -76,7 +71,7 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def as_dict(standings: "list[Standing]", overview: "Overview | None") -> dict[str, Any]:
+def as_dict(standings: "Sequence[Standing]", overview: "Overview | None") -> dict[str, Any]:
     """Standings and overview as plain data; keys that are pairs become lists of objects."""
     return {
         "standings": [

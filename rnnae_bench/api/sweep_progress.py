@@ -10,6 +10,7 @@ from rich.progress_bar import ProgressBar
 from rich.status import Status
 from rich.table import Table
 
+from rnnae_bench.api.display import NotebookLive, in_notebook
 from rnnae_bench.records.record import Record, printable
 from rnnae_bench.report.tables import number
 from rnnae_bench.report.text import Text
@@ -22,7 +23,7 @@ _SUMMARY_SECONDS = 30.0
 """Between two summaries where there is no terminal."""
 
 
-class SweepView:
+class SweepProgress:
     """A sweep's `rnnae_bench.sweep.driver.Watcher` that shows it. Use it as a context.
 
     Args:
@@ -38,9 +39,9 @@ class SweepView:
         self._started = self._last_summary = time.monotonic()
         self._waits: str | None = None
         self._status: Status | None = None
-        self._live: Live | None = None
+        self._live: Live | NotebookLive | None = None
 
-    def __enter__(self) -> "SweepView":
+    def __enter__(self) -> "SweepProgress":
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -66,7 +67,10 @@ class SweepView:
         self._steps, self._records = dict(steps), list(done)
         self._to_come, self._steps_each = to_come, steps_each
         self._started = self._last_summary = time.monotonic()
-        if self._console.is_terminal:
+        if in_notebook() and not self._console.quiet:
+            self._live = NotebookLive()
+            self._live.update(self._picture())
+        elif self._console.is_terminal:
             self._live = Live(self._picture(), console=self._console, refresh_per_second=4, transient=True)
             self._live.start()
 

@@ -1,4 +1,4 @@
-"""The live progress of one trial: a bar on a terminal, a line at every look at the validation set elsewhere."""
+"""The live progress of one trial: a bar on a terminal or in a notebook, a line at every evaluation elsewhere."""
 
 import time
 from typing import Any, NamedTuple
@@ -9,6 +9,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
+from rnnae_bench.api.display import NotebookLive, in_notebook
 from rnnae_bench.probes import Evaluation, OptimizerSteps
 from rnnae_bench.records.record import printable
 from rnnae_bench.report.tables import number
@@ -58,7 +59,7 @@ def layout_for(width: int, label: str, metric: str, steps: int) -> Layout:
     return Layout(label, bar=room > _BAR, loss=loss, metric=name)
 
 
-class LiveProgress(OptimizerSteps):
+class TrainingProgress(OptimizerSteps):
     """Shows steps, speed, time left, training loss and the primary metric on the validation set.
 
     Args:
@@ -70,6 +71,7 @@ class LiveProgress(OptimizerSteps):
     def __init__(self, console: Console, label: str, metric: str) -> None:
         self._console, self._label, self._metric = console, label, metric
         self._bar: Progress | None = None
+        self._notebook: NotebookLive | None = None
         self._task = TaskID(0)
         self._drawn = 0.0
         self._started = 0.0
@@ -80,7 +82,8 @@ class LiveProgress(OptimizerSteps):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Draw the empty bar."""
         self._started = time.perf_counter()
-        if self._console.is_terminal:
+        notebook = in_notebook() and not self._console.quiet
+        if self._console.is_terminal or notebook:
             layout = layout_for(self._console.width, self._label, self._metric, int(trainer.max_steps))
             self._layout = layout
             columns = [
@@ -93,7 +96,11 @@ class LiveProgress(OptimizerSteps):
             ]
             self._bar = Progress(*filter(None, columns), console=self._console, refresh_per_second=5, transient=True)
             self._task = self._bar.add_task(escape(layout.label), total=trainer.max_steps, speed="", state="")
-            self._bar.start()
+            if notebook:
+                self._notebook = NotebookLive()
+                self._notebook.update(self._bar.get_renderable())
+            else:
+                self._bar.start()
 
     def on_optimizer_step(
         self, trainer: Trainer, pl_module: LightningModule, step: int, loss: Tensor | None, batch: Any
@@ -110,6 +117,8 @@ class LiveProgress(OptimizerSteps):
             speed = f"{step / (now - self._started):.0f}/s"
             state = "  ".join(filter(None, (self._score, self._loss if self._layout.loss else "")))
             self._bar.update(self._task, completed=step, speed=speed, state=state)
+            if self._notebook is not None:
+                self._notebook.update(self._bar.get_renderable())
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Show the primary metric."""
@@ -132,6 +141,8 @@ class LiveProgress(OptimizerSteps):
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Take the bar away."""
-        if self._bar is not None:
+        if self._notebook is not None:
+            self._notebook.stop()
+        elif self._bar is not None:
             self._bar.stop()
-            self._bar = None
+        self._bar = self._notebook = None

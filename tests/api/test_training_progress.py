@@ -6,7 +6,7 @@ import re
 import pytest
 from rich.console import Console
 
-from rnnae_bench.cli.progress import LiveProgress, layout_for
+from rnnae_bench.api.training_progress import TrainingProgress, layout_for
 from rnnae_bench.records.store import Store
 from rnnae_bench.trial.pair import Pair
 from rnnae_bench.trial.trial import Trial
@@ -20,7 +20,7 @@ def last_line(width: int, folder) -> str:
     options = {"model.hidden_size": 4, "task.protocol.max_steps": 12, "task.protocol.evaluate_every": 6}
     out = io.StringIO()
     console = Console(file=out, width=width, force_terminal=True, color_system=None)
-    progress = LiveProgress(console, LABEL, "recall_accuracy")
+    progress = TrainingProgress(console, LABEL, "recall_accuracy")
     Trial(pair, pair.resolve(options), 0).run(Store(folder), [], [progress])
     frames = re.sub(r"\x1b\[[^a-zA-Z]*[a-zA-Z]", "", out.getvalue()).replace("\n", "\r").split("\r")
     return [frame for frame in frames if frame.strip()][-1].rstrip()

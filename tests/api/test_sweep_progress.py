@@ -13,7 +13,7 @@ from collections.abc import Iterator
 import pytest
 from rich.console import Console
 
-from rnnae_bench.cli.sweep_view import SweepView
+from rnnae_bench.api.sweep_progress import SweepProgress
 from rnnae_bench.sweep.executors.base import Advanced
 from rnnae_bench.sweep.executors.job import Job, Member, Setting
 
@@ -70,7 +70,7 @@ def job_for(make_record, *identities: str) -> Job:
 
 def test_a_terminal_shows_progress_what_runs_and_the_best_so_far(terminal, make_record):
     console = Console(file=terminal.file, width=100, _environ={"TERM": "xterm"})
-    with SweepView(console) as view:
+    with SweepProgress(console) as view:
         view.expects(STEPS, [make_record(id="f" * 16, value=0.25, overrides={})])
         job = job_for(make_record, FIRST, SECOND)
         view.began(job)
@@ -88,7 +88,7 @@ def test_a_terminal_shows_progress_what_runs_and_the_best_so_far(terminal, make_
 
 def test_a_pipe_gets_a_line_for_every_trial_and_no_control_sequences(make_record):
     file = io.StringIO()
-    with SweepView(Console(file=file, width=80)) as view:
+    with SweepProgress(Console(file=file, width=80)) as view:
         view.expects(STEPS, [])
         job = job_for(make_record, FIRST)
         view.began(job)

@@ -1,0 +1,166 @@
+"""What the front door gives back: one trial or many, as records, modules, tables and pictures."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, overload
+
+from rnnae_bench.errors import UserError
+from rnnae_bench.records.record import Record, printable
+from rnnae_bench.records.store import Store
+from rnnae_bench.report import cell
+from rnnae_bench.report.tables import number
+from rnnae_bench.standings.rows import Row, summarize
+
+if TYPE_CHECKING:
+    import pandas
+    from lightning import LightningModule
+    from matplotlib.figure import Figure
+
+    from rnnae_bench.records.history import Series
+
+
+class Result:
+    """One trial: its record, its histories, and the model that came of it.
+
+    Args:
+        record: The record.
+        path: Its file.
+        model: The trained module, where it was trained by this process.
+    """
+
+    def __init__(self, record: Record, path: Path, model: "LightningModule | None" = None) -> None:
+        self.record, self.path, self._model = record, path, model
+
+    @property
+    def model(self) -> "LightningModule":
+        """The trained module, on the CPU and in evaluation mode.
+
+        Raises:
+            UserError: it was trained elsewhere, and no weights were kept.
+        """
+        if self._model is None:
+            raise UserError(
+                f"record {self.path.stem} has no model here: its weights were not kept; rnnae_bench.run(...) gives the "
+                "model of a trial that it trains"
+            )
+        return self._model
+
+    @property
+    def series(self) -> "dict[str, Series]":
+        """The histories, by name: the loss, gradient norms, metrics on the validation set, ..."""
+        return Store(self.path.parent).series(self.record)
+
+    def frame(self) -> "pandas.DataFrame":
+        """The record as a data frame of one row; see `Results.frame`."""
+        return Results([self]).frame()
+
+    def plot(self) -> "Figure":
+        """The learning curve and the gradient norms, and below them the gradients through time where there are any."""
+        from rnnae_bench.report.trial_picture import figure
+
+        return figure(self.record, self.series)
+
+    def __repr__(self) -> str:
+        return f"<{_line(self._row)}>"
+
+    def _repr_html_(self) -> str:
+        return cell.html([self.record], self._picture())
+
+    @property
+    def _row(self) -> Row:
+        return summarize([self.record])[0]
+
+    def _picture(self) -> bytes | None:
+        from rnnae_bench.report.heatmaps import as_png
+
+        try:
+            return as_png(self.plot())
+        except (OSError, ValueError):
+            return None
+
+
+class Results(Sequence[Result]):
+    """Trials in order; of one alone, its `record` and `model` are theirs too.
+
+    Args:
+        results: The trials.
+    """
+
+    def __init__(self, results: Iterable[Result]) -> None:
+        self._results = tuple(results)
+
+    @overload
+    def __getitem__(self, place: int) -> Result: ...
+
+    @overload
+    def __getitem__(self, place: slice) -> "Results": ...
+
+    def __getitem__(self, place: int | slice) -> "Result | Results":
+        found = self._results[place]
+        return Results(found) if isinstance(found, tuple) else found
+
+    def __len__(self) -> int:
+        return len(self._results)
+
+    def __iter__(self) -> Iterator[Result]:
+        return iter(self._results)
+
+    @property
+    def records(self) -> list[Record]:
+        """All records, in order."""
+        return [one.record for one in self]
+
+    @property
+    def record(self) -> Record:
+        """The record of the only trial; `UserError` where there are several."""
+        return self._only("record").record
+
+    @property
+    def model(self) -> "LightningModule":
+        """The module of the only trial, as `Result.model`; `UserError` where there are several."""
+        return self._only("model").model
+
+    def _only(self, part: str) -> Result:
+        if len(self) != 1:
+            raise UserError(f"there are {len(self)} trials here, each with its own {part}; take one: results[0].{part}")
+        return self[0]
+
+    def frame(self) -> "pandas.DataFrame":
+        """A row a trial, with the columns of ``rnnae-bench query --columns``.
+
+        Raises:
+            UserError: pandas is not installed.
+        """
+        from rnnae_bench.records.frame import data_frame
+
+        return data_frame(self.records)
+
+    def plot(self) -> "Figure":
+        """One trial as `Result.plot`; of several, the primary metric and the gradient norm, a line a trial."""
+        if len(self) == 1:
+            return self[0].plot()
+        from rnnae_bench.report.curves_picture import figure
+
+        return figure([(one.record, one.series) for one in self])
+
+    def __repr__(self) -> str:
+        return "\n".join(_line(row) for row in summarize(self.records)) or "no records"
+
+    def _repr_html_(self) -> str:
+        from rnnae_bench.report.heatmaps import as_png
+
+        try:
+            picture = as_png(self.plot()) if self else None
+        except (OSError, ValueError):
+            picture = None
+        return cell.html(self.records, picture)
+
+
+def _line(row: Row) -> str:
+    """A row in words."""
+    spread = "" if row.sd is None else f" ± {row.sd:.2g}"
+    value = f"{row.metric} {number(row.mean)}{spread}" if row.mean is not None else f"no {row.metric}"
+    seeds = f"seed {row.seeds[0]}" if row.trials == 1 else f"{row.trials} seeds"
+    failed = f" ({row.failures})" if row.failures else ""
+    layout = "" if row.layout == "1x cpu 32-true" else f" on {row.layout}"
+    return printable(f"{row.label} on {row.setting}{layout}, {seeds}: {value}{failed}")

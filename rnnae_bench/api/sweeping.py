@@ -1,0 +1,108 @@
+"""Sweeps: `sweep`, and what the command line's ``sweep`` does once its options are read."""
+
+import difflib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from rnnae_bench.api.display import progress_console
+from rnnae_bench.api.results import Result, Results
+from rnnae_bench.api.sweep_progress import SweepProgress
+from rnnae_bench.errors import UserError
+from rnnae_bench.options.durations import seconds
+from rnnae_bench.records.store import Store
+from rnnae_bench.sweep.config import DURATIONS, SweepOptions, options_from
+from rnnae_bench.sweep.executors.job import Refusal
+from rnnae_bench.sweep.grid import Named, with_options
+from rnnae_bench.sweep.search import Found
+from rnnae_bench.sweep.session import Session
+
+_OWN = {one.name for one in fields(SweepOptions)} - {"task", "model", "dry_run", "collect", "json", "logger"}
+
+
+class SweepResults(Results):
+    """The trials of a sweep.
+
+    Args:
+        results: Those that have a record, in order; of those that had one before, too.
+        refused: Settings that can't be run, which have no trials.
+        found: What each study of a search found; None in a grid.
+    """
+
+    def __init__(
+        self, results: Iterable[Result], refused: Sequence[Refusal] = (), found: Sequence[Found] | None = None
+    ) -> None:
+        super().__init__(results)
+        self.refused, self.found = refused, found
+
+    @property
+    def went_well(self) -> bool:
+        """Whether nothing was refused or failed, and every study has a best."""
+        ended_well = all(record.status in ("ok", "skipped") for record in self.records)
+        return ended_well and not self.refused and all(one.command for one in self.found or ())
+
+
+def sweep(
+    task: str | Sequence[Named],
+    model: str | Sequence[Named],
+    *,
+    seeds: int = 1,
+    out: str | Path = "runs",
+    loggers: Sequence[str] = (),
+    progress: bool = True,
+    **options: Any,
+) -> SweepResults:
+    """Run many trials in worker processes: every task with every model and every combination of options.
+
+    ``sweep("copy", ["gru", "lstm"], hidden_size=[32, 64], seeds=5)`` are twenty trials. What has a record already is
+    not run again, so that a sweep that was stopped goes on where it was.
+
+    Args:
+        task: A name as for `run`, or several.
+        model: The same. Lists in brackets multiply too: ``gru[hidden_size=[32,64]]``.
+        seeds: How many, counting up.
+        out: Folder for the records.
+        loggers: Log elsewhere too: ``wandb``, ``csv``, ``tensorboard``.
+        progress: Whether to show it.
+        **options: What ``rnnae-bench sweep --help`` lists, under the same names (``precision``, ``executor``,
+            ``workers``, ``vectorize``, ``time_limit``, ``search``, ...); every other is an option of the models, and a
+            list of values multiplies. One that is itself a list is written as a list in a list.
+
+    Returns:
+        The trials of the grid, or those that the search tried.
+
+    Raises:
+        UserError: a name, an option or a value is wrong, or none of the settings can be run.
+        KeyboardInterrupt: it was stopped; the same call goes on with what is left.
+    """
+    own = {name: value for name, value in options.items() if name in _OWN}
+    grid = {name: value for name, value in options.items() if name not in _OWN}
+    asked = options_from({"seeds": seeds, "out": str(out), **own})
+    asked |= {name: seconds(asked[name]) for name in DURATIONS if name in asked}
+    tasks = [task] if isinstance(task, str | Mapping) else list(task)
+    models = [model] if isinstance(model, str | Mapping) else list(model)
+    for named in (*tasks, *models):
+        if not isinstance(named, str | Mapping):
+            raise UserError(
+                f"a sweep trains in processes of its own, where only what is installed is known; got {named!r:.80}: "
+                "name it, or train the class here with rnnae_bench.run"
+            )
+    chosen = SweepOptions(**{**asked, "task": tasks, "model": [with_options("model", one, grid) for one in models]})
+    shown = SweepProgress(progress_console(progress))
+    with shown, Session(chosen, shown, ("rnnae_bench.sweep",), loggers) as session:
+        try:
+            session.check()
+        except UserError as error:
+            near = [meant for name in grid for meant in difflib.get_close_matches(name, _OWN, n=1, cutoff=0.8)]
+            raise UserError(f"{error}; or did you mean {near[0]}?" if near else str(error)) from error
+        return run_sweep(session)
+
+
+def run_sweep(session: Session) -> SweepResults:
+    """Run a session's trials; for the errors see `sweep`."""
+    session.check()
+    swept = session.run()
+    store: Store = session.store
+    results = [Result(record, store.path(record.id)) for record in swept.records]
+    return SweepResults(results, swept.refused, swept.found)

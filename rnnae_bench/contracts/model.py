@@ -49,8 +49,11 @@ class BenchModule(BlockLoop, ABC):
         """Show a state of a loop of the model's own, so that profiles have the gradient that reaches it: dL/dh_t.
 
         Call it on each new state, in the order of the loop, and go on with what it returns: that is `h` itself. Outside
-        of profiles it does nothing. In one, the k-th call under a name is step k, whatever the loop looks like; a state
-        of all steps at once, ``[batch, time, features]``, or of some in a row, is taken apart into its steps.
+        of profiles it does nothing. In one, the k-th call under a name is step k, whatever the loop looks like.
+
+        States of all steps at once, ``[batch, time, features]``, or of some in a row, are taken apart into their steps.
+        The gradient is then the one that reaches what is shown: where step t + 1 was not computed from what is shown of
+        step t (a scan, a convolution), it has nothing of the way back through time. Give a `step` to see that.
 
         Args:
             h: The state after a step, real or complex: ``[batch, features]``, each row that of the batch.

@@ -264,7 +264,9 @@ class Pair:
                     f"{found.unknown} is not passed to the trainer; these are: {', '.join(TRAINER_OPTIONS)} "
                     f"(budget and batch sizes are --task.protocol.*)"
                 )
-            near = difflib.get_close_matches(found.unknown, [f"--{name}" for name in self.hints], n=1, cutoff=0.5)
+            near = difflib.get_close_matches(
+                found.unknown, [f"--{one.dest}" for one in self.parser._actions], n=1, cutoff=0.5
+            )
             hint = f"; did you mean {near[0]}?" if near else ""
             of = f"{self.model_handle.name} on {self.label}"
             return f"{found.unknown} is not an option of {of}{hint} (--help lists them)"

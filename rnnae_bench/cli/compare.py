@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
     from rnnae_bench.standings.contrast import Contrast
     from rnnae_bench.standings.examples import Sampling
+    from rnnae_bench.standings.rows import Row
 
 _UNITS = {
     "training_seconds": "training seconds",
@@ -84,9 +85,10 @@ def _print(one: "Contrast", sampling: "Sampling", console: "Console") -> None:
     if first.row.failures or second.row.failures:
         table.add_row("not ok", first.row.failures or "-", second.row.failures or "-", "")
     for name, (value, other, ratio) in one.costs().items():
-        table.add_row(
-            _UNITS[name], _amount(name, value), _amount(name, other), "-" if ratio is None else f"x {ratio:.3g}"
-        )
+        cells = [_amount(name, value), _amount(name, other)]
+        if name == "state_size":
+            cells = [_state_size(first.row), _state_size(second.row)]
+        table.add_row(_UNITS[name], *cells, "-" if ratio is None else f"x {ratio:.3g}")
     console.print(Text(one.sentence(), style="bold"))
     console.print(table)
     if found.superiority is not None:
@@ -132,6 +134,12 @@ def _over_examples(one: "Contrast", sampling: "Sampling") -> str:
     if not covers_zero and one.comparison.verdict == "tied":
         said += ". These trials differ beyond these test examples, and other seeds' might not"
     return said
+
+
+def _state_size(row: "Row") -> str:
+    if row.state_size_per_step is not None:
+        return f"{row.state_size_per_step:,}/step"
+    return _amount("state_size", row.state_size)
 
 
 def _amount(name: str, value: float | int | None) -> str:

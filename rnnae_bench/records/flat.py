@@ -99,6 +99,12 @@ COLUMNS = (
         "state_size", WHOLE, "numbers that the model carries from step to step", lambda one: one.measures.state_size
     ),
     Column(
+        "state_size_per_step",
+        WHOLE,
+        "numbers that a state which grows gains a step",
+        lambda one: one.measures.state_size_per_step,
+    ),
+    Column(
         "steps_to_solved",
         WHOLE,
         "steps at the first look that found it solved",

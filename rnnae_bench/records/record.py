@@ -100,6 +100,7 @@ class Measures(Part, frozen=True, kw_only=True):
     state_size: Annotated[
         int | None, Meta(description="Numbers carried from step to step; null where unknown, or growing with the steps")
     ]
+    state_size_per_step: Annotated[int | None, Meta(description="Numbers that a growing state gains a step")] = None
     steps_to_solved: Number | None
     seconds_to_solved: Number | None
     clipped_fraction: Number | None

@@ -296,6 +296,7 @@ def _baseline(name: str, beside: Side) -> Side:
         peak_memory_bytes=None,
         parameters=None,
         state_size=None,
+        state_size_per_step=None,
         ids=[],
     )
     entry = replace(

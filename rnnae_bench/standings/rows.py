@@ -47,6 +47,8 @@ class Row:
     peak_memory_bytes: int | None
     parameters: int | None
     state_size: int | None
+    state_size_per_step: int | None
+    """Of a state that grows."""
     ids: list[str]
 
     @property
@@ -152,6 +154,7 @@ def _row(group: Sequence[Record], failure: float) -> Row:
         ),
         parameters=first.measures.parameters,
         state_size=first.measures.state_size,
+        state_size_per_step=first.measures.state_size_per_step,
         ids=[record.id for record in group],
     )
 

@@ -2,11 +2,13 @@
 
 import importlib
 import math
+import re
 
 import numpy as np
 import pytest
 
 from rnnae_bench import Growing
+from rnnae_bench.cli import main
 from rnnae_bench.plugins.registry import tasks
 from rnnae_bench.probes.examination import examine
 from rnnae_bench.records.store import Store
@@ -129,12 +131,14 @@ def test_a_state_size_that_is_not_that_of_the_step_fails_the_exam(plugin):
         check_model(plugin.Half, task)
 
 
-def test_a_state_that_grows_has_a_size_per_step_and_gradients(plugin, tmp_path):
+def test_a_state_that_grows_has_a_size_per_step_and_gradients(plugin, tmp_path, capsys):
     task = tasks().get("copy").load().from_variant("smoke")
     assert check_model(plugin.Cache, task) is None
     measures, series = run("cache", tmp_path)
     assert (measures["state_size"], measures["state_size_per_step"]) == (None, 8)
     assert str(Growing(8)) == "8/step"
+    assert main(["compare", "cache", "memoryless", "--from", str(tmp_path)]) == 0
+    assert re.search(r"state size +8/step +-", capsys.readouterr().out)
     assert np.isfinite(series["gradient_flow/last_step/l0/keys"].values).any()
     *layers, _ = examine(plugin.Cache(task.spec), task, task.held_out(2))
     assert [*layers[0].gradients] == ["keys", "values"]

@@ -1,5 +1,6 @@
 """One trial: one model on one task variant under one seed, from its options to its record."""
 
+import tempfile
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -38,6 +39,7 @@ from rnnae_bench.training.block_loop import WHOLE_STRATEGIES
 from rnnae_bench.training.blocks import Blocks
 from rnnae_bench.training.lightning import fit_and_test, silence_remarks
 from rnnae_bench.training.own_fit import fit_itself_and_test, fits_itself
+from rnnae_bench.training.own_optimizers import objection_to_optimizers
 from rnnae_bench.trial.checkpointing import Checkpointing, OneFile, Resumption, require_resumable
 from rnnae_bench.trial.determinants import Determinants, alters_data
 from rnnae_bench.trial.drafting import Flush
@@ -167,6 +169,23 @@ class Trial:
                     f"--trainer.{option} {value} is for optimiser steps that Lightning does, and model "
                     f"'{self.pair.model_handle.name}' does its own (automatic_optimization is False); leave it out"
                 )
+        own = type(model).configure_optimizers is not BenchModule.configure_optimizers
+        if own and not self.fits_itself and self.layout["devices"] == 1:
+            self._try_optimizers(model)
+
+    def _try_optimizers(self, model: LightningModule) -> None:
+        """Ask a model for its own optimisers, to refuse what would fail in the training."""
+        try:
+            model.trainer = self.trainer([], [], Path(tempfile.gettempdir()))
+            with one_process(), warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                found = model.configure_optimizers()
+        except (Exception, SystemExit):
+            # What a model without weights can't do may go right with them; where not, the record tells.
+            return
+        reason = objection_to_optimizers(found, model.automatic_optimization)
+        if reason is not None:
+            raise UserError(f"{type(model).__name__}.configure_optimizers {reason}")
 
     def _too_large_a_code(self) -> str | None:
         """Why the model's code is not what the task allows; what else goes wrong there is for the record to tell."""

@@ -183,6 +183,48 @@ def test_an_epoch_is_what_lies_between_two_evaluations(model_class, rates, tmp_p
     assert ByEpoch.epochs == 3 or model_class is not ByEpoch
 
 
+class ByClosure(Plain):
+    """A quasi-Newton method, which evaluates a batch several times."""
+
+    def configure_optimizers(self):
+        return torch.optim.LBFGS(self.parameters(), 0.1, max_iter=3)
+
+
+def test_an_optimiser_that_calls_its_closure_again_has_the_same_budget(plain, tmp_path):
+    record, series = run(trial(ByClosure), tmp_path)
+    whole(record, series)
+    assert series["loss"].steps.tolist() == list(range(1, STEPS + 1))
+    assert series["gradient_norm"].steps.tolist() == list(range(1, STEPS + 1))
+    assert series["loss"].values[-1] < plain[1]["loss"].values[-1]
+
+
+class TwoForLightning(Plain):
+    """Several optimisers, and no steps by hand."""
+
+    def configure_optimizers(self):
+        return [torch.optim.SGD(self.emb.parameters(), 0.1), torch.optim.SGD(self.rnn.parameters(), 0.1)]
+
+
+class PlateauOfNothing(Plain):
+    """A schedule that does not say what it goes by."""
+
+    def configure_optimizers(self):
+        optimizer = super().configure_optimizers()
+        return [optimizer], [torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer)]
+
+
+@pytest.mark.parametrize(
+    ("model_class", "said"),
+    [
+        (TwoForLightning, "TwoForLightning.configure_optimizers returns 2 optimisers, and Lightning steps one; set"),
+        (PlateauOfNothing, "PlateauOfNothing.configure_optimizers returns a ReduceLROnPlateau without the metric"),
+    ],
+)
+def test_optimisers_that_cannot_work_are_refused_before_any_work(model_class, said):
+    with pytest.raises(UserError, match=said):
+        trial(model_class)
+
+
 class NoOptimizer(Plain):
     """Is not trained."""
 

@@ -102,7 +102,7 @@ def test_the_plan_names_the_trials_and_runs_none(swept, tmp_path, capsys):
     assert sweep(*GRID, "--dry-run", "--json", "--out", str(swept)) == 0
     planned = json.loads(capsys.readouterr().out)
     ran = {one.id for one in records(swept).values() if one.status == "ok"}
-    assert {one.id for one in planned} == ran
+    assert {one["id"] for one in planned} == ran
     assert {one["state"] for one in planned} == {"measured before"}
     assert all(one["seconds"] > 0 for one in planned)
     apart = ["--model", "gru[layers=2,dropout=0.5]"]

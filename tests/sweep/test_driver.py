@@ -3,6 +3,7 @@
 import signal
 
 import pytest
+from msgspec.structs import replace
 
 from rnnae_bench.records.store import Store
 from rnnae_bench.sweep.driver import Driver, Terms, Watcher
@@ -220,7 +221,7 @@ def test_a_signal_while_a_sweep_stops_ends_no_writing(make_driver, make_record, 
 
     def stop(timeout):
         for job in driver.executor.running:
-            driver.store.drafts.write({**running, "id": job.name}, {})
+            driver.store.drafts.write(replace(running, id=job.name), {})
         raise Interruption(signal.SIGTERM)
 
     def close():

@@ -127,7 +127,7 @@ def test_a_trial_goes_on_to_the_same_bits(made, tmp_path):
     assert_same(whole, resumed)
     assert len(told) == 3
     assert told[-1] == f"it goes on from its checkpoint of step {kept}"
-    assert store.find(resumed.record.id).environment["resumed"][-1] == kept
+    assert store.find(resumed.record.id).environment.resumed[-1] == kept
     assert resumed.record.measures.training_seconds > 0
     assert not store.checkpoints.identities()
 
@@ -156,7 +156,7 @@ def test_a_killed_process_is_gone_on_from(tmp_path):
     store.tidy()
     assert store.drafts.identities() == store.checkpoints.identities() == [trial().identity]
     resumed = trial().run(store, [], flush_every=0.0, checkpoint_every=ALWAYS)
-    assert resumed.record.environment["resumed"] == [8]
+    assert resumed.record.environment.resumed == [8]
     assert_same(trial().run(Store(tmp_path / "whole"), []), resumed)
     assert sorted(path.name for path in out.rglob("*") if path.is_file()) == sorted(
         [f"{trial().identity}.json", f"{trial().identity}.parquet", resumed.record.samples.file]
@@ -181,7 +181,7 @@ def test_a_signal_waits_for_the_checkpoint(number, tmp_path):
     name = signal.Signals(number).name
     message = f"stopped by {name} at step 8; the same command goes on from its checkpoint of step 8"
     assert (stopped.record.status, stopped.record.failure.message) == ("interrupted", message)
-    assert trial().run(store, [], checkpoint_every=3600.0).record.environment["resumed"] == [8]
+    assert trial().run(store, [], checkpoint_every=3600.0).record.environment.resumed == [8]
 
 
 def test_a_signal_does_not_wait_for_ever(tmp_path, monkeypatch):
@@ -214,7 +214,7 @@ def test_a_checkpoint_that_is_not_this_trials_is_not_used(tmp_path):
     for reason, change in FOREIGN.items():
         path.write_bytes(change(content))
         anew = trial().run(store, [], [StopAt(1)], checkpoint_every=ALWAYS, tell=told.append)
-        assert "resumed" not in anew.record.environment
+        assert anew.record.environment.resumed == []
         assert reason in told[-1]
         assert told[-1].endswith("; it starts anew")
         assert "\n" not in told[-1]

@@ -16,7 +16,8 @@ from rnnae_bench.api.display import progress_console
 from rnnae_bench.api.results import Result, Results
 from rnnae_bench.api.training_progress import TrainingProgress
 from rnnae_bench.contracts.task import Task
-from rnnae_bench.errors import UserError, require_choice, require_not_negative, require_positive
+from rnnae_bench.errors import UserError, require_not_negative, require_positive
+from rnnae_bench.leaderboard.trackers import require_loggers
 from rnnae_bench.leaderboard.trackers.loggers import run_logged
 from rnnae_bench.options.durations import positive_seconds
 from rnnae_bench.options.nested import flatten, merge, nest
@@ -33,9 +34,6 @@ from rnnae_bench.trial.trial import Trial
 
 _PENDING = "RNNAE_BENCH_PENDING"
 """Environment variable by which the first process of a trial on several devices tells the others what to run."""
-
-LOGGERS = ("wandb", "csv", "tensorboard")
-"""The loggers there are."""
 
 
 def run(
@@ -89,7 +87,7 @@ def run(
     """
     given_options = {"task": task_options, "model": model_options, "trainer": trainer_options}
     pair, resolved, given = named_options(task, model, variant, given_options, options)
-    require_choice_of_loggers(loggers)
+    require_loggers(loggers)
     every = None if checkpoint_every is None else positive_seconds(str(checkpoint_every), "checkpoint_every")
     if threads is not None:
         require_positive(threads=threads)
@@ -228,14 +226,6 @@ def _refuse_twice(where: str, first: Mapping[str, Any], second: Mapping[str, Any
     twice = flatten(first).keys() & flatten(second).keys()
     if twice:
         raise UserError(f"{', '.join(sorted(twice))} is given in {where}; leave one out")
-
-
-def require_choice_of_loggers(loggers: Sequence[str]) -> None:
-    """Raise `UserError` where there is no such logger."""
-    if isinstance(loggers, str):
-        raise UserError(f"loggers is a list of names, got the text {loggers!r}; write [{loggers!r}]")
-    for name in loggers:
-        require_choice(LOGGERS, loggers=name)
 
 
 def _nested(part: str, options: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from rnnae_bench.api.display import progress_console
 from rnnae_bench.api.results import Result, Results
 from rnnae_bench.api.sweep_progress import SweepProgress
 from rnnae_bench.errors import UserError
+from rnnae_bench.leaderboard.trackers import require_loggers
 from rnnae_bench.options.durations import seconds
 from rnnae_bench.records.store import Store
 from rnnae_bench.sweep.config import DURATIONS, SweepOptions, options_from
@@ -76,6 +77,7 @@ def sweep(
         UserError: a name, an option or a value is wrong, or none of the settings can be run.
         KeyboardInterrupt: it was stopped; the same call goes on with what is left.
     """
+    require_loggers(loggers)
     own = {name: value for name, value in options.items() if name in _OWN}
     grid = {name: value for name, value in options.items() if name not in _OWN}
     asked = options_from({"seeds": seeds, "out": str(out), **own})

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from rnnae_bench.cli.output import plugins_aside
 from rnnae_bench.cli.table import print_table
 from rnnae_bench.errors import require_choice
+from rnnae_bench.leaderboard.trackers import LOGGERS
 from rnnae_bench.plugins.registry import models, parse_task, tasks
 from rnnae_bench.records.record import Record, printable
 
@@ -22,9 +23,6 @@ RUNS = "runs"
 
 COMMITTED = "leaderboards/records"
 """Where a checkout keeps the records of its leaderboard."""
-
-LOGGERS = ("wandb", "csv", "tensorboard")
-"""The loggers that ``--logger`` may name."""
 
 
 def logger_names(text: str) -> tuple[str, ...]:

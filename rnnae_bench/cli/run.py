@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from rich.console import Console
 
-from rnnae_bench.cli.common import LOGGERS, load_pair, logger_names
+from rnnae_bench.cli.common import load_pair, logger_names
 from rnnae_bench.cli.output import plugins_aside
 from rnnae_bench.cli.threads import Load, threads_beside
 from rnnae_bench.errors import UserError, require_positive
+from rnnae_bench.leaderboard.trackers import LOGGERS
 from rnnae_bench.options.durations import positive_seconds
 from rnnae_bench.plugins.registry import models, tasks
 from rnnae_bench.records.document import document_of

@@ -4,8 +4,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from rnnae_bench.contracts.model import Optimization, SequenceModel
-from rnnae_bench.contracts.spec import TaskSpec
+from rnnae_bench import Optimization, SequenceModel, TaskSpec
 from rnnae_bench.errors import UserError, require_positive
 
 

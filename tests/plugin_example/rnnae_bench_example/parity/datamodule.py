@@ -8,9 +8,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 from torchmetrics import MeanMetric, MetricCollection
 
-from rnnae_bench.contracts.card import Protocol
-from rnnae_bench.contracts.spec import Classes, TaskSpec, Tokens
-from rnnae_bench.contracts.task import Batch, Split, Task
+from rnnae_bench import Batch, Classes, Protocol, Task, TaskSpec, Tokens
 from rnnae_bench.errors import UserError, require_positive
 
 
@@ -64,7 +62,7 @@ class ParityTask(Task):
         """Fresh sequences for every step."""
         return self.sequences(self.protocol.batch_size, self.generator("train", self.data_seed, step))
 
-    def evaluation_set(self, split: Split) -> Batch:
+    def evaluation_set(self, split: str) -> Batch:
         """A fixed draw of `evaluation_size` sequences."""
         return self.sequences(self.evaluation_size, self.generator(split))
 

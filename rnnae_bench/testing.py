@@ -72,6 +72,7 @@ def check_task(task_class: type[Task], variant: str = "smoke") -> None:
     _check_targets(task.spec, batch)
     _check_loss(task, batch)
     _check_rows(task)
+    _check_samples(task)
     _check_metrics(task, card.variant(variant))
     _check_example_scores(task, card.variant(variant))
     _check_baselines(task, card.variant(variant))
@@ -331,6 +332,15 @@ def _altered_where_left_out(spec: TaskSpec, batch: Batch, prediction: Tensor) ->
     shape = [1] * prediction.dim()
     shape[0], shape[2 if isinstance(spec.outputs, Images) else 1] = counted.shape
     return torch.where(counted.view(shape), prediction, 1 - prediction)
+
+
+def _check_samples(task: Task) -> None:
+    """The rows that are kept beside a record are rows of the test set."""
+    rows, size = [*task.samples()], len(_rows(task, "test").targets)
+    _require(
+        len({*rows}) == len(rows) and all(0 <= row < size for row in rows),
+        f"samples must be different rows of the test set, from 0 to {size - 1}, not {rows}",
+    )
 
 
 def _check_metrics(task: Task, variant: Variant) -> None:

@@ -157,6 +157,12 @@ def test_the_exam_knows_them(anomaly):
     check_task(anomaly)
 
 
+def test_the_exam_finds_samples_that_are_no_rows(anomaly, monkeypatch):
+    monkeypatch.setattr(anomaly, "samples", lambda self: [0, 40])
+    with pytest.raises(AssertionError, match=r"different rows of the test set, from 0 to 39, not \[0, 40\]"):
+        check_task(anomaly)
+
+
 def test_the_exam_finds_a_reader_of_other_rows(anomaly):
     class Centres(anomaly):
         __module__ = anomaly.__module__

@@ -37,6 +37,9 @@ CHECKPOINTS = "checkpoints"
 SAMPLES = ".samples.npz"
 """How the names of files of samples end."""
 
+WEIGHTS = ".safetensors"
+"""How the names of files of weights end."""
+
 SUPERSEDED = "superseded"
 """Subfolder for records that a later run of the same trial replaced, a folder of records each."""
 
@@ -63,8 +66,14 @@ class Store:
         """The same store, wherever the process goes: a plugin may change the working folder."""
         return replace(self, folder=self.folder.absolute())
 
-    def write(self, record: Record, series: Mapping[str, Series], kept: bytes | None = None) -> Path:
-        """Write a record, its histories and its samples, all or none, whenever the process or the machine may stop.
+    def write(
+        self,
+        record: Record,
+        series: Mapping[str, Series],
+        kept: bytes | None = None,
+        weights: bytes | None = None,
+    ) -> Path:
+        """Write a record and all that belongs to it, or nothing, whenever the process or the machine may stop.
 
         An earlier record of the same trial is moved to the subfolder ``superseded``, never lost.
 
@@ -72,16 +81,21 @@ class Store:
             record: The record; what it names beside it is named anew.
             series: The histories.
             kept: The samples, as `rnnae_bench.records.samples` encodes them; None where there are none.
+            weights: The trained weights, as safetensors; None where they are not kept.
 
         Raises:
             OSError: there is no room for it, or the folder can't be written; what was there is there still.
         """
         table = history.encode(series)
-        named = with_history(publishable(record), table, ["step", *series])
-        return self._write(sealed(changed(named, samples=_named_samples(record.id, kept))), table, kept)
+        named = changed(
+            with_history(publishable(record), table, ["step", *series]),
+            samples=_attachment(record.id, kept, SAMPLES),
+            weights=_attachment(record.id, weights, WEIGHTS),
+        )
+        return self._write(sealed(named), table, kept, weights)
 
-    def adopt(self, record: Record, table: bytes, kept: bytes | None = None) -> Path:
-        """Write a record that was complete elsewhere, with the bytes of its histories, and samples if at hand.
+    def adopt(self, record: Record, table: bytes, kept: bytes | None = None, weights: bytes | None = None) -> Path:
+        """Write a record that was complete elsewhere, with the bytes of its histories; samples and weights if at hand.
 
         Raises:
             OSError: as of `write`.
@@ -91,11 +105,13 @@ class Store:
             raise ValueError(f"the histories of record {record.id} are {record.history.file}, another trial's")
         if hashlib.sha256(table).hexdigest() != record.history.sha256:
             raise ValueError(f"the histories of record {record.id} are not those that it names")
-        if kept is not None and record.samples != _named_samples(record.id, kept):
+        if kept is not None and record.samples != _attachment(record.id, kept, SAMPLES):
             raise ValueError(f"the samples of record {record.id} are not those that it names")
-        return self._write(record, table, kept)
+        if weights is not None and record.weights != _attachment(record.id, weights, WEIGHTS):
+            raise ValueError(f"the weights of record {record.id} are not those that it names")
+        return self._write(record, table, kept, weights)
 
-    def _write(self, record: Record, table: bytes, kept: bytes | None = None) -> Path:
+    def _write(self, record: Record, table: bytes, *attached: bytes | None) -> Path:
         try:
             require_unchanged(record)
         except ValueError as error:
@@ -104,66 +120,65 @@ class Store:
         target = self.path(record.id)
         with alone(self.folder):
             if target.exists():
-                self._replace(target, record, table, kept)
+                self._replace(target, record, table, attached)
             else:
-                self._begin(target, record, table, kept)
+                self._begin(target, record, table, attached)
         self.drafts.discard(record.id)
         return target
 
-    def _begin(self, target: Path, record: Record, table: bytes, kept: bytes | None) -> None:
+    def _begin(self, target: Path, record: Record, table: bytes, attached: Sequence[bytes | None]) -> None:
         """Write a record where there is none: its file, which names the others, last."""
         histories = target.with_suffix(".parquet")
         try:
             write_atomically(histories, table)
-            self._write_samples(record, kept)
+            self._write_attached(record, attached)
             write_atomically(target, encoded(record))
         except BaseException:
             if not target.exists():
                 histories.unlink(missing_ok=True)
-                self._discard_unnamed_samples(target.stem)
+                self._discard_unnamed(target.stem)
             raise
 
-    def _write_samples(self, record: Record, kept: bytes | None) -> None:
-        if record.samples is not None and kept is not None:
-            write_atomically(self.folder / record.samples.file, kept)
+    def _write_attached(self, record: Record, attached: Sequence[bytes | None]) -> None:
+        for named, content in zip((record.samples, record.weights), attached, strict=False):
+            if named is not None and content is not None:
+                write_atomically(self.folder / named.file, content)
 
-    def _discard_unnamed_samples(self, start: str = "") -> None:
-        """Remove samples that no record names, since its writing was cut short.
+    def _discard_unnamed(self, start: str = "") -> None:
+        """Remove samples and weights that no record names, since its writing was cut short.
 
         Args:
             start: What the names of their records begin with.
         """
-        for path in self.folder.glob(f"{start[:8]}*{SAMPLES}"):
+        for path in [one for suffix in (SAMPLES, WEIGHTS) for one in self.folder.glob(f"{start[:8]}*{suffix}")]:
             records = [self.find(one.stem) for one in self.folder.glob(f"{path.name[:8]}*.json")]
-            if None not in records and all(
-                one.samples is None or one.samples.file != path.name for one in records if one
-            ):
+            if None not in records and all(path.name not in _names_of(one) for one in records if one):
                 path.unlink(missing_ok=True)
 
-    def _replace(self, target: Path, record: Record, table: bytes, kept: bytes | None) -> None:
+    def _replace(self, target: Path, record: Record, table: bytes, attached: Sequence[bytes | None]) -> None:
         """Put a record and its histories in the place of another one, all or nothing.
 
         The new histories go beside the old ones first, and the new record names them there: once its file is renamed,
-        the new record stands; until then, the old one does. After that, the histories get their usual name. Samples are
-        named after what they hold, so that new ones never take the place of others.
+        the new record stands; until then, the old one does. After that, the histories get their usual name. Samples and
+        weights are named after what they hold, so that new ones never take the place of others.
         """
         before, aside = self._files_of(target), self.folder / _aside(record)
         try:
             write_atomically(aside, table)
-            self._write_samples(record, kept)
+            self._write_attached(record, attached)
             self._supersede(target, before)
             write_atomically(target, encoded(_naming(record, aside.name)))
         except BaseException:
             with contextlib.suppress(OSError):
                 self._settle(aside)
-                self._discard_unnamed_samples(target.stem)
+                self._discard_unnamed(target.stem)
             raise
         # The record stands by now; what can't be done here is left to `tidy`.
         with contextlib.suppress(OSError):
             for file in before:
-                if file not in (target, aside) and not file.name.endswith(SAMPLES):
+                if file not in (target, aside) and not file.name.endswith((SAMPLES, WEIGHTS)):
                     file.unlink(missing_ok=True)
-            self._discard_unnamed_samples(target.stem)
+            self._discard_unnamed(target.stem)
             self._name_as_usual(target, record)
 
     def _name_as_usual(self, target: Path, record: Record) -> None:
@@ -195,11 +210,9 @@ class Store:
         force_names(kept.parent)
 
     def _files_of(self, target: Path) -> list[Path]:
-        """What there is of a record: its picture, its samples, its histories, and last the record itself."""
-        named = []
+        """What there is of a record: its picture, the files that it names, and last the record itself."""
         try:
-            record = load(target)
-            named = [one.file for one in (record.samples, record.history) if one is not None]
+            named = _names_of(load(target))
         except (OSError, ValueError):
             named = [target.with_suffix(".parquet").name]
         files = [target.with_suffix(".png"), *(self.folder / name for name in named), target]
@@ -248,7 +261,7 @@ class Store:
             self.discard_finished_draft(identity)
 
     def _tidy_replacements(self) -> None:
-        self._discard_unnamed_samples()
+        self._discard_unnamed()
         for kept in (self.folder / SUPERSEDED).glob("*/"):
             discard_temporaries(kept)
             if not any(kept.glob("*.json")):
@@ -339,7 +352,7 @@ class Store:
         if not path.is_file() or path.stat().st_size > samples.LARGEST:
             return None
         content = path.read_bytes()
-        return content if _named_samples(record.id, content) == record.samples else None
+        return content if _attachment(record.id, content, SAMPLES) == record.samples else None
 
     def samples(self, record: Record) -> dict[str, np.ndarray] | None:
         """What the model made of a few rows of the test set, by a batch's fields; None where nothing is kept.
@@ -349,6 +362,25 @@ class Store:
             ValueError: it holds no samples.
         """
         return None if record.samples is None else samples.read(self.folder / record.samples.file)
+
+    def weights(self, record: Record) -> bytes:
+        """The trained weights of a record, as safetensors.
+
+        Raises:
+            UserError: they were not kept, are not beside the record, or are not those that it names.
+        """
+        if record.weights is None:
+            raise UserError(
+                f"the weights of {record.trial} (record {record.id}) were not kept; run it with --keep weights"
+            )
+        path = self.folder / record.weights.file
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise UserError(f"the weights of record {record.id} can't be read: {path}: {error.strerror}") from error
+        if hashlib.sha256(content).hexdigest() != record.weights.sha256:
+            raise UserError(f"{path} was changed or swapped: its checksum is not the one that record {record.id} names")
+        return content
 
     def series(self, record: Record, wanted: Callable[[str], bool] | None = None) -> dict[str, Series]:
         """The histories of a record; only the columns that are `wanted`, by name."""
@@ -360,12 +392,17 @@ def _naming(record: Record, file: str) -> Record:
     return sealed(changed(record, history=changed(record.history, file=file)))
 
 
-def _named_samples(identity: str, kept: bytes | None) -> Attachment | None:
-    """How a record names its samples: after both, so that those of another run of the trial lie beside them."""
-    if kept is None:
+def _attachment(identity: str, content: bytes | None, suffix: str) -> Attachment | None:
+    """How a record names samples or weights: after both, so that those of another run of the trial lie beside them."""
+    if content is None:
         return None
-    digest = hashlib.sha256(kept).hexdigest()
-    return Attachment(file=f"{identity[:8]}{digest[:8]}{SAMPLES}", sha256=digest)
+    digest = hashlib.sha256(content).hexdigest()
+    return Attachment(file=f"{identity[:8]}{digest[:8]}{suffix}", sha256=digest)
+
+
+def _names_of(record: Record) -> list[str]:
+    """The files that a record names."""
+    return [one.file for one in (record.samples, record.weights, record.history) if one is not None]
 
 
 def _aside(record: Record) -> str:

@@ -174,13 +174,16 @@ class Recorder:
         )
 
 
-def keep(store: Store, record: Record, series: dict[str, Series], kept: bytes | None) -> Outcome:
-    """Write a record, its histories and its samples; where that fails, into a new temporary folder."""
+def keep(
+    store: Store, record: Record, series: dict[str, Series], kept: bytes | None, weights: bytes | None = None
+) -> Outcome:
+    """Write a record and all that belongs to it; where that fails, into a new temporary folder."""
     try:
-        path, rescue = store.write(record, series, kept), None
+        path, rescue = store.write(record, series, kept, weights), None
     except OSError as error:
         refuge = Store(Path(tempfile.mkdtemp(prefix="rnnae-bench-")))
-        path, rescue = refuge.write(record, series, kept), f"{store.folder} could not be written: {error.strerror}"
+        rescue = f"{store.folder} could not be written: {error.strerror}"
+        path = refuge.write(record, series, kept, weights)
     return Outcome(load(path), series, path, rescue, kept)
 
 

@@ -20,16 +20,20 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from lightning import LightningModule
 from msgspec import to_builtins
 
-from rnnae_bench.errors import UserError
+from rnnae_bench.errors import UserError, in_a_line
 from rnnae_bench.options.nested import flatten
 from rnnae_bench.options.parsing import fields_of
 from rnnae_bench.options.plain import name_of, named
 from rnnae_bench.records.privacy import with_home
 from rnnae_bench.records.record import Record
+from rnnae_bench.records.store import Store
 from rnnae_bench.trial.pair import Pair
+from rnnae_bench.trial.process_state import fresh_process
 from rnnae_bench.trial.trial import Trial
+from rnnae_bench.trial.weights import decode
 
 _WORD = re.compile(r"[\w,-]*")
 """Trainer options in words, as ``ddp``; with a dot, it might be a class to import."""
@@ -52,6 +56,51 @@ def rebuild(record: Record) -> Trial:
     with _told_of(record):
         trial.build_without_weights()
     return trial
+
+
+def model_of(record: Record, store: Store) -> LightningModule:
+    """The trained model of a record, on the CPU and ready to be asked: ``model(inputs)``.
+
+    Args:
+        record: Its weights must have been kept (``--keep weights``).
+        store: Where it lies, its weights beside it.
+
+    Raises:
+        UserError: the weights were not kept or are not the record's, or its task and model are not installed here in
+            the versions that made it.
+    """
+    content = store.weights(record)
+    pair = pair_of(record)
+    for handle in (pair.task_handle, pair.model_handle):
+        there = record.environment.plugins.get(handle.distribution)
+        if there != handle.version:
+            raise UserError(
+                f"the model of record {record.id} was made with {handle.distribution} {there}, and here is "
+                f"{handle.version}; install the version that made it"
+            )
+    # Where it was trained does not matter here.
+    placed = ("accelerator", "strategy", "devices", "num_nodes", "precision")
+    trainer = {name: value for name, value in record.configuration.trainer.items() if name not in placed}
+    configuration = {"task": record.configuration.task, "model": record.configuration.model}
+    options = resolved(pair, record, {**configuration, "trainer": {**trainer, "accelerator": "cpu"}})
+    with _told_of(record), fresh_process():
+        try:
+            weights = decode(content)
+            model = pair.build_model(pair.build_task(options["task"], record.data_seed), options["model"], record.seed)
+            if record.environment.precision in _FORMATS:
+                model = _FORMATS[record.environment.precision](model)
+            model.load_state_dict(weights)
+        except (ValueError, RuntimeError) as error:
+            raise UserError(f"its weights are not this model's: {in_a_line(error)}") from error
+    return model.eval()
+
+
+_FORMATS: dict[str, Callable[[LightningModule], LightningModule]] = {
+    "64-true": LightningModule.double,
+    "16-true": LightningModule.half,
+    "bf16-true": LightningModule.bfloat16,
+}
+"""The format of the weights, in the precisions that have them in another than single."""
 
 
 def pair_of(record: Record) -> Pair:

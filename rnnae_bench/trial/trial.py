@@ -49,6 +49,7 @@ from rnnae_bench.trial.layout import find_layout, make_trainer, unsupported_prec
 from rnnae_bench.trial.outcome import RUNNING, Outcome, Recorder, failure_of, keep, measured
 from rnnae_bench.trial.pair import Pair, changed
 from rnnae_bench.trial.process_state import fresh_process
+from rnnae_bench.trial.weights import encode
 
 BUILD_MEMORY, BUILD_SECONDS = 4 * 2**30, 60.0
 """Bytes and seconds that a model may take to be built without its weights."""
@@ -238,6 +239,7 @@ class Trial:
         loggers: Sequence[Logger] = (),
         flush_every: float | None = None,
         checkpoint_every: float | None = None,
+        keep_weights: bool = False,
         tell: Callable[[str], None] = lambda line: None,
     ) -> Outcome | None:
         """Train, test, and write the record, however it ends.
@@ -252,14 +254,17 @@ class Trial:
                 case that the process is killed; None writes none.
             checkpoint_every: Seconds between two checkpoints in the store. The trial goes on from one that an earlier
                 run of it left there, to the same result. None keeps none, and starts anew.
+            keep_weights: Whether the trained weights are kept beside the record.
             tell: Is told, in a line, of a checkpoint that was found.
 
         Returns:
             The outcome; None on the helper processes of a trial on several devices.
 
         Raises:
-            UserError: the trial can't go on from a checkpoint exactly.
+            UserError: the trial can't go on from a checkpoint exactly, or its weights can't be kept.
         """
+        if keep_weights:
+            self._require_whole_weights()
         release_freed_memory()
         store = store.anchored()
         resumption = None
@@ -281,7 +286,7 @@ class Trial:
             drafts.append(Flush(lambda: store.drafts.write(*record("interrupted", RUNNING)[:2]), flush_every))
         status: Status = "ok"
         failure: Failure | None = None
-        trainer = None
+        trainer = model = None
         with Interruptions() as interruptions, undisturbed(alone=self.layout["devices"] == 1) as folder:
             try:
                 with interruptions.raised(), one_process():
@@ -308,10 +313,21 @@ class Trial:
                     failure = replace(failure, message=failure.message + resumption.remark)
             if trainer is not None and not trainer.is_global_zero:
                 return None
-            outcome = keep(store, *record(status, failure))
+            made, series, samples = record(status, failure)
+            weights = None
+            if keep_weights and model is not None and status == "ok":
+                try:
+                    weights = encode(model.state_dict())
+                except ValueError as error:
+                    made = replace(made, absent={**made.absent, "weights": str(error)})
+            outcome = keep(store, made, series, samples, weights)
             if resumption is not None and status != "interrupted":
                 store.checkpoints.discard(self.identity)
             return outcome
+
+    def _require_whole_weights(self) -> None:
+        if self.layout["strategy"] not in {strategy.__name__ for strategy in WHOLE_STRATEGIES}:
+            raise UserError(f"--keep weights: no process has all of them under {self.layout['strategy']}; leave it out")
 
     def _rehearse_evaluation(self, folder: Path) -> None:
         """Have an untrained twin of a model that evaluates in its own way do so, on one batch of each set.

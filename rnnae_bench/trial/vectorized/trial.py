@@ -25,6 +25,7 @@ from rnnae_bench.trial.vectorized.choice import reason_apart
 from rnnae_bench.trial.vectorized.module import VectorizedModule
 from rnnae_bench.trial.vectorized.probes import MemberProbes
 from rnnae_bench.trial.vectorized.task import VectorizedTask
+from rnnae_bench.trial.weights import encode
 
 LEARNING_RATE = "model.optimization.learning_rate"
 """The one option in which members may differ."""
@@ -68,6 +69,7 @@ class VectorizedTrial:
         command: Sequence[str],
         callbacks: Sequence[Callback] = (),
         flush_every: float | None = None,
+        keep_weights: bool = False,
     ) -> list[Outcome]:
         """Train, test, and write the records, however each ends.
 
@@ -76,6 +78,7 @@ class VectorizedTrial:
             command: The command line to note in the records.
             callbacks: As for `Trial.run`; the module they see is a `VectorizedModule`, the loss has an axis K.
             flush_every: As for `Trial.run`, for every member.
+            keep_weights: As for `Trial.run`, for every member.
 
         Returns:
             The outcomes, in the order of the trials.
@@ -108,7 +111,7 @@ class VectorizedTrial:
         keep_freed_memory()
         status: Status = "ok"
         failure: Failure | None = None
-        trainer = None
+        trainer = module = None
         with Interruptions() as interruptions, undisturbed(alone=True) as folder:
             try:
                 with interruptions.raised(), one_process():
@@ -120,7 +123,10 @@ class VectorizedTrial:
             except BaseException as error:
                 status, failure = failure_of(error, trainer)
             for member in self._without(outcomes):
-                outcomes[member] = keep(store, *record(member, status, failure))
+                weights = None
+                if keep_weights and module is not None and status == "ok":
+                    weights = encode(module.model(member).state_dict())
+                outcomes[member] = keep(store, *record(member, status, failure), weights)
             return [outcomes[member] for member in range(len(self.trials))]
 
     def _without(self, outcomes: dict[int, Outcome]) -> list[int]:

@@ -299,6 +299,7 @@ class Checkpointing(OptimizerSteps):
             "step": trainer.global_step,
             "resumed": self.resumed,
             "random": _of_all_processes(trainer, _random_state(pl_module)),
+            "callbacks": _of_all_processes(trainer, checkpoint["callbacks"]),
             "steps_for_loggers": trainer.fit_loop.epoch_loop._batches_that_stepped,
             "buffers": dict(pl_module.named_buffers()),
             # For a model that adds them up over batches by itself; else they are of no more use.
@@ -311,6 +312,7 @@ class Checkpointing(OptimizerSteps):
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Keep it until the first batch."""
         self._found = checkpoint[_OWN]
+        checkpoint["callbacks"] = self._found["callbacks"][trainer.global_rank]
         self.resumed = [*self._found["resumed"], self._found["step"]]
 
     @torch.no_grad()

@@ -38,10 +38,14 @@ class Result:
         Raises:
             UserError: it was trained elsewhere, and no weights were kept.
         """
+        if self._model is None and self.record.weights is not None:
+            from rnnae_bench.trial.rebuild import model_of
+
+            self._model = model_of(self.record, Store(self.path.parent))
         if self._model is None:
             raise UserError(
-                f"record {self.path.stem} has no model here: its weights were not kept; rnnae_bench.run(...) gives the "
-                "model of a trial that it trains"
+                f"record {self.path.stem} has no model here: its weights were not kept (run it with --keep weights, "
+                'or keep="weights"); rnnae_bench.run(...) gives the model of a trial that it trains'
             )
         return self._model
 

@@ -6,7 +6,7 @@ import logging
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from lightning import Callback, LightningModule, Trainer
@@ -50,6 +50,7 @@ def run(
     overwrite: bool = False,
     loggers: Sequence[str] = (),
     checkpoint_every: str | float | None = None,
+    keep: Literal["weights"] | None = None,
     threads: int | None = None,
     progress: bool = True,
     **options: Any,
@@ -74,6 +75,7 @@ def run(
         loggers: Log elsewhere too: ``wandb``, ``csv``, ``tensorboard``.
         checkpoint_every: Keep each trial's state so often, in seconds or as ``10m``; a trial that was stopped goes on
             from there when it is called for again.
+        keep: ``weights``: keep the trained weights beside each record, so that `Result.model` is there later, too.
         threads: CPU threads; torch's own number by default.
         progress: Whether to show it.
         **options: The model's options.
@@ -88,6 +90,8 @@ def run(
     given_options = {"task": task_options, "model": model_options, "trainer": trainer_options}
     pair, resolved, given = named_options(task, model, variant, given_options, options)
     require_loggers(loggers)
+    if keep is not None:
+        require_choice(("weights",), keep=keep)
     every = None if checkpoint_every is None else positive_seconds(str(checkpoint_every), "checkpoint_every")
     if threads is not None:
         require_positive(threads=threads)
@@ -95,7 +99,10 @@ def run(
     with quiet(), _threads(threads):
         trials = ready(pair, resolved, _seeds(seeds), data_seed)
         console = progress_console(progress)
-        results = train(trials, Store(Path(out)), overwrite, command, loggers, console, checkpoint_every=every)
+        store, keep_weights = Store(Path(out)), keep == "weights"
+        results = train(
+            trials, store, overwrite, command, loggers, console, checkpoint_every=every, keep_weights=keep_weights
+        )
     if any(one.record.status == "interrupted" for one in results):
         raise KeyboardInterrupt
     return results
@@ -122,6 +129,7 @@ def train(
     console: Console,
     ended: Callable[[Trial, Outcome | None], None] = lambda trial, outcome: None,
     checkpoint_every: float | None = None,
+    keep_weights: bool = False,
 ) -> Results:
     """Train what has no good record yet, one after the other, until all are done or one is interrupted.
 
@@ -134,6 +142,7 @@ def train(
         console: For the progress.
         ended: Is told of each trial, with None where it was measured before.
         checkpoint_every: Seconds between two checkpoints of each; None keeps none.
+        keep_weights: Whether the trained weights are kept beside each record.
 
     Raises:
         UserError: the folder for the records can't be written.
@@ -152,7 +161,7 @@ def train(
                 console.print(printable(f"{label}: {line}"), markup=False, highlight=False, soft_wrap=True)
 
             names = () if helper else tuple(loggers)
-            lasting: dict[str, Any] = {"checkpoint_every": checkpoint_every, "tell": tell}
+            lasting: dict[str, Any] = {"checkpoint_every": checkpoint_every, "keep_weights": keep_weights, "tell": tell}
             outcome = run_logged(trial, store, command, [shown, kept], names, **lasting)
             if outcome is None:
                 continue

@@ -142,7 +142,17 @@ def _run(pair: "Pair", options: "Namespace", store: Store, command: list[str], l
         console.print(told, markup=False, highlight=False, soft_wrap=True)
 
     with plugins_aside():
-        results = train(trials, store, options.overwrite, command, loggers, console, ended, checkpoint_every)
+        results = train(
+            trials,
+            store,
+            options.overwrite,
+            command,
+            loggers,
+            console,
+            ended,
+            checkpoint_every,
+            keep_weights=options.keep == "weights",
+        )
     if not helper:
         _show(results.records, as_json=options.json)
     return 0 if all(record.status == "ok" for record in results.records) else 1

@@ -213,8 +213,10 @@ class Driver:
 
     def _adopt(self, record: Record, place: Path) -> Path:
         """Write a record that a worker could write elsewhere only."""
-        kept = Store(place.parent).kept_samples(record)
-        return self.store.adopt(record, place.with_suffix(".parquet").read_bytes(), kept)
+        there = Store(place.parent)
+        weights = None if record.weights is None else there.weights(record)
+        table = place.with_suffix(".parquet").read_bytes()
+        return self.store.adopt(record, table, there.kept_samples(record), weights)
 
     def _write(self) -> None:
         """Write what waits for the store; nothing is started until that has been done."""

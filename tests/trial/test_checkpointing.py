@@ -100,7 +100,11 @@ def assert_same(one, two) -> None:
         np.testing.assert_array_equal(series.steps, two.series[name].steps, name)
         np.testing.assert_array_equal(series.values, two.series[name].values, name)
     own, other = (
-        {name: value for name, value in each.record.measures.items() if "second" not in name and "mem" not in name}
+        {
+            name: value
+            for name, value in each.record.measures.by_name.items()
+            if "second" not in name and "mem" not in name
+        }
         for each in (one, two)
     )
     assert own == other

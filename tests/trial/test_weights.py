@@ -117,7 +117,7 @@ def test_what_can_not_come_back_is_one_line(tmp_path):
     record = trial().run(store, [], keep_weights=True).record
     with pytest.raises(UserError, match="were not kept; run it with --keep weights"):
         model_of(replace(record, weights=None), store)
-    plugins = {name: "0.0.1" for name in record.environment.plugins}
+    plugins = dict.fromkeys(record.environment.plugins, "0.0.1")
     with pytest.raises(UserError, match=r"was made with .* 0.0.1, and here is .*; install the version that made it"):
         model_of(replace(record, environment=replace(record.environment, plugins=plugins)), store)
     with pytest.raises(UserError, match="can't be rebuilt here: there is no model 'absent'"):

@@ -163,7 +163,9 @@ def _outcomes(job: Job, store: Store, flush_every: float, tell: Tell) -> list[Ou
         trials.append(trial)
     advance = Advance(tell, pair.variant.primary.metric)
     if len(trials) > 1:
-        outcomes = VectorizedTrial(trials).run(store, job.command, [advance], flush_every=flush_every)
+        outcomes = VectorizedTrial(trials).run(
+            store, job.command, [advance], flush_every=flush_every, keep_weights=job.keep_weights
+        )
         for trial, each in zip(trials, outcomes, strict=True):
             log_finished(trial, store, each, job.loggers)
         return outcomes
@@ -175,6 +177,7 @@ def _outcomes(job: Job, store: Store, flush_every: float, tell: Tell) -> list[Ou
         job.loggers,
         flush_every=flush_every,
         checkpoint_every=job.checkpoint_every,
+        keep_weights=job.keep_weights,
     )
     return [] if outcome is None else [outcome]
 

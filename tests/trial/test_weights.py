@@ -70,10 +70,10 @@ def test_a_record_and_its_weights_are_replaced_together(tmp_path, monkeypatch):
     with monkeypatch.context() as patched:
         patched.setattr("rnnae_bench.records.store.Store._supersede", full)
         with pytest.raises(OSError, match="No space"):
-            store.write(record, {}, encode({"other": torch.ones(1)}))
+            store.write(record, {}, weights=encode({"other": torch.ones(1)}))
     assert store.find(record.id) == record
     assert [path.name for path in tmp_path.glob("*.safetensors")] == [record.weights.file]
-    store.write(record, {}, encode({"other": torch.ones(1)}))
+    store.write(record, {}, weights=encode({"other": torch.ones(1)}))
     assert list(decode(store.weights(store.find(record.id)))) == ["other"]
     ((path, old),) = store.superseded().items()
     assert Store(path.parent).weights(old) == before
@@ -83,7 +83,7 @@ def test_a_record_and_its_weights_are_replaced_together(tmp_path, monkeypatch):
 def test_a_replacement_that_was_cut_short_is_finished_or_undone(step, tmp_path, monkeypatch):
     store = Store(tmp_path)
     record = trial().unmeasured("error", "never begun")
-    store.write(record, {}, encode({"old": torch.ones(1)}))
+    store.write(record, {}, weights=encode({"old": torch.ones(1)}))
     left = iter(range(step))
 
     class Killed(BaseException):
@@ -102,7 +102,7 @@ def test_a_replacement_that_was_cut_short_is_finished_or_undone(step, tmp_path, 
             patched.setattr(f"rnnae_bench.records.store.{name}", counting(getattr(_store, name)))
         patched.setattr("rnnae_bench.records.store.Store._settle", lambda *_: None)
         with pytest.raises(Killed):
-            store.write(record, {}, encode({"new": torch.ones(1)}))
+            store.write(record, {}, weights=encode({"new": torch.ones(1)}))
     store.tidy()
     found = store.find(record.id)
     assert list(decode(store.weights(found))) in (["old"], ["new"])

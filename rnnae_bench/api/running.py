@@ -16,7 +16,7 @@ from rnnae_bench.api.display import progress_console
 from rnnae_bench.api.results import Result, Results
 from rnnae_bench.api.training_progress import TrainingProgress
 from rnnae_bench.contracts.task import Task
-from rnnae_bench.errors import UserError, require_not_negative, require_positive
+from rnnae_bench.errors import UserError, require_choice, require_not_negative, require_positive
 from rnnae_bench.leaderboard.trackers import require_loggers
 from rnnae_bench.leaderboard.trackers.loggers import run_logged
 from rnnae_bench.options.durations import positive_seconds

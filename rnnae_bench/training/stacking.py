@@ -76,6 +76,8 @@ def objection(model: nn.Module, base: type) -> str | None:
         return "it has weights without a shape, before it has seen an input"
     if not all(weight.requires_grad for weight in weights):
         return "some of its weights are not trained"
+    if any(weight.is_complex() for weight in weights):
+        return "some of its weights are complex"
     if len({weight.dtype for weight in weights}) > 1:
         return "its weights are of several formats"
     if next(model.buffers(), None) is not None:

@@ -174,6 +174,14 @@ class Unused(leaky()):
         self.spare = nn.Parameter(torch.zeros(3))
 
 
+class Complex(leaky()):
+    """With a complex weight."""
+
+    def __init__(self, spec: TaskSpec, hidden_size: int = 4, optimization: Optimization = USUAL) -> None:
+        super().__init__(spec, hidden_size, optimization=optimization)
+        self.turn = nn.Parameter(torch.ones(3, dtype=torch.complex64))
+
+
 class Unwilling(leaky()):
     """Knows better."""
 
@@ -191,6 +199,7 @@ class Unwilling(leaky()):
         (OwnLoss, "it has a training_loss of its own"),
         (Normalized, "it has buffers, in which it may carry something from batch to batch"),
         (Unused, "the loss does not depend on its spare"),
+        (Complex, "some of its weights are complex"),
         (Unwilling, "its author says so"),
     ],
 )

@@ -12,6 +12,7 @@ from rnnae_bench.report.tables import number
 from rnnae_bench.standings.rows import Row, summarize
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas
     from lightning import LightningModule
     from matplotlib.figure import Figure
@@ -53,6 +54,11 @@ class Result:
     def series(self) -> "dict[str, Series]":
         """The histories, by name: the loss, gradient norms, metrics on the validation set, ..."""
         return Store(self.path.parent).series(self.record)
+
+    @property
+    def samples(self) -> "dict[str, np.ndarray] | None":
+        """A few rows of the test set: ``rows``, ``inputs``, ``targets`` and the model's ``prediction``; None without them."""
+        return Store(self.path.parent).samples(self.record)
 
     def frame(self) -> "pandas.DataFrame":
         """The record as a data frame of one row; see `Results.frame`."""

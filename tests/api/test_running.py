@@ -64,6 +64,8 @@ def test_a_run_is_the_command_lines_and_gives_record_model_table_and_picture(tmp
     assert [one.record.status for one in results] == ["ok", "ok"]
     assert not results[0].model.training
     assert results[0].series["loss"].values.shape == (30,)
+    assert results[0].samples["rows"].tolist() == [0, 25, 50, 75, 100, 125, 150, 175]
+    assert results[0].samples["prediction"].shape == (8, 8, 9)
     assert list(results.frame()["seed"]) == [0, 1]
     assert "gru[hidden_size=8]" in repr(results)
     for shown in (results, results[0]):

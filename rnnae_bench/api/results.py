@@ -57,7 +57,7 @@ class Result:
 
     @property
     def samples(self) -> "dict[str, np.ndarray] | None":
-        """A few rows of the test set: ``rows``, ``inputs``, ``targets`` and the model's ``prediction``; None without them."""
+        """A few test rows, and the model's answers: ``rows``, ``inputs``, ``targets``, ``prediction``; None without."""
         return Store(self.path.parent).samples(self.record)
 
     def frame(self) -> "pandas.DataFrame":

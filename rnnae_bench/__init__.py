@@ -11,9 +11,7 @@ Models and tasks of your own derive from SequenceModel, Autoencoder and
 Task. Names are loaded when first used: importing this imports no torch.
 """
 
-import sys
 from importlib import import_module
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
@@ -89,18 +87,3 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted(_HOME)
-
-
-class _FrontDoor(ModuleType):
-    """This package, in which ``sweep`` and ``standings`` are the functions and not the rooms of those names.
-
-    Python makes a room that is imported an attribute of its package; a room with the name of a function is left out,
-    and ``from rnnae_bench.sweep import grid`` finds it all the same.
-    """
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        if not (name in _HOME and isinstance(value, ModuleType)):
-            super().__setattr__(name, value)
-
-
-sys.modules[__name__].__class__ = _FrontDoor

@@ -16,7 +16,7 @@ from rnnae_bench.records.document import record_from
 torch.set_num_threads(1)
 
 LONGEST = (
-    *("sweep/executors/test_local.py", "cli/test_sweep.py", "cli/test_run.py", "sweep/executors/test_ray.py"),
+    *("sweeps/executors/test_local.py", "cli/test_sweep.py", "cli/test_run.py", "sweeps/executors/test_ray.py"),
     *("trial/vectorized/test_vectorized_trial.py", "test_docs.py", "trial/test_multinode.py"),
 )
 """Files of tests that take a minute or more, the longest first."""

@@ -6,9 +6,9 @@ import pytest
 
 from rnnae_bench.leaderboard import readme, submission
 from rnnae_bench.plugins.registry import tasks
+from rnnae_bench.rankings.standing import standings
 from rnnae_bench.records.store import Store
 from rnnae_bench.report.standing_tables import interval, rank
-from rnnae_bench.standings.standing import standings
 from rnnae_bench.trial.verify import objections
 
 FOLDER = Path(__file__).parents[1] / "leaderboards"

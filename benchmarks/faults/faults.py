@@ -42,7 +42,7 @@ FAKETIME = "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1"
 STEPS = 300
 """Optimiser steps of each trial: about a second, so that many a kill strikes in the midst of one."""
 
-WORKER = "rnnae_bench.sweep.executors.worker"
+WORKER = "rnnae_bench.sweeps.executors.worker"
 
 
 def grid(trials: int) -> list[str]:

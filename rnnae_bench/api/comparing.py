@@ -13,14 +13,14 @@ from rnnae_bench.api.reading import load
 from rnnae_bench.api.results import Results
 from rnnae_bench.errors import UserError, missing_extra
 from rnnae_bench.plugins.registry import tasks
+from rnnae_bench.rankings import standing
+from rnnae_bench.rankings.contrast import Contrast, contrasts, folder_contrasts
+from rnnae_bench.rankings.examples import Sampling, over_examples
+from rnnae_bench.rankings.overview import Overview, overview
+from rnnae_bench.rankings.standing import MINIMUM_SEEDS, Standing
 from rnnae_bench.records.record import printable
 from rnnae_bench.records.store import Store
 from rnnae_bench.report import cell, standing_tables
-from rnnae_bench.standings import standing
-from rnnae_bench.standings.contrast import Contrast, contrasts, folder_contrasts
-from rnnae_bench.standings.examples import Sampling, over_examples
-from rnnae_bench.standings.overview import Overview, overview
-from rnnae_bench.standings.standing import MINIMUM_SEEDS, Standing
 
 if TYPE_CHECKING:
     import pandas

@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, overload
 
 from rnnae_bench.errors import UserError
+from rnnae_bench.rankings.rows import Row, summarize
 from rnnae_bench.records.record import Record, printable
 from rnnae_bench.records.store import Store
 from rnnae_bench.report import cell
 from rnnae_bench.report.tables import number
-from rnnae_bench.standings.rows import Row, summarize
 
 if TYPE_CHECKING:
     import numpy as np

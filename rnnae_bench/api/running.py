@@ -25,7 +25,7 @@ from rnnae_bench.plugins.unregistered import Unregistered
 from rnnae_bench.records.document import load
 from rnnae_bench.records.record import printable
 from rnnae_bench.records.store import Store
-from rnnae_bench.sweep.grid import parse_text
+from rnnae_bench.sweeps.grid import parse_text
 from rnnae_bench.trial.environment import require_matching_torchvision
 from rnnae_bench.trial.launchers import rank
 from rnnae_bench.trial.outcome import Outcome

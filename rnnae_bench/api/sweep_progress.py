@@ -11,20 +11,20 @@ from rich.status import Status
 from rich.table import Table
 
 from rnnae_bench.api.display import NotebookLive, in_notebook
+from rnnae_bench.rankings.rows import summarize
 from rnnae_bench.records.record import Record, printable
 from rnnae_bench.report.tables import number
 from rnnae_bench.report.text import Text
-from rnnae_bench.standings.rows import summarize
-from rnnae_bench.sweep.executors.base import Advanced
-from rnnae_bench.sweep.executors.job import Job
-from rnnae_bench.sweep.grid import label
+from rnnae_bench.sweeps.executors.base import Advanced
+from rnnae_bench.sweeps.executors.job import Job
+from rnnae_bench.sweeps.grid import label
 
 _SUMMARY_SECONDS = 30.0
 """Between two summaries where there is no terminal."""
 
 
 class SweepProgress:
-    """A sweep's `rnnae_bench.sweep.driver.Watcher` that shows it. Use it as a context.
+    """A sweep's `rnnae_bench.sweeps.driver.Watcher` that shows it. Use it as a context.
 
     Args:
         console: Where to.

@@ -13,11 +13,11 @@ from rnnae_bench.errors import UserError
 from rnnae_bench.leaderboard.trackers import require_loggers
 from rnnae_bench.options.durations import seconds
 from rnnae_bench.records.store import Store
-from rnnae_bench.sweep.config import DURATIONS, SweepOptions, options_from
-from rnnae_bench.sweep.executors.job import Refusal
-from rnnae_bench.sweep.grid import Named, with_options
-from rnnae_bench.sweep.search import Found
-from rnnae_bench.sweep.session import Session
+from rnnae_bench.sweeps.config import DURATIONS, SweepOptions, options_from
+from rnnae_bench.sweeps.executors.job import Refusal
+from rnnae_bench.sweeps.grid import Named, with_options
+from rnnae_bench.sweeps.search import Found
+from rnnae_bench.sweeps.session import Session
 
 _OWN = {one.name for one in fields(SweepOptions)} - {"task", "model", "dry_run", "collect", "json", "logger"}
 

@@ -9,9 +9,9 @@ from rnnae_bench.cli.common import RUNS, remarks_told
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from rnnae_bench.standings.contrast import Contrast
-    from rnnae_bench.standings.examples import Sampling
-    from rnnae_bench.standings.rows import Row
+    from rnnae_bench.rankings.contrast import Contrast
+    from rnnae_bench.rankings.examples import Sampling
+    from rnnae_bench.rankings.rows import Row
 
 _UNITS = {
     "training_seconds": "training seconds",
@@ -66,10 +66,10 @@ def main(arguments: list[str]) -> int:
 
 
 def _print(one: "Contrast", sampling: "Sampling", console: "Console") -> None:
+    from rnnae_bench.rankings.contrast import probability
     from rnnae_bench.report.standing_tables import interval
     from rnnae_bench.report.tables import empty, number
     from rnnae_bench.report.text import Text
-    from rnnae_bench.standings.contrast import probability
 
     first, second, found = one.first.entry, one.second.entry, one.comparison
     table = empty()

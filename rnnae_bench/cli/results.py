@@ -8,10 +8,10 @@ from typing import get_args
 from rnnae_bench.api.reading import of_tasks
 from rnnae_bench.cli.common import RUNS, read_records
 from rnnae_bench.errors import UserError
+from rnnae_bench.rankings.rows import summarize
 from rnnae_bench.records.files import require_writable_file
 from rnnae_bench.records.record import Record, Status, printable
 from rnnae_bench.records.store import Store
-from rnnae_bench.standings.rows import summarize
 
 
 def parser() -> argparse.ArgumentParser:

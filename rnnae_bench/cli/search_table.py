@@ -6,7 +6,7 @@ from rich.console import Group
 
 from rnnae_bench.report.tables import empty, framed
 from rnnae_bench.report.text import Text
-from rnnae_bench.sweep.search import Found
+from rnnae_bench.sweeps.search import Found
 
 
 def table(found: Sequence[Found]) -> Group:

@@ -12,15 +12,15 @@ from rnnae_bench.api.sweeping import run_sweep
 from rnnae_bench.cli.common import logger_names, read_records
 from rnnae_bench.cli.search_table import table as search_table
 from rnnae_bench.cli.table import print_table
+from rnnae_bench.rankings.equivalence import compare
 from rnnae_bench.records.document import document_of
 from rnnae_bench.records.record import Record, printable
 from rnnae_bench.records.store import Store
 from rnnae_bench.report import equivalence_tables, tables
-from rnnae_bench.standings.equivalence import compare
-from rnnae_bench.sweep.config import SweepOptions, parse
-from rnnae_bench.sweep.grid import label
-from rnnae_bench.sweep.search import Found
-from rnnae_bench.sweep.session import Session
+from rnnae_bench.sweeps.config import SweepOptions, parse
+from rnnae_bench.sweeps.grid import label
+from rnnae_bench.sweeps.search import Found
+from rnnae_bench.sweeps.session import Session
 
 
 def main(arguments: list[str]) -> int:

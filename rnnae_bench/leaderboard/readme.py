@@ -4,11 +4,11 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
+from rnnae_bench.rankings.overview import overview
+from rnnae_bench.rankings.standing import standings
 from rnnae_bench.records.files import write_atomically
 from rnnae_bench.records.record import Record
 from rnnae_bench.report.standing_tables import markdown
-from rnnae_bench.standings.overview import overview
-from rnnae_bench.standings.standing import standings
 
 _HEADING = "# Leaderboards\n"
 

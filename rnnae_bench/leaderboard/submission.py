@@ -18,13 +18,13 @@ from typing import Any
 import numpy as np
 
 from rnnae_bench.errors import UserError
+from rnnae_bench.rankings.rows import summarize
+from rnnae_bench.rankings.standing import MINIMUM_SEEDS
 from rnnae_bench.records import history
 from rnnae_bench.records.document import document_of, load
 from rnnae_bench.records.history import Series
 from rnnae_bench.records.record import Record, printable
 from rnnae_bench.records.store import Store
-from rnnae_bench.standings.rows import summarize
-from rnnae_bench.standings.standing import MINIMUM_SEEDS
 
 LONGEST_TEXT = 2000
 """Characters that a text in a record has at most, outside its failure."""

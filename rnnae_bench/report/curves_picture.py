@@ -3,11 +3,11 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from rnnae_bench.rankings.rows import summarize
 from rnnae_bench.records.history import Series
 from rnnae_bench.records.record import Record
 from rnnae_bench.report.heatmaps import new_figure
 from rnnae_bench.report.trial_picture import thin
-from rnnae_bench.standings.rows import summarize
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

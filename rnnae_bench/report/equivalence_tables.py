@@ -6,9 +6,9 @@ from itertools import groupby
 
 from rich.console import Group
 
+from rnnae_bench.rankings.equivalence import Comparison
 from rnnae_bench.report.tables import empty, framed
 from rnnae_bench.report.text import Text
-from rnnae_bench.standings.equivalence import Comparison
 
 
 @dataclass(frozen=True)

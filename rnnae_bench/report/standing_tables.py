@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from rich.console import Console, Group
 from rich.table import Table
 
+from rnnae_bench.rankings.overview import Overview
+from rnnae_bench.rankings.standing import Entry, Estimate, Standing
 from rnnae_bench.report.tables import FAILURE_COUNTS, empty, fits, framed, markdown_text, number, without
 from rnnae_bench.report.text import Text
-from rnnae_bench.standings.overview import Overview
-from rnnae_bench.standings.standing import Entry, Estimate, Standing
 
 
 def interval(estimate: Estimate | None) -> str:

@@ -11,10 +11,10 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console, Group
 from rich.table import Table
 
+from rnnae_bench.rankings.rows import Row, baselines, summarize
 from rnnae_bench.records.flat import columns_of
 from rnnae_bench.records.record import Record, printable
 from rnnae_bench.report.text import Text
-from rnnae_bench.standings.rows import Row, baselines, summarize
 
 
 @dataclass(frozen=True)

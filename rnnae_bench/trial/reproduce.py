@@ -13,10 +13,10 @@ from lightning import Callback
 from msgspec.structs import asdict
 
 from rnnae_bench.options.nested import flatten
+from rnnae_bench.rankings.standing import standings
 from rnnae_bench.records.history import Series
 from rnnae_bench.records.record import Numbers, Record
 from rnnae_bench.records.store import Store
-from rnnae_bench.standings.standing import standings
 from rnnae_bench.statistics.estimates import t_quantile
 from rnnae_bench.trial import environment
 from rnnae_bench.trial.outcome import Outcome, keep

@@ -35,13 +35,9 @@ def test_help_names_the_front_door_and_fits_a_screen():
     assert max(map(len, lines[:20])) <= 80
 
 
-def test_functions_are_not_hidden_by_rooms_of_the_same_name():
-    import rnnae_bench.standings.rows
-    from rnnae_bench.sweep import grid
-
-    assert grid.__name__ == "rnnae_bench.sweep.grid"
-    assert rnnae_bench.sweep.__module__ == "rnnae_bench.api.sweeping"
-    assert rnnae_bench.standings.__module__ == "rnnae_bench.api.comparing"
+def test_no_room_takes_the_name_of_a_public_name():
+    rooms = {path.stem for path in Path(rnnae_bench.__file__).parent.iterdir()}
+    assert not rooms & set(dir(rnnae_bench))
 
 
 def test_reading_imports_no_torch(runs):

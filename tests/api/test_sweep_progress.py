@@ -14,8 +14,8 @@ import pytest
 from rich.console import Console
 
 from rnnae_bench.api.sweep_progress import SweepProgress
-from rnnae_bench.sweep.executors.base import Advanced
-from rnnae_bench.sweep.executors.job import Job, Member, Setting
+from rnnae_bench.sweeps.executors.base import Advanced
+from rnnae_bench.sweeps.executors.job import Job, Member, Setting
 
 FIRST, SECOND, THIRD = ("0" * 15 + digit for digit in "123")
 STEPS = {FIRST: 400, SECOND: 400, THIRD: 400}

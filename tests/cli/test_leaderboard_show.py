@@ -7,11 +7,11 @@ from msgspec.structs import replace
 
 from rnnae_bench.cli import leaderboard
 from rnnae_bench.errors import UserError
+from rnnae_bench.rankings.overview import overview
+from rnnae_bench.rankings.standing import standings
 from rnnae_bench.records.document import record_from
 from rnnae_bench.records.store import Store
 from rnnae_bench.report.standing_tables import markdown
-from rnnae_bench.standings.overview import overview
-from rnnae_bench.standings.standing import standings
 
 VALUES = {
     "gru": [0.98, 0.97, 0.99, 0.98, 0.96],

@@ -8,8 +8,8 @@ import pytest
 from rnnae_bench.cli import main
 from rnnae_bench.leaderboard.site.build import build
 from rnnae_bench.records.store import Store
-from rnnae_bench.sweep.executors.job import Setting
-from rnnae_bench.sweep.grid import Axes, settings
+from rnnae_bench.sweeps.executors.job import Setting
+from rnnae_bench.sweeps.grid import Axes, settings
 
 STEPS = {"protocol.max_steps": 2, "protocol.evaluate_every": 2}
 

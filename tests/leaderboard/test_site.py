@@ -16,11 +16,11 @@ from rnnae_bench.leaderboard.site import downsampled as curves
 from rnnae_bench.leaderboard.site.build import build
 from rnnae_bench.leaderboard.site.folder import MARK, replaced
 from rnnae_bench.leaderboard.site.pages import slug
+from rnnae_bench.rankings.standing import standings
 from rnnae_bench.records.document import record_from
 from rnnae_bench.records.history import Series
 from rnnae_bench.records.profile import decay_rate, effective_horizon
 from rnnae_bench.records.store import Store
-from rnnae_bench.standings.standing import standings
 
 STEPS = np.arange(1, 301)
 FLOW = "gradient_flow/last_step/recurrence.l0/h"

@@ -19,8 +19,8 @@ from rnnae_bench.errors import UserError
 from rnnae_bench.options.plain import alike, name_of, named
 from rnnae_bench.options.yaml12 import load
 from rnnae_bench.records.store import Store
-from rnnae_bench.sweep.executors.job import Plan, Refusal, Setting
-from rnnae_bench.sweep.executors.planning import plan
+from rnnae_bench.sweeps.executors.job import Plan, Refusal, Setting
+from rnnae_bench.sweeps.executors.planning import plan
 from rnnae_bench.trial.pair import Pair
 from rnnae_bench.trial.rebuild import rebuild
 from rnnae_bench.trial.trial import Trial

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from rnnae_bench.cli.common import COMMITTED, RUNS, remarks_told
 
 if TYPE_CHECKING:
-    from rnnae_bench.standings.overview import Overview
-    from rnnae_bench.standings.standing import Standing
+    from rnnae_bench.rankings.overview import Overview
+    from rnnae_bench.rankings.standing import Standing
 
 
 def parser() -> argparse.ArgumentParser:

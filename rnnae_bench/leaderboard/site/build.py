@@ -13,10 +13,10 @@ from rnnae_bench.errors import UserError
 from rnnae_bench.leaderboard.site.data import Histories, drawn, for_entry
 from rnnae_bench.leaderboard.site.folder import replaced
 from rnnae_bench.leaderboard.site.pages import model_page, overview_page, record_page, slug, task_page
+from rnnae_bench.rankings.overview import overview
+from rnnae_bench.rankings.standing import Entry, Standing, standings
 from rnnae_bench.records.record import Record
 from rnnae_bench.records.store import Store
-from rnnae_bench.standings.overview import overview
-from rnnae_bench.standings.standing import Entry, Standing, standings
 
 _WORTH_PROCESSES = 500
 """Records from which on several processes are started."""

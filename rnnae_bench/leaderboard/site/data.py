@@ -5,12 +5,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from rnnae_bench.leaderboard.site.downsampled import heatmap, of_trial, over_seeds, over_trials, packed, short
+from rnnae_bench.rankings.overview import Overview
+from rnnae_bench.rankings.standing import Comparison, Entry, Estimate, Standing
 from rnnae_bench.records.history import Series
 from rnnae_bench.records.profile import Profiles
 from rnnae_bench.records.record import Record
 from rnnae_bench.report.heatmaps import PANELS, panels
-from rnnae_bench.standings.overview import Overview
-from rnnae_bench.standings.standing import Comparison, Entry, Estimate, Standing
 
 _PROFILE_POINTS = 101
 

@@ -14,12 +14,12 @@ from markupsafe import Markup
 
 from rnnae_bench import __version__
 from rnnae_bench.leaderboard.site.data import Histories, for_overview, for_record, for_task, seconds_to_solved
+from rnnae_bench.rankings.overview import Overview
+from rnnae_bench.rankings.standing import Entry, Standing
 from rnnae_bench.records.document import document_of
 from rnnae_bench.records.record import Record
 from rnnae_bench.report.standing_tables import rank, resolution
 from rnnae_bench.report.tables import FAILURE_COUNTS, number
-from rnnae_bench.standings.overview import Overview
-from rnnae_bench.standings.standing import Entry, Standing
 
 _DEPTH = 4
 """Nested options are spread into dotted names this deep; what lies deeper is shown as JSON."""

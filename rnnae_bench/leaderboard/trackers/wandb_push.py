@@ -14,12 +14,12 @@ from typing import Any, Literal
 from rnnae_bench.errors import UserError, missing_extra
 from rnnae_bench.leaderboard.trackers import wandb_run
 from rnnae_bench.leaderboard.trackers.wandb_client import plain_errors, quiet, wandb_client
+from rnnae_bench.rankings.standing import Estimate, Standing, standings
 from rnnae_bench.records.document import checksum, document_of
 from rnnae_bench.records.record import Record
 from rnnae_bench.records.store import Store
 from rnnae_bench.report.standing_tables import markdown_table, rank
 from rnnae_bench.report.tables import number
-from rnnae_bench.standings.standing import Estimate, Standing, standings
 
 LEADERBOARD = "leaderboard"
 """Id, name and job type of the run that holds the table, and the table's name."""

@@ -35,11 +35,11 @@ import numpy as np
 from msgspec import to_builtins
 
 from rnnae_bench.leaderboard.trackers.wandb_client import quiet, wandb_client
+from rnnae_bench.rankings.rows import summarize
 from rnnae_bench.records.document import checksum, document_of, load
 from rnnae_bench.records.history import Series
 from rnnae_bench.records.record import Record
 from rnnae_bench.report import heatmaps
-from rnnae_bench.standings.rows import summarize
 
 if TYPE_CHECKING:
     from wandb import Run

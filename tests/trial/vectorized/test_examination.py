@@ -14,8 +14,8 @@ from torchmetrics.aggregation import CatMetric
 from rnnae_bench.contracts.task import Batch
 from rnnae_bench.metrics import Accuracy
 from rnnae_bench.records.store import Store
-from rnnae_bench.sweep.executors.job import Setting
-from rnnae_bench.sweep.executors.planning import plan
+from rnnae_bench.sweeps.executors.job import Setting
+from rnnae_bench.sweeps.executors.planning import plan
 from rnnae_bench.trial.pair import Pair
 from rnnae_bench.trial.trial import Trial
 from rnnae_bench.trial.vectorized import VectorizedTrial, reason_apart

@@ -1,0 +1,334 @@
+"""Two entries side by side: the difference, what each of them costs, and where their configurations differ."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from msgspec import to_builtins
+
+from rnnae_bench.errors import UserError
+from rnnae_bench.options.nested import flatten
+from rnnae_bench.rankings.standing import (
+    MINIMUM_SEEDS,
+    Comparison,
+    Entry,
+    Estimate,
+    Standing,
+    Verdict,
+    compare,
+    standings,
+)
+from rnnae_bench.records.record import Record
+
+_COSTS = ("training_seconds", "peak_memory_bytes", "parameters", "state_size", "steps_to_solved")
+
+_SHOWN = 20
+"""Names that an error lists at most."""
+
+
+@dataclass(frozen=True)
+class Side:
+    """One of the two: an entry under the name that the user gave it."""
+
+    name: str
+    entry: Entry
+    standing: Standing
+    records: tuple[Record, ...]
+    """All of its records, which have the same configuration; none of a baseline."""
+
+    @property
+    def is_baseline(self) -> bool:
+        """Whether it is no model but one of the task's baselines."""
+        return not self.records
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """Two entries of one task setting."""
+
+    first: Side
+    second: Side
+    comparison: Comparison
+
+    @property
+    def standing(self) -> Standing:
+        """The task setting: names, metric, floor and ceiling."""
+        return self.first.standing
+
+    @property
+    def among(self) -> tuple[float, Verdict] | None:
+        """Corrected p and verdict of the same two among all ranked rows of their standing, which its ranks rest on."""
+        one, other, pairs = self.first.entry.key, self.second.entry.key, self.standing.comparisons
+        found = pairs.get((one, other)) or pairs.get((other, one))
+        if self.second.standing is not self.standing or found is None or found.corrected is None:
+            return None
+        turned: dict[Verdict, Verdict] = {"better": "worse", "worse": "better"}
+        return found.corrected, found.verdict if found.first == one else turned.get(found.verdict, found.verdict)
+
+    @property
+    def ranked(self) -> int:
+        """How many rows of the standing have a rank: the family that `among` is corrected for."""
+        return sum(entry.unranked is None for entry in self.standing.entries)
+
+    def costs(self) -> dict[str, tuple[float | int | None, float | int | None, float | None]]:
+        """Costs of both (as in `Row`), and the first's as a multiple of the second's.
+
+        None where there is no value, and for a multiple of memories that were not measured in the same way.
+        """
+        found = {}
+        kinds = {side.records[0].measures.by_name.get("memory_kind") for side in self._models()}
+        for name in _COSTS:
+            one, other = getattr(self.first.entry.row, name), getattr(self.second.entry.row, name)
+            comparable = name != "peak_memory_bytes" or len(kinds) == 1
+            found[name] = (one, other, one / other if comparable and one is not None and other else None)
+        return found
+
+    def configuration(self) -> dict[str, tuple[Any, Any]]:
+        """What differs, by dotted name; None where one of them has no such option. Nothing beside a baseline."""
+        if len(self._models()) < 2:
+            return {}
+        one, other = (_options(side.records[0]) for side in self._models())
+        return {
+            name: (one.get(name), other.get(name))
+            for name in sorted(one.keys() | other.keys())
+            if one.get(name) != other.get(name)
+        }
+
+    def _models(self) -> list[Side]:
+        return [side for side in (self.first, self.second) if not side.is_baseline]
+
+    def sentence(self) -> str:
+        """The verdict."""
+        first, second, found = self.first.name, self.second.name, self.comparison
+        where, metric = self.standing.setting, self.standing.metric
+        if found.difference is None:
+            return f"nothing can be said of {first} and {second} on {where}: they have no seed in common"
+        measured = f"{metric} {found.difference.text(signed=True)}, {found.seeds} shared seed{'s' * (found.seeds != 1)}"
+        measured += "" if found.p is None else f", {probability(found.p)}"
+        if found.verdict in ("better", "worse"):
+            return f"{first} is {found.verdict} than {second} on {where}: {measured}"
+        if found.verdict == "too few seeds":
+            return f"too few seeds for a verdict on {first} and {second} on {where}: {measured}"
+        more = found.more_seeds
+        advice = "no number of seeds up to 1000 more would probably show one of this size"
+        if more is not None:
+            advice = f"about {more} more seed{'s' * (more != 1)} would probably show one of this size"
+        return f"no difference between {first} and {second} on {where} is established: {measured}; {advice}"
+
+    def as_dict(self) -> dict[str, Any]:
+        """All of it as plain data."""
+        return {
+            "setting": self.standing.setting,
+            "metric": self.standing.metric,
+            "direction": self.standing.direction,
+            "sentence": self.sentence(),
+            **{
+                part: {
+                    "name": side.name,
+                    "values": side.entry.values,
+                    "failed": side.entry.failed,
+                    **{
+                        name: None if estimate is None else asdict(estimate)
+                        for name, estimate in (
+                            ("mean", side.entry.mean),
+                            ("median", side.entry.median),
+                            ("iqm", side.entry.iqm),
+                            ("score", side.entry.score),
+                        )
+                    },
+                    "ids": side.entry.row.ids,
+                }
+                for part, side in (("first", self.first), ("second", self.second))
+            },
+            "comparison": asdict(self.comparison) | {"first": self.first.name, "second": self.second.name},
+            "among": None
+            if self.among is None
+            else {"rows": self.ranked, "corrected": self.among[0], "verdict": self.among[1]},
+            "costs": {
+                name: {"first": one, "second": other, "ratio": ratio}
+                for name, (one, other, ratio) in self.costs().items()
+            },
+            "configuration": {
+                name: {"first": one, "second": other} for name, (one, other) in self.configuration().items()
+            },
+        }
+
+
+def probability(p: float) -> str:
+    """A p value for people.
+
+    >>> probability(0.0432), probability(0.00012)
+    ('p = 0.043', 'p < 0.001')
+    """
+    return "p < 0.001" if p < 0.001 else f"p = {p:.2g}"
+
+
+def contrasts(records: Sequence[Record], first: str, second: str, minimum_seeds: int = MINIMUM_SEEDS) -> list[Contrast]:
+    """Two operands on every task setting that both have records of.
+
+    Args:
+        records: Where to look.
+        first: A model's label (``gru``, ``gru[hidden_size=64]``), an entry's key, or a record's id or its beginning.
+        second: The same. One of the two may be a baseline of the task.
+        minimum_seeds: Shared seeds that a verdict needs.
+
+    Raises:
+        UserError: an operand names nothing or more than one thing, or there is no setting that has both.
+    """
+    found = standings(records)
+    named = {entry.row.label for standing in found for entry in standing.entries}
+    known = {name for standing in found for name in standing.baselines} - named
+    if first in known and second in known:
+        raise UserError(f"{first} and {second} are both baselines; name a model or a record for one of them")
+    ones, others = ({} if operand in known else _sides(found, records, operand) for operand in (first, second))
+    ones = ones or {place: _baseline(first, side) for place, side in others.items() if first in side.standing.baselines}
+    others = others or {
+        place: _baseline(second, side) for place, side in ones.items() if second in side.standing.baselines
+    }
+    common = [setting for setting in ones if setting in others]
+    if not common:
+        raise UserError(
+            f"cannot compare {first} with {second}: no task variant has records of both "
+            f"({first}: {', '.join(ones)}; {second}: {', '.join(others)})"
+        )
+    return [_contrast(ones[setting], others[setting], minimum_seeds) for setting in common]
+
+
+def folder_contrasts(
+    first: tuple[Path, Sequence[Record]],
+    second: tuple[Path, Sequence[Record]],
+    model: str | None,
+    minimum_seeds: int = MINIMUM_SEEDS,
+) -> list[Contrast]:
+    """The same models in two folders, on every task setting that both folders have of them.
+
+    Args:
+        first: A folder and its records.
+        second: The other.
+        model: A model's label or an entry's key; None for all that are in both.
+        minimum_seeds: Shared seeds that a verdict needs.
+
+    Raises:
+        UserError: the model is not in both folders, or they have nothing in common.
+    """
+    if model is not None:
+        ones, others = (
+            [
+                (model, setting, side)
+                for setting, side in _sides(standings(records), records, model, f"{path}: {model}").items()
+            ]
+            for path, records in (first, second)
+        )
+    else:
+        ones, others = (
+            [
+                (entry.row.label, standing.setting, _side(f"{path}: {entry.row.label}", entry, standing, records))
+                for standing in standings(records)
+                for entry in standing.entries
+            ]
+            for path, records in (first, second)
+        )
+    found = [
+        _contrast(one, other, minimum_seeds)
+        for label, setting, one in ones
+        for name, place, other in others
+        if (label, setting) == (name, place)
+    ]
+    if not found:
+        what = f"{model} on the same task variant" if model else "a model and task variant in common"
+        raise UserError(f"cannot compare {first[0]} with {second[0]}: they don't have {what}")
+    return found
+
+
+def _sides(
+    found: Sequence[Standing], records: Sequence[Record], operand: str, name: str | None = None
+) -> dict[str, Side]:
+    """What the operand names, by task setting: of entries with one label, the one that has it as its key."""
+    matching: dict[str, Side] = {}
+    for standing in found:
+        named = [entry for entry in standing.entries if entry.row.label == operand]
+        named = named if len(named) == 1 else [one for one in standing.entries if one.key == operand] or named
+        if len(named) > 1:
+            layouts = (f"{one.key} ({one.row.layout})" for one in named)
+            raise UserError(f"{operand} names {len(named)} entries of {standing.setting}; name one: {_list(layouts)}")
+        if named:
+            matching[standing.setting] = _side(name or operand, named[0], standing, records)
+    if matching:
+        return matching
+    beginning = [record for record in records if len(operand) >= 4 and record.id.startswith(operand)]
+    if len(beginning) > 1:
+        ids = (record.id for record in beginning)
+        raise UserError(f"{operand} is the beginning of {len(beginning)} records' ids; name one: {_list(ids)}")
+    if beginning:
+        (standing,) = standings(beginning)
+        label = f"{standing.entries[0].row.label} seed {beginning[0].seed} ({beginning[0].id[:8]})"
+        return {standing.setting: _side(label, standing.entries[0], standing, beginning)}
+    known = sorted({entry.row.label for standing in found for entry in standing.entries})
+    where = f" of {found[0].setting}" if len(found) == 1 else ""
+    raise UserError(f"there is no model or record '{operand}' among the records{where}; models: {_list(known)}")
+
+
+def _side(name: str, entry: Entry, standing: Standing, records: Sequence[Record]) -> Side:
+    return Side(name, entry, standing, tuple(record for record in records if record.id in entry.row.ids))
+
+
+def _baseline(name: str, beside: Side) -> Side:
+    """A baseline beside an entry: the same value under each of its seeds, at no cost."""
+    standing, value = beside.standing, beside.standing.baselines[name]
+    constant = Estimate(value, value, value)
+    rising = standing.direction == "maximize"
+    solved = value >= standing.solved_at if rising else value <= standing.solved_at
+    row = replace(
+        beside.entry.row,
+        model=name,
+        overrides={},
+        statuses={},
+        mean=value,
+        sd=None,
+        minimum=value,
+        maximum=value,
+        score=None,
+        solved=len(beside.entry.values) if solved else 0,
+        steps_to_solved=None,
+        training_seconds=None,
+        steps_per_second=None,
+        peak_memory_bytes=None,
+        parameters=None,
+        state_size=None,
+        state_size_per_step=None,
+        ids=[],
+    )
+    entry = replace(
+        beside.entry,
+        key=name,
+        row=row,
+        values=dict.fromkeys(beside.entry.values, value),
+        failed=(),
+        mean=constant,
+        median=constant,
+        iqm=constant,
+        score=None,
+        unranked="a baseline",
+        ranks=None,
+    )
+    return Side(name, entry, standing, ())
+
+
+def _contrast(first: Side, second: Side, minimum_seeds: int) -> Contrast:
+    return Contrast(first, second, compare(first.entry, second.entry, first.standing.direction, minimum_seeds))
+
+
+def _list(names: Any) -> str:
+    names = list(names)
+    return ", ".join(names[:_SHOWN]) + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "") or "none"
+
+
+def _options(record: Record) -> dict[str, Any]:
+    """The configuration, flat; with the model, the device and the plugins' versions."""
+    there = record.environment
+    found: dict[str, Any] = {"model": record.model, "data_seed": record.data_seed}
+    found |= {"environment.accelerator": there.accelerator, "environment.devices": there.devices}
+    found |= {"environment.precision": there.precision}
+    found |= {f"environment.plugins.{name}": version for name, version in there.plugins.items()}
+    return found | flatten(to_builtins(record.configuration))

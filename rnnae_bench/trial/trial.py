@@ -40,7 +40,7 @@ from rnnae_bench.training.blocks import Blocks
 from rnnae_bench.training.lightning import fit_and_test, silence_remarks
 from rnnae_bench.training.own_fit import fit_itself_and_test, fits_itself
 from rnnae_bench.training.own_optimizers import objection_to_optimizers
-from rnnae_bench.trial.checkpointing import Checkpointing, OneFile, Resumption, require_resumable
+from rnnae_bench.trial.checkpointing import Checkpointing
 from rnnae_bench.trial.determinants import Determinants, alters_data
 from rnnae_bench.trial.drafting import Flush
 from rnnae_bench.trial.interruption import Interruptions
@@ -49,6 +49,7 @@ from rnnae_bench.trial.layout import find_layout, make_trainer, unsupported_prec
 from rnnae_bench.trial.outcome import RUNNING, Outcome, Recorder, failure_of, keep, measured
 from rnnae_bench.trial.pair import Pair, changed
 from rnnae_bench.trial.process_state import fresh_process
+from rnnae_bench.trial.resumption import OneFile, Resumption, require_resumable
 from rnnae_bench.trial.weights import encode
 
 BUILD_MEMORY, BUILD_SECONDS = 4 * 2**30, 60.0

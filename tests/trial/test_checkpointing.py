@@ -64,6 +64,15 @@ class Twofold(LightningModule):
         return [one, two], [torch.optim.lr_scheduler.ExponentialLR(one, 0.99)]
 
 
+class HeadTrained(GRU):
+    """Trains its head alone: the gradients of all else add up, since no optimiser clears them, and are measured too."""
+
+    measures_gradient_norms = False
+
+    def configure_optimizers(self):
+        return torch.optim.Adam(self.head.parameters(), lr=1e-2)
+
+
 def trial(model="gru", trainer=None, **options) -> Trial:
     pair = Pair("copy:smoke", "gru")
     if isinstance(model, type):
@@ -112,7 +121,9 @@ def assert_same(one, two) -> None:
 
 WAYS = {
     "in blocks, with dropout": lambda: trial(layers=2, dropout=0.3),
-    "by Lightning, two batches a step": lambda: trial(trainer={"accumulate_grad_batches": 2}),
+    "by Lightning, two batches a step, only its head": lambda: trial(
+        HeadTrained, trainer={"accumulate_grad_batches": 2}
+    ),
     "another's, by hand": lambda: trial(Twofold),
 }
 

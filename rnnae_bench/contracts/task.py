@@ -1,49 +1,36 @@
 """The base class of every task: a LightningDataModule that also knows what is asked and how it is scored."""
 
 import hashlib
-import itertools
-import re
 import sys
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from abc import abstractmethod
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import torch
 from jaxtyping import Float, Int
-from lightning import LightningDataModule
 from torch import Tensor
-from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 from torchmetrics import Metric, MetricCollection
 
 from rnnae_bench.contracts.batch import Batch as Batch
 from rnnae_bench.contracts.card import Card, Protocol, card_path, load_card
+from rnnae_bench.contracts.fingerprint import Fingerprint
+from rnnae_bench.contracts.loaders import Loaders
 from rnnae_bench.contracts.spec import TaskSpec
 from rnnae_bench.errors import UserError, require_not_negative
-from rnnae_bench.training.blocks import Blocks
 from rnnae_bench.training.loss_terms import Loss, minimised
 
 Split = Literal["validation", "test"]
 """The evaluation sets that every task has."""
 AnyTask = TypeVar("AnyTask", bound="Task")
 
-_SET_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9@_.-]*")
 
-_PER_BATCH_HOOKS = (
-    "train_dataloader",
-    "on_before_batch_transfer",
-    "transfer_batch_to_device",
-    "on_after_batch_transfer",
-)
-"""What Lightning asks a data module for batches; a task with one of these of its own gives them one by one."""
-
-
-class Task(LightningDataModule, ABC):
+class Task(Loaders):
     """What is asked of a model: data, loss, metrics, and (in ``task.yaml`` beside the class) the protocol.
 
     Data are a pure function of (constructor arguments, data seed): `train_batch` gives the training batch of
     any optimiser step, `evaluation_set` the fixed sets on which models are scored. The dataloaders are made from
-    these two here; on several devices each gets its own rows of the very same batches, so that the number of
+    these two in `Loaders`; on several devices each gets its own rows of the very same batches, so that the number of
     devices or of loader workers never changes what is learned from.
 
     Args:
@@ -55,16 +42,9 @@ class Task(LightningDataModule, ABC):
     def __init__(self, protocol: Protocol = Protocol(), data_seed: int = 0) -> None:  # noqa: B008 (frozen)
         super().__init__()
         require_not_negative(data_seed=data_seed)
-        if all(getattr(type(self), name) is getattr(Task, name) for name in ("evaluation_set", "evaluation_batches")):
-            raise TypeError(f"{type(self).__name__} must define evaluation_set(name), or evaluation_batches(name)")
         self.protocol = protocol
         self.data_seed = data_seed
-        self.blocks: Blocks | None = None
         self._order: tuple[int, Tensor] | None = None
-        self._prints: dict[str, str] = {}
-
-    blocks: Blocks | None
-    """The blocks in which the training batches come, as lists; None: one by one, without end."""
 
     name: str = ""
     """The registered name, as in the spec."""
@@ -74,23 +54,6 @@ class Task(LightningDataModule, ABC):
 
     1 where they share no data; else some three times as many as do.
     """
-
-    evaluation_sets: tuple[str, ...] = ("validation", "test")
-    """The sets on which models are scored: ``validation`` while training, ``test`` and any others once after it.
-
-    What ranks is measured on ``test``. Others stand beside it in the record, each under its name, and may differ from
-    it in length: ``("validation", "test", "test@16x")``, say.
-    """
-
-    reference: str | None = None
-    """The set that a trained model answers before the test, for `calibration`: ``validation``, or one that is not
-    scored. None: nothing is calibrated."""
-
-    predicts_rows: bool = True
-    """Whether `predict` answers every row by itself. Where it needs a whole set, that comes in one batch."""
-
-    tested: str = "test"
-    """The set that `test_dataloader` gives; see `tests`."""
 
     @classmethod
     def card(cls) -> Card:
@@ -117,65 +80,6 @@ class Task(LightningDataModule, ABC):
     @abstractmethod
     def spec(self) -> TaskSpec:
         """What a model may know of this task."""
-
-    @abstractmethod
-    def train_batch(self, step: int) -> Batch:
-        """The training batch of optimiser step `step` (from 0), `protocol.batch_size` rows, on the CPU."""
-
-    def evaluation_set(self, name: str) -> Batch:
-        """All rows of one of the `evaluation_sets` or of the `reference`, on the CPU; the same for every data seed.
-
-        A task whose sets are too large for the memory gives `evaluation_batches` in its place.
-        """
-        batches = [*self.evaluation_batches(name)]
-        fields = zip(*batches, strict=True)
-        return Batch(*(None if field[0] is None else torch.cat(field) for field in fields))  # type: ignore[arg-type]
-
-    def evaluation_batches(self, name: str) -> Iterator[Batch]:
-        """The rows of a set in order, ``protocol.evaluation_batch_size`` at a time.
-
-        A task that overrides this streams its sets: a set is read anew at every look and never held whole. It then best
-        tells a `checksum` too, or reads all of it once more for the fingerprint.
-        """
-        whole = self.evaluation_set(name)
-        rows = len(whole.targets)
-        size = self.protocol.evaluation_batch_size if self.predicts_rows else rows
-        for start in range(0, rows, size):
-            yield whole.rows(slice(start, start + size))
-
-    def checksum(self, name: str) -> str | None:
-        """What tells this content of an evaluation set from any other: of the file that it is read from, say.
-
-        Returns:
-            None where the rows themselves are to be hashed.
-        """
-        return None
-
-    @property
-    def streams(self) -> bool:
-        """Whether evaluation sets are read batch by batch."""
-        return type(self).evaluation_batches is not Task.evaluation_batches
-
-    @property
-    def all_sets(self) -> tuple[str, ...]:
-        """The evaluation sets, and the reference where it is none of them.
-
-        Raises:
-            UserError: they are not named as they must be.
-        """
-        names, reference, who = self.evaluation_sets, self.reference, type(self).__name__
-        if names[:2] != ("validation", "test") or len({*names}) < len(names):
-            raise UserError(f"{who}.evaluation_sets are {names}; begin with 'validation', 'test', and give each once")
-        if reference in names[1:]:
-            raise UserError(
-                f"{who}.reference is '{reference}', which is scored; a model may be calibrated on the validation set "
-                "or on one that is not among evaluation_sets"
-            )
-        every = names if reference in {None, "validation"} else (*names, str(reference))
-        for name in every:
-            if name == "train" or not _SET_NAME.fullmatch(name):
-                raise UserError(f"{who} names an evaluation set {name!r}; use letters, digits and @ _ . -, not 'train'")
-        return every
 
     @abstractmethod
     def loss(self, prediction: Tensor, batch: Batch) -> Loss:
@@ -256,30 +160,6 @@ class Task(LightningDataModule, ABC):
         prediction = model(batch.inputs, batch.lengths)
         return prediction[:, : batch.targets.shape[1]] if self.spec.predicts == "own length" else prediction
 
-    def samples(self) -> Sequence[int]:
-        """Which rows of the test set are kept beside the record, with what the model made of them.
-
-        By default eight, evenly spread since it may be sorted; of a set that is streamed, the first eight.
-        """
-        size = 8 if self.streams else len(self.evaluation_set("test").targets)
-        return [row * size // min(8, size) for row in range(min(8, size))]
-
-    def held_out(self, rows: int) -> Batch:
-        """Some rows of the validation set, evenly spread since it may be sorted: a batch that is not trained on.
-
-        Of a set that is streamed, rows of its first batch.
-
-        Its targets must have the form that `loss` knows from training. A task whose evaluation asks for something else
-        overrides this.
-
-        Args:
-            rows: How many; all where there are fewer.
-        """
-        whole = next(iter(self.evaluation_batches("validation"))) if self.streams else self.evaluation_set("validation")
-        size = len(whole.targets)
-        count = min(rows, size)
-        return whole.rows(torch.arange(count) * size // count)
-
     def generator(self, *key: str | int) -> torch.Generator:
         """A random generator of its own for each key, the same on every machine.
 
@@ -313,135 +193,7 @@ class Task(LightningDataModule, ABC):
         Raises:
             UserError: a set is not the same when it is asked for again.
         """
-        train = hashlib.sha256()
+        train = Fingerprint()
         for step in range(3):
-            _digest(train, self.train_batch(step))
-        self._prints = {name: self._set_print(name) for name in self.all_sets}
-        if not self.streams:
-            for name in self.all_sets:
-                if self.evaluation_set(name) is not self.evaluation_set(name):
-                    self._require_unchanged(name, self._set_print(name))
-        return {"train": train.hexdigest()[:16], **self._prints}
-
-    def _set_print(self, name: str) -> str:
-        whole, declared = hashlib.sha256(), self.checksum(name)
-        if declared is not None:
-            whole.update(declared.encode())
-        elif self.streams:
-            for batch in self.evaluation_batches(name):
-                _digest(whole, batch)
-        else:
-            _digest(whole, self.evaluation_set(name))
-        return whole.hexdigest()[:16]
-
-    def _require_unchanged(self, name: str, found: str) -> None:
-        """Raise where an evaluation set that was found to have this hash is not the one of the fingerprint."""
-        if self._prints.get(name, found) != found:
-            method = "evaluation_batches" if self.streams else "evaluation_set"
-            raise UserError(
-                f"{type(self).__name__}.{method}('{name}') gives other rows than before; it must be the same at "
-                "every call: draw from self.generator(...) alone, and change no row in place"
-            )
-
-    @classmethod
-    def can_give_blocks(cls) -> bool:
-        """Whether the class leaves to this one how training batches are handed over."""
-        return all(getattr(cls, hook) is getattr(Task, hook) for hook in _PER_BATCH_HOOKS)
-
-    def train_dataloader(self) -> DataLoader:
-        """This device's rows of the training batches: one by one, without end, or in `blocks`."""
-        rank, devices = self._shard()
-        if self.protocol.batch_size % devices:
-            raise UserError(
-                f"a batch of {self.protocol.batch_size} does not divide over {devices} devices; "
-                f"choose --task.protocol.batch_size as a multiple of {devices}"
-            )
-        return _TrainingLoader(_TrainingStream(self, rank, devices), batch_size=None)
-
-    def val_dataloader(self) -> DataLoader:
-        """This device's rows of the validation set, in large batches."""
-        return self._evaluation_loader("validation")
-
-    def test_dataloader(self) -> DataLoader:
-        """This device's rows of the set that is `tested`, in large batches."""
-        return self._evaluation_loader(self.tested)
-
-    def tests(self) -> Iterator[str]:
-        """Go through the sets that a trained model is tested on: the reference, then ``test`` and all others.
-
-        While a name is the current one, `test_dataloader` gives that set.
-        """
-        calibrated = () if self.reference is None else (self.reference,)
-        try:
-            for name in (*calibrated, *self.evaluation_sets[1:]):
-                self.tested = name
-                yield name
-        finally:
-            self.tested = "test"
-
-    def _evaluation_loader(self, name: str) -> DataLoader:
-        batches = _EvaluationStream(self, name, *self._shard())
-        if self.streams:
-            return DataLoader(batches, batch_size=None)
-        self._require_unchanged(name, self._set_print(name))
-        return DataLoader([*batches], batch_size=None)  # type: ignore[arg-type]
-
-    def _shard(self) -> tuple[int, int]:
-        trainer = self.trainer
-        return (0, 1) if trainer is None else (trainer.global_rank, trainer.world_size)
-
-
-class _TrainingLoader(DataLoader):
-    """Draws a random number when it is first gone through, as every loader does, and none at later epochs."""
-
-    def __iter__(self) -> Any:
-        found = super().__iter__()
-        self.generator = torch.Generator()
-        return found
-
-
-class _TrainingStream(IterableDataset):
-    """The batches of steps 0, 1, 2, ..., each cut down to one device's rows, one by one or in the task's blocks."""
-
-    def __init__(self, task: Task, rank: int, devices: int) -> None:
-        self.task, self.rank, self.devices = task, rank, devices
-
-    def __iter__(self) -> Iterator[Batch | list[Batch]]:
-        worker = get_worker_info()
-        first, stride = (worker.id, worker.num_workers) if worker else (0, 1)
-        # An epoch goes on where the one before ended.
-        loop = getattr(self.task.trainer, "fit_loop", None)
-        first += loop.total_batch_idx + 1 if loop else 0
-        if self.task.blocks is None:
-            yield from map(self._batch, itertools.count(first, stride))
-        else:
-            for steps in itertools.islice(self.task.blocks, first, None, stride):
-                yield [self._batch(step) for step in steps]
-
-    def _batch(self, step: int) -> Batch:
-        whole = self.task.train_batch(step)
-        return whole if self.devices == 1 else whole.rows(slice(self.rank, None, self.devices))
-
-
-class _EvaluationStream(IterableDataset):
-    """The batches of an evaluation set, each cut down to one device's rows."""
-
-    def __init__(self, task: Task, name: str, rank: int, devices: int) -> None:
-        self.task, self.name, self.rank, self.devices = task, name, rank, devices
-
-    def __iter__(self) -> Iterator[Batch]:
-        is_read = self.task.streams and self.task.checksum(self.name) is None
-        whole = hashlib.sha256()
-        for batch in self.task.evaluation_batches(self.name):
-            if is_read:
-                _digest(whole, batch)
-            yield batch if self.devices == 1 else batch.rows(slice(self.rank, None, self.devices))
-        if is_read:
-            self.task._require_unchanged(self.name, whole.hexdigest()[:16])
-
-
-def _digest(into: "hashlib._Hash", batch: Batch) -> None:
-    for field in batch:
-        if field is not None:
-            into.update(f"{field.dtype}{tuple(field.shape)}".encode())
-            into.update(field.contiguous().numpy().tobytes())
+            train.add(self.train_batch(step))
+        return {"train": str(train), **self.set_fingerprints()}

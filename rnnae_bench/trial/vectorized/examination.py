@@ -229,7 +229,7 @@ def _attributes(task: Task) -> dict[str, str]:
     found = {f"self.{name}": _digest(name, value) for name, value in vars(task).items() if name not in _OWN}
     for base in _beyond(type(task)):
         for name, value in vars(base).items():
-            plain = not (callable(value) or hasattr(value, "__get__") or name.startswith("__") or name in vars(Task))
+            plain = not (callable(value) or hasattr(value, "__get__") or name.startswith("__") or hasattr(Task, name))
             if plain:
                 found[f"{base.__name__}.{name}"] = _digest(name, value)
     return found

@@ -29,7 +29,7 @@ from pathlib import Path
 
 import psutil
 
-from rnnae_bench.records.store import DRAFTS, SUPERSEDED, Store
+from rnnae_bench.records.store import DRAFTS, Store
 
 LIMIT_SECONDS = 600.0
 """After this long a phase counts as hung."""
@@ -303,7 +303,7 @@ def look(folder: Path, wanted: set[str], ended: bool) -> Found:
     ids = [record.id for record in records.records]
     found.strange = len(set(ids) - wanted)
     found.missing = len(wanted) - found.valid - found.torn
-    found.repeated = len(list((folder / SUPERSEDED).glob("*.json")))
+    found.repeated = len(store.superseded())
     found.leases = len([*folder.glob("leases/*")])
     found.drafts = len([*folder.glob(f"{DRAFTS}/*")])
     found.pieces = len([*folder.glob(".*"), *folder.glob("*/.*")])

@@ -52,6 +52,14 @@ def load(path: Path) -> Record:
     return record
 
 
+def load_if_readable(path: Path) -> Record | None:
+    """The record of a file; None where there is none that can be read."""
+    try:
+        return load(path)
+    except (OSError, ValueError):
+        return None
+
+
 def record_from(document: Any) -> Record:
     """The record that plain data say; its checksum is not looked at.
 

@@ -1,9 +1,8 @@
-"""The folder of records: one JSON file a trial, its histories and its picture beside it."""
+"""The folder of records: one JSON file a trial, its histories, samples, weights and picture beside it."""
 
 import contextlib
 import hashlib
-import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,35 +12,21 @@ from msgspec.structs import replace as changed
 
 from rnnae_bench.errors import UserError
 from rnnae_bench.records import history, samples
+from rnnae_bench.records.attachments import SAMPLES, WEIGHTS, attachment
 from rnnae_bench.records.checkpoints import Checkpoints
-from rnnae_bench.records.document import encoded, load, require_unchanged, sealed
+from rnnae_bench.records.document import load, load_if_readable, require_unchanged, sealed
 from rnnae_bench.records.drafts import Drafts, with_history
-from rnnae_bench.records.files import (
-    alone,
-    copy_atomically,
-    discard_temporaries,
-    force_names,
-    require_writable,
-    write_atomically,
-)
+from rnnae_bench.records.files import alone, discard_temporaries, require_writable
 from rnnae_bench.records.history import Series
 from rnnae_bench.records.privacy import publishable
-from rnnae_bench.records.record import Attachment, Failure, Record, Status
+from rnnae_bench.records.record import Failure, Record, Status
+from rnnae_bench.records.transactions import SUPERSEDED, Transactions
 
 DRAFTS = "drafts"
 """Subfolder for the records of trials that are running, as of their last flush."""
 
 CHECKPOINTS = "checkpoints"
 """Subfolder for the states of trials that are running, from which a later run of the same trial goes on."""
-
-SAMPLES = ".samples.npz"
-"""How the names of files of samples end."""
-
-WEIGHTS = ".safetensors"
-"""How the names of files of weights end."""
-
-SUPERSEDED = "superseded"
-"""Subfolder for records that a later run of the same trial replaced, a folder of records each."""
 
 
 @dataclass
@@ -89,8 +74,8 @@ class Store:
         table = history.encode(series)
         named = changed(
             with_history(publishable(record), table, ["step", *series]),
-            samples=_attachment(record.id, kept, SAMPLES),
-            weights=_attachment(record.id, weights, WEIGHTS),
+            samples=attachment(record.id, kept, SAMPLES),
+            weights=attachment(record.id, weights, WEIGHTS),
         )
         return self._write(sealed(named), table, kept, weights)
 
@@ -105,9 +90,9 @@ class Store:
             raise ValueError(f"the histories of record {record.id} are {record.history.file}, another trial's")
         if hashlib.sha256(table).hexdigest() != record.history.sha256:
             raise ValueError(f"the histories of record {record.id} are not those that it names")
-        if kept is not None and record.samples != _attachment(record.id, kept, SAMPLES):
+        if kept is not None and record.samples != attachment(record.id, kept, SAMPLES):
             raise ValueError(f"the samples of record {record.id} are not those that it names")
-        if weights is not None and record.weights != _attachment(record.id, weights, WEIGHTS):
+        if weights is not None and record.weights != attachment(record.id, weights, WEIGHTS):
             raise ValueError(f"the weights of record {record.id} are not those that it names")
         return self._write(record, table, kept, weights)
 
@@ -117,106 +102,10 @@ class Store:
         except ValueError as error:
             raise ValueError(f"record {record.id}: {error}") from None
         self.folder.mkdir(parents=True, exist_ok=True)
-        target = self.path(record.id)
         with alone(self.folder):
-            if target.exists():
-                self._replace(target, record, table, attached)
-            else:
-                self._begin(target, record, table, attached)
+            target = Transactions(self.folder).commit(record, table, attached)
         self.drafts.discard(record.id)
         return target
-
-    def _begin(self, target: Path, record: Record, table: bytes, attached: Sequence[bytes | None]) -> None:
-        """Write a record where there is none: its file, which names the others, last."""
-        histories = target.with_suffix(".parquet")
-        try:
-            write_atomically(histories, table)
-            self._write_attached(record, attached)
-            write_atomically(target, encoded(record))
-        except BaseException:
-            if not target.exists():
-                histories.unlink(missing_ok=True)
-                self._discard_unnamed(target.stem)
-            raise
-
-    def _write_attached(self, record: Record, attached: Sequence[bytes | None]) -> None:
-        for named, content in zip((record.samples, record.weights), attached, strict=False):
-            if named is not None and content is not None:
-                write_atomically(self.folder / named.file, content)
-
-    def _discard_unnamed(self, start: str = "") -> None:
-        """Remove samples and weights that no record names, since its writing was cut short.
-
-        Args:
-            start: What the names of their records begin with.
-        """
-        for path in [one for suffix in (SAMPLES, WEIGHTS) for one in self.folder.glob(f"{start[:8]}*{suffix}")]:
-            records = [self.find(one.stem) for one in self.folder.glob(f"{path.name[:8]}*.json")]
-            if None not in records and all(path.name not in _names_of(one) for one in records if one):
-                path.unlink(missing_ok=True)
-
-    def _replace(self, target: Path, record: Record, table: bytes, attached: Sequence[bytes | None]) -> None:
-        """Put a record and its histories in the place of another one, all or nothing.
-
-        The new histories go beside the old ones first, and the new record names them there: once its file is renamed,
-        the new record stands; until then, the old one does. After that, the histories get their usual name. Samples and
-        weights are named after what they hold, so that new ones never take the place of others.
-        """
-        before, aside = self._files_of(target), self.folder / _aside(record)
-        try:
-            write_atomically(aside, table)
-            self._write_attached(record, attached)
-            self._supersede(target, before)
-            write_atomically(target, encoded(_naming(record, aside.name)))
-        except BaseException:
-            with contextlib.suppress(OSError):
-                self._settle(aside)
-                self._discard_unnamed(target.stem)
-            raise
-        # The record stands by now; what can't be done here is left to `tidy`.
-        with contextlib.suppress(OSError):
-            for file in before:
-                if file not in (target, aside) and not file.name.endswith((SAMPLES, WEIGHTS)):
-                    file.unlink(missing_ok=True)
-            self._discard_unnamed(target.stem)
-            self._name_as_usual(target, record)
-
-    def _name_as_usual(self, target: Path, record: Record) -> None:
-        """Give the histories of a record that lie aside the record's name."""
-        aside = self.folder / _aside(record)
-        copy_atomically(aside, target.with_suffix(".parquet"))
-        write_atomically(target, encoded(record))
-        aside.unlink()
-
-    def _settle(self, aside: Path) -> None:
-        """Finish, or else undo, a replacement that was cut short, given where it put the new histories."""
-        records = [self.find(path.stem) for path in self.folder.glob(f"{aside.stem[:8]}*.json")]
-        if not records or None in records:
-            # Its record can't be read: whose they are is not known.
-            return
-        named = next((one for one in records if one and one.history.file == aside.name), None)
-        if named is None:
-            aside.unlink(missing_ok=True)
-        else:
-            self._name_as_usual(self.path(named.id), _naming(named, f"{named.id}.parquet"))
-
-    def _supersede(self, target: Path, files: Sequence[Path]) -> None:
-        """Give the files of a record a second name in a folder of their own, the record's last."""
-        kept = self.folder / SUPERSEDED / f"{target.stem}-{_digest(target.read_bytes())}"
-        kept.mkdir(parents=True, exist_ok=True)
-        for file in files:
-            copy_atomically(file, kept / file.name)
-        force_names(kept)
-        force_names(kept.parent)
-
-    def _files_of(self, target: Path) -> list[Path]:
-        """What there is of a record: its picture, the files that it names, and last the record itself."""
-        try:
-            named = _names_of(load(target))
-        except (OSError, ValueError):
-            named = [target.with_suffix(".parquet").name]
-        files = [target.with_suffix(".png"), *(self.folder / name for name in named), target]
-        return [file for file in files if file.exists()]
 
     def superseded(self) -> dict[Path, Record]:
         """The records that later ones of the same trials replaced, by their files, the oldest first.
@@ -251,24 +140,13 @@ class Store:
         # Whoever writes here is alone here.
         with contextlib.suppress(OSError), alone(self.folder) as is_alone:
             if is_alone:
-                discard_temporaries(self.folder)
-                self._tidy_replacements()
+                Transactions(self.folder).recover()
         with contextlib.suppress(OSError), alone(self.drafts.folder) as is_alone:
             if is_alone:
                 discard_temporaries(self.drafts.folder)
         self.checkpoints.tidy()
         for identity in self.drafts.identities():
             self.discard_finished_draft(identity)
-
-    def _tidy_replacements(self) -> None:
-        self._discard_unnamed()
-        for kept in (self.folder / SUPERSEDED).glob("*/"):
-            discard_temporaries(kept)
-            if not any(kept.glob("*.json")):
-                shutil.rmtree(kept)
-        for histories in self.folder.glob("*.parquet"):
-            if not histories.with_suffix(".json").exists() and histories.stem[8:] == _digest(histories.read_bytes()):
-                self._settle(histories)
 
     def discard_finished_draft(self, identity: str) -> None:
         """Discard the draft of a trial that has its record: whoever is killed just after writing it leaves one."""
@@ -339,10 +217,7 @@ class Store:
 
     def find(self, identity: str) -> Record | None:
         """The record of that id; None where there is none that can be read."""
-        try:
-            return load(self.path(identity))
-        except (OSError, ValueError):
-            return None
+        return load_if_readable(self.path(identity))
 
     def kept_samples(self, record: Record) -> bytes | None:
         """The bytes of a record's samples; None where it has none, or they are not here, or are others."""
@@ -352,7 +227,7 @@ class Store:
         if not path.is_file() or path.stat().st_size > samples.LARGEST:
             return None
         content = path.read_bytes()
-        return content if _attachment(record.id, content, SAMPLES) == record.samples else None
+        return content if attachment(record.id, content, SAMPLES) == record.samples else None
 
     def samples(self, record: Record) -> dict[str, np.ndarray] | None:
         """What the model made of a few rows of the test set, by a batch's fields; None where nothing is kept.
@@ -385,33 +260,6 @@ class Store:
     def series(self, record: Record, wanted: Callable[[str], bool] | None = None) -> dict[str, Series]:
         """The histories of a record; only the columns that are `wanted`, by name."""
         return history.read(self.folder / record.history.file, wanted)
-
-
-def _naming(record: Record, file: str) -> Record:
-    """The same record, with its histories in another file."""
-    return sealed(changed(record, history=changed(record.history, file=file)))
-
-
-def _attachment(identity: str, content: bytes | None, suffix: str) -> Attachment | None:
-    """How a record names samples or weights: after both, so that those of another run of the trial lie beside them."""
-    if content is None:
-        return None
-    digest = hashlib.sha256(content).hexdigest()
-    return Attachment(file=f"{identity[:8]}{digest[:8]}{suffix}", sha256=digest)
-
-
-def _names_of(record: Record) -> list[str]:
-    """The files that a record names."""
-    return [one.file for one in (record.samples, record.weights, record.history) if one is not None]
-
-
-def _aside(record: Record) -> str:
-    """Where the histories of a record lie while it takes another's place: named after both, as the schema allows."""
-    return f"{record.id[:8]}{record.history.sha256[:8]}.parquet"
-
-
-def _digest(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()[:8]
 
 
 @dataclass

@@ -8,7 +8,7 @@ from torch import nn
 
 from rnnae_bench.contracts.model import BenchModule
 from rnnae_bench.errors import UserError
-from rnnae_bench.records import store as _store
+from rnnae_bench.records import transactions
 from rnnae_bench.records.store import Store
 from rnnae_bench.training.lightning import errors_only
 from rnnae_bench.trial.pair import Pair
@@ -68,7 +68,7 @@ def test_a_record_and_its_weights_are_replaced_together(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patched:
-        patched.setattr("rnnae_bench.records.store.Store._supersede", full)
+        patched.setattr("rnnae_bench.records.transactions.Transactions._supersede", full)
         with pytest.raises(OSError, match="No space"):
             store.write(record, {}, weights=encode({"other": torch.ones(1)}))
     assert store.find(record.id) == record
@@ -99,8 +99,8 @@ def test_a_replacement_that_was_cut_short_is_finished_or_undone(step, tmp_path, 
 
     with monkeypatch.context() as patched:
         for name in ("write_atomically", "copy_atomically"):
-            patched.setattr(f"rnnae_bench.records.store.{name}", counting(getattr(_store, name)))
-        patched.setattr("rnnae_bench.records.store.Store._settle", lambda *_: None)
+            patched.setattr(f"rnnae_bench.records.transactions.{name}", counting(getattr(transactions, name)))
+        patched.setattr("rnnae_bench.records.transactions.Transactions._settle", lambda *_: None)
         with pytest.raises(Killed):
             store.write(record, {}, weights=encode({"new": torch.ones(1)}))
     store.tidy()

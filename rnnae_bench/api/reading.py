@@ -6,19 +6,25 @@ from pathlib import Path
 
 from rnnae_bench.api.results import Result, Results
 from rnnae_bench.errors import UserError
-from rnnae_bench.plugins.registry import parse_task
 from rnnae_bench.records import document
 from rnnae_bench.records.record import Record
 from rnnae_bench.records.store import Store
 
 
-def load(place: str | Path = "runs", *, task: str | Sequence[str] = (), model: str | Sequence[str] = ()) -> Results:
+def load(
+    place: str | Path = "runs",
+    *,
+    task: str | Sequence[str] = (),
+    model: str | Sequence[str] = (),
+    superseded: bool = False,
+) -> Results:
     """The trials of a folder of records, or of one record.
 
     Args:
         place: A folder, or a record's file.
         task: Only of these, each ``NAME`` (all its variants) or ``NAME:VARIANT``.
         model: Only of these, by name.
+        superseded: The records that later ones of the same trials replaced, the oldest first, instead.
 
     Returns:
         All of them, sorted; files of the folder that are no records are left out, with a warning.
@@ -34,22 +40,23 @@ def load(place: str | Path = "runs", *, task: str | Sequence[str] = (), model: s
             reason = getattr(error, "strerror", None) or error
             raise UserError(f"{path} can't be read as a record of this version: {reason}") from error
     store = Store(path)
-    found = store.read()
-    for file, reason in found.unreadable.items():
-        warnings.warn(f"{file} is no record, left out: {reason}", stacklevel=2)
-    tasks, models = ([one] if isinstance(one, str) else list(one) for one in (task, model))
-    chosen = of_tasks(found.records, tasks)
-    if tasks and not chosen:
+    if superseded:
+        found = Results(Result(record, file) for file, record in store.superseded().items())
+    else:
+        read = store.read()
+        for file, reason in read.unreadable.items():
+            warnings.warn(f"{file} is no record, left out: {reason}", stacklevel=2)
+        found = Results(Result(record, store.path(record.id)) for record in read.records)
+    chosen = found.where(task=task)
+    if task and not chosen:
+        asked = task if isinstance(task, str) else ", ".join(task)
         known = ", ".join(sorted({f"{record.task}:{record.variant}" for record in found.records})) or "none"
-        raise UserError(f"{path} has no record of {', '.join(tasks)}; task variants there: {known}")
-    return Results(Result(record, store.path(record.id)) for record in chosen if not models or record.model in models)
+        raise UserError(f"{path} has no record of {asked}; task variants there: {known}")
+    return chosen.where(model=model)
 
 
-def of_tasks(records: Sequence[Record], tasks: Sequence[str]) -> list[Record]:
-    """The records of these tasks, given as ``NAME`` (all its variants) or ``NAME:VARIANT``; of all where none is."""
-    wanted = [(name, variant if ":" in given else None) for given in tasks for name, variant in [parse_task(given)]]
-    return [
-        record
-        for record in records
-        if not wanted or any(record.task == name and variant in (None, record.variant) for name, variant in wanted)
-    ]
+def begun(folder: str | Path) -> list[Record]:
+    """What trials of a folder that have no record yet, as they run or were killed, have measured so far."""
+    store = Store(Path(folder))
+    drafts = [store.drafts.read(one) for one in store.drafts.identities() if store.find(one) is None]
+    return [draft[0] for draft in drafts if draft is not None]

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, overload
 
 from rnnae_bench.errors import UserError
+from rnnae_bench.plugins.registry import parse_task
 from rnnae_bench.rankings.rows import Row, summarize
 from rnnae_bench.records.record import Record, printable
 from rnnae_bench.records.store import Store
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from lightning import LightningModule
     from matplotlib.figure import Figure
 
+    from rnnae_bench.rankings.equivalence import Comparison
     from rnnae_bench.records.history import Series
 
 
@@ -120,6 +122,20 @@ class Results(Sequence[Result]):
         """All records, in order."""
         return [one.record for one in self]
 
+    def where(
+        self, *, task: str | Sequence[str] = (), model: str | Sequence[str] = (), status: str | Sequence[str] = ()
+    ) -> "Results":
+        """Those of some tasks, each ``NAME`` (all its variants) or ``NAME:VARIANT``, of some models, that ended so."""
+        tasks, models, ends = ([one] if isinstance(one, str) else one for one in (task, model, status))
+        wanted = [(name, variant if ":" in given else None) for given in tasks for name, variant in [parse_task(given)]]
+        return Results(
+            one
+            for one in self
+            if (not wanted or {(one.record.task, one.record.variant), (one.record.task, None)} & set(wanted))
+            and (not models or one.record.model in models)
+            and (not ends or one.record.status in ends)
+        )
+
     @property
     def record(self) -> Record:
         """The record of the only trial; `UserError` where there are several."""
@@ -152,6 +168,24 @@ class Results(Sequence[Result]):
         from rnnae_bench.report.curves_picture import figure
 
         return figure([(one.record, one.series) for one in self])
+
+    def equivalences(self) -> "list[Comparison]":
+        """Whether precisions and numbers of devices change what a model reaches: a row for each of several."""
+        from rnnae_bench.rankings import equivalence
+
+        return equivalence.compare(self.records)
+
+    def page(self, among: "Results | None" = None) -> str:
+        """A page with the tables and a picture a row, as HTML that opens without a network.
+
+        Args:
+            among: All that are known, of which these are a choice: what a failed trial counts as rests on them.
+        """
+        from rnnae_bench.report.page import page
+
+        places = {one.record.id: one for one in self}
+        known = self.records if among is None else among.records
+        return page(self.records, known, lambda record: places[record.id].series)
 
     def __repr__(self) -> str:
         return "\n".join(_line(row) for row in summarize(self.records)) or "no records"

@@ -97,21 +97,36 @@ def run(
         require_positive(threads=threads)
     command = ("rnnae_bench.run", pair.label, pair.model_handle.name, *_written(given))
     with quiet(), _threads(threads):
-        trials = ready(pair, resolved, _seeds(seeds), data_seed)
+        trials = ready(pair, resolved, _seeds(seeds), data_seed, Path(out))
         console = progress_console(progress)
-        store, keep_weights = Store(Path(out)), keep == "weights"
-        results = train(
-            trials, store, overwrite, command, loggers, console, checkpoint_every=every, keep_weights=keep_weights
-        )
+        lasting: dict[str, Any] = {"checkpoint_every": every, "keep_weights": keep == "weights"}
+        results = train(trials, Path(out), overwrite, command, loggers, console, **lasting)
     if any(one.record.status == "interrupted" for one in results):
         raise KeyboardInterrupt
     return results
 
 
 def ready(
-    pair: Pair, options: Mapping[str, Mapping[str, Any]], seeds: Sequence[int], data_seed: int | None = None
+    pair: Pair,
+    options: Mapping[str, Mapping[str, Any]],
+    seeds: Sequence[int],
+    data_seed: int | None = None,
+    out: Path | None = None,
 ) -> list[Trial]:
-    """The trials of a pair under some seeds, checked; `UserError` for what can't be run."""
+    """The trials of a pair under some seeds, checked.
+
+    Args:
+        pair: The pair.
+        options: All of its options.
+        seeds: A trial each.
+        data_seed: Seed of the training data where it is not to be each trial's own.
+        out: Where records are to be left, if they are.
+
+    Raises:
+        UserError: one of them can't be run, or the folder can't be written.
+    """
+    if out is not None:
+        Store(out).require_writable()
     return [Trial(pair, options, seed, data_seed) for seed in seeds]
 
 
@@ -120,37 +135,39 @@ def label_of(trial: Trial) -> str:
     return f"{trial.pair.model_handle.name} on {trial.pair.label}, seed {trial.seed}"
 
 
+def is_helper(trials: Sequence[Trial]) -> bool:
+    """Whether this process only computes for another one, which shows and writes everything."""
+    return trials[0].layout["devices"] > 1 and rank() > 0
+
+
 def train(
     trials: Sequence[Trial],
-    store: Store,
+    out: Path,
     overwrite: bool,
     command: Sequence[str],
     loggers: Sequence[str],
     console: Console,
-    ended: Callable[[Trial, Outcome | None], None] = lambda trial, outcome: None,
+    ended: Callable[[Trial, Path, Outcome | None], None] = lambda trial, path, outcome: None,
     checkpoint_every: float | None = None,
     keep_weights: bool = False,
 ) -> Results:
     """Train what has no good record yet, one after the other, until all are done or one is interrupted.
 
     Args:
-        trials: Of one pair.
-        store: Where the records are.
+        trials: Of one pair, as `ready` gives them.
+        out: Folder of the records.
         overwrite: Train also what has a good one.
         command: How it was asked for, for the records.
         loggers: Names of loggers.
         console: For the progress.
-        ended: Is told of each trial, with None where it was measured before.
+        ended: Is told of each trial and its record's file, with None where it was measured before.
         checkpoint_every: Seconds between two checkpoints of each; None keeps none.
         keep_weights: Whether the trained weights are kept beside each record.
-
-    Raises:
-        UserError: the folder for the records can't be written.
     """
-    store.require_writable()
+    store = Store(out)
     store.tidy()
     pending = _pending(trials, store, overwrite)
-    helper = trials[0].layout["devices"] > 1 and rank() > 0
+    helper = is_helper(trials)
     results: list[Result] = []
     for trial in trials:
         if trial.identity in pending:
@@ -166,12 +183,13 @@ def train(
             if outcome is None:
                 continue
             results.append(Result(load(outcome.path), outcome.path, kept.model))
-            ended(trial, outcome)
+            ended(trial, outcome.path, outcome)
             if outcome.record.status == "interrupted":
                 break
         elif not helper and (record := store.find(trial.identity)):
-            ended(trial, None)
-            results.append(Result(record, store.path(trial.identity)))
+            path = store.path(trial.identity)
+            ended(trial, path, None)
+            results.append(Result(record, path))
     return Results(results)
 
 

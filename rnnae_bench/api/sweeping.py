@@ -12,10 +12,9 @@ from rnnae_bench.api.sweep_progress import SweepProgress
 from rnnae_bench.errors import UserError
 from rnnae_bench.leaderboard.trackers import require_loggers
 from rnnae_bench.options.durations import seconds
-from rnnae_bench.records.store import Store
 from rnnae_bench.sweeps.config import DURATIONS, SweepOptions, options_from
-from rnnae_bench.sweeps.executors.job import Refusal
-from rnnae_bench.sweeps.grid import Named, with_options
+from rnnae_bench.sweeps.driver import Watcher
+from rnnae_bench.sweeps.grid import Named, label, with_options
 from rnnae_bench.sweeps.search import Found
 from rnnae_bench.sweeps.session import Session
 
@@ -27,15 +26,15 @@ class SweepResults(Results):
 
     Args:
         results: Those that have a record, in order; of those that had one before, too.
-        refused: Settings that can't be run, which have no trials.
+        refused: Settings that can't be run, which have no trials, and why.
         found: What each study of a search found; None in a grid.
     """
 
     def __init__(
-        self, results: Iterable[Result], refused: Sequence[Refusal] = (), found: Sequence[Found] | None = None
+        self, results: Iterable[Result], refused: Mapping[str, str] | None = None, found: Sequence[Found] | None = None
     ) -> None:
         super().__init__(results)
-        self.refused, self.found = refused, found
+        self.refused, self.found = dict(refused or {}), found
 
     @property
     def went_well(self) -> bool:
@@ -91,20 +90,36 @@ def sweep(
                 "name it, or train the class here with rnnae_bench.run"
             )
     chosen = SweepOptions(**{**asked, "task": tasks, "model": [with_options("model", one, grid) for one in models]})
-    shown = SweepProgress(progress_console(progress))
-    with shown, Session(chosen, shown, ("rnnae_bench.sweep",), loggers) as session:
-        try:
-            session.check()
-        except UserError as error:
-            near = [meant for name in grid for meant in difflib.get_close_matches(name, _OWN, n=1, cutoff=0.8)]
-            raise UserError(f"{error}; or did you mean {near[0]}?" if near else str(error)) from error
-        return run_sweep(session)
+    try:
+        with SweepProgress(progress_console(progress)) as shown:
+            return run_sweep(chosen, shown, ("rnnae_bench.sweep",), loggers)
+    except UserError as error:
+        near = [meant for name in grid for meant in difflib.get_close_matches(name, _OWN, n=1, cutoff=0.8)]
+        raise UserError(f"{error}; or did you mean {near[0]}?" if near else str(error)) from error
 
 
-def run_sweep(session: Session) -> SweepResults:
-    """Run a session's trials; for the errors see `sweep`."""
-    session.check()
-    swept = session.run()
-    store: Store = session.store
-    results = [Result(record, store.path(record.id)) for record in swept.records]
-    return SweepResults(results, swept.refused, swept.found)
+def run_sweep(
+    options: SweepOptions, watcher: Watcher, command: Sequence[str], loggers: Sequence[str] = ()
+) -> SweepResults:
+    """Run all trials, each unless it has a record.
+
+    Args:
+        options: What is wanted.
+        watcher: Is told everything.
+        command: How it was asked for, for the records.
+        loggers: Names of loggers.
+
+    Raises:
+        UserError: a name or an option is wrong, none of the settings can be run, or the folder can't be written.
+        KeyboardInterrupt: it was stopped.
+    """
+    with Session(options, watcher, command, loggers) as session:
+        swept = session.run()
+    results = [Result(record, session.store.path(record.id)) for record in swept.records]
+    return SweepResults(results, {label(one.setting): one.reason for one in swept.refused}, swept.found)
+
+
+def forecast(options: SweepOptions, watcher: Watcher) -> list[dict[str, Any]]:
+    """What `run_sweep` would run, as `rnnae_bench.sweeps.session.Session.forecast` tells it; runs nothing."""
+    with Session(options, watcher) as session:
+        return session.forecast()

@@ -66,10 +66,10 @@ def main(arguments: list[str]) -> int:
 
 
 def _print(one: "Contrast", sampling: "Sampling", console: "Console") -> None:
-    from rnnae_bench.rankings.contrast import probability
     from rnnae_bench.report.standing_tables import interval
     from rnnae_bench.report.tables import empty, number
     from rnnae_bench.report.text import Text
+    from rnnae_bench.statistics.paired import probability
 
     first, second, found = one.first.entry, one.second.entry, one.comparison
     table = empty()

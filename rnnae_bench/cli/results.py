@@ -5,13 +5,12 @@ import json
 from pathlib import Path
 from typing import get_args
 
-from rnnae_bench.api.reading import of_tasks
-from rnnae_bench.cli.common import RUNS, read_records
+from rnnae_bench.api.reading import load
+from rnnae_bench.api.results import Results
+from rnnae_bench.cli.common import RUNS, remarks_told
 from rnnae_bench.errors import UserError
-from rnnae_bench.rankings.rows import summarize
 from rnnae_bench.records.files import require_writable_file
-from rnnae_bench.records.record import Record, Status, printable
-from rnnae_bench.records.store import Store
+from rnnae_bench.records.record import Status, printable
 
 
 def parser() -> argparse.ArgumentParser:
@@ -51,78 +50,64 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: list[str]) -> int:
     """Print the table; 0 also where nothing matches."""
     options = parser().parse_args(arguments)
-    store = Store(Path(options.folder))
+    if options.superseded and (options.csv or options.markdown or options.html):
+        raise UserError("results --superseded prints lines or --json; leave out --csv, --markdown and --html")
+    with remarks_told():
+        found = load(Path(options.folder), superseded=options.superseded)
+    chosen = found.where(task=options.task, model=options.model, status=options.status)
     if options.superseded:
-        return _show_superseded(store, options)
-    found = read_records(store.folder)
-    records = _filter(found, options)
-    if options.json:
-        print(json.dumps([row.as_dict() for row in summarize(records, found)], indent=1))
+        _show_superseded(chosen, options, len(found))
         return 0
     from rnnae_bench.report import tables
 
-    if options.csv:
+    records, among = chosen.records, found.records
+    if options.json:
+        print(json.dumps(tables.plain(records, among), indent=1))
+    elif options.csv:
         print(tables.comma_separated(records), end="")
     elif options.markdown:
-        print(tables.markdown(records, found))
+        print(tables.markdown(records, among))
     elif options.html:
-        _write_page(Path(options.html), records, found, store)
+        _write_page(Path(options.html), chosen, found)
     elif not records:
         print(f"no record in {printable(options.folder)} matches ({len(found)} in all)")
     else:
         from rich.console import Console
 
         console = Console()
-        for table in tables.terminal(records, console, found):
+        for table in tables.terminal(records, console, among):
             console.print(table)
     return 0
 
 
-def _show_superseded(store: Store, options: argparse.Namespace) -> int:
+def _show_superseded(results: Results, options: argparse.Namespace, of: int) -> None:
     """A row for each record that another one replaced, the oldest first."""
-    if options.csv or options.markdown or options.html:
-        raise UserError("results --superseded prints lines or --json; leave out --csv, --markdown and --html")
-    found = store.superseded()
-    chosen = _filter(list(found.values()), options)
     rows = [
         {
-            "file": str(path),
-            "trial": record.trial,
-            "status": record.status,
-            "metric": record.primary.metric,
-            "value": record.primary.value,
-            "finished": record.finished,
+            "file": str(one.path),
+            "trial": one.record.trial,
+            "status": one.record.status,
+            "metric": one.record.primary.metric,
+            "value": one.record.primary.value,
+            "finished": one.record.finished,
         }
-        for path, record in found.items()
-        if record in chosen
+        for one in results
     ]
     if options.json:
         print(json.dumps(rows, indent=1))
     elif not rows:
-        print(f"no superseded record in {options.folder} matches ({len(found)} in all)")
+        print(f"no superseded record in {options.folder} matches ({of} in all)")
     else:
         from rnnae_bench.cli.table import print_table
 
         print_table(list(rows[0]), [["-" if cell is None else str(cell) for cell in row.values()] for row in rows])
-    return 0
 
 
-def _write_page(path: Path, records: list[Record], among: list[Record], store: Store) -> None:
-    from rnnae_bench.report.page import page
-
+def _write_page(path: Path, chosen: Results, found: Results) -> None:
     require_writable_file(path, "the page")
-    content = page(records, among, store)
+    content = chosen.page(among=found)
     try:
         path.write_text(content, encoding="utf-8")
     except OSError as error:
         raise UserError(f"cannot write the page {path}: {error.strerror}") from error
     print(printable(f"page {path}"))
-
-
-def _filter(records: list[Record], options: argparse.Namespace) -> list[Record]:
-    return [
-        record
-        for record in of_tasks(records, options.task)
-        if (not options.model or record.model in options.model)
-        and (not options.status or record.status in options.status)
-    ]

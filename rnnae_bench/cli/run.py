@@ -14,14 +14,13 @@ from rnnae_bench.cli.output import plugins_aside
 from rnnae_bench.cli.threads import Load, threads_beside
 from rnnae_bench.errors import UserError, require_positive
 from rnnae_bench.leaderboard.trackers import LOGGERS
+from rnnae_bench.options.configuration import read_configs
 from rnnae_bench.options.durations import positive_seconds
 from rnnae_bench.plugins.registry import models, tasks
 from rnnae_bench.records.document import document_of
 from rnnae_bench.records.record import Record, printable
-from rnnae_bench.records.store import Store
 from rnnae_bench.report import heatmaps, tables
 from rnnae_bench.report import trial_picture as plots
-from rnnae_bench.trial.launchers import rank
 
 if TYPE_CHECKING:
     from jsonargparse import Namespace
@@ -64,8 +63,6 @@ def main(arguments: list[str]) -> int:
         raise UserError(str(error)) from error
     configuration: dict[str, Any] = {}
     if named.config:
-        from rnnae_bench.trial.pair import read_configs
-
         configuration = read_configs(named.config)
     task, model = (_name(part, getattr(named, part), configuration) for part in ("task", "model"))
     wants_help = "-h" in arguments or "--help" in arguments
@@ -75,7 +72,7 @@ def main(arguments: list[str]) -> int:
     pair = load_pair(_require("task", task, tasks().names()), _require("model", model, models().names()))
     rest = [*(f"--config={path}" for path in named.config), f"--task.name={pair.label}", f"--model.name={model}"]
     options = _parse(pair, [*rest, *others, *(["--help"] if wants_help else [])])
-    return _run(pair, options, Store(here / options.out), ["rnnae-bench", "run", *arguments], load)
+    return _run(pair, options, here / options.out, ["rnnae-bench", "run", *arguments], load)
 
 
 def _name(part: str, given: list[str] | None, configuration: dict[str, Any]) -> str | None:
@@ -112,39 +109,37 @@ def _parse(pair: "Pair", arguments: list[str]) -> "Namespace":
     return pair.parse(arguments)
 
 
-def _run(pair: "Pair", options: "Namespace", store: Store, command: list[str], load: Load) -> int:
+def _run(pair: "Pair", options: "Namespace", out: Path, command: list[str], load: Load) -> int:
     import torch
 
-    from rnnae_bench.api.running import label_of, ready, train
+    from rnnae_bench.api.running import is_helper, label_of, ready, train
 
     require_positive(seeds=options.seeds)
     every = options.checkpoint_every
     checkpoint_every = None if every is None else positive_seconds(every, "--checkpoint-every")
     loggers = logger_names(options.logger)
-    store.require_writable()
     if options.threads is not None:
         require_positive(threads=options.threads)
         torch.set_num_threads(options.threads)
     seeds = range(options.seed, options.seed + options.seeds)
     with plugins_aside():
-        trials = ready(pair, pair.options(options), seeds, options.data_seed)
-    helper = trials[0].layout["devices"] > 1 and rank() > 0
+        trials = ready(pair, pair.options(options), seeds, options.data_seed, out)
+    helper = is_helper(trials)
     console = Console(stderr=True, quiet=helper)
     if options.threads is None and trials[0].layout["devices"] == 1 and "OMP_NUM_THREADS" not in os.environ:
         _leave_busy_cores(load.of_others(), console)
 
-    def ended(trial: "Trial", outcome: "Outcome | None") -> None:
+    def ended(trial: "Trial", path: Path, outcome: "Outcome | None") -> None:
         if outcome is not None:
             _report(trial, outcome, console)
             return
-        known = _shown(store.path(trial.identity))
-        told = printable(f"{label_of(trial)}: measured before, see {known} (--overwrite runs it again)")
+        told = printable(f"{label_of(trial)}: measured before, see {_shown(path)} (--overwrite runs it again)")
         console.print(told, markup=False, highlight=False, soft_wrap=True)
 
     with plugins_aside():
         results = train(
             trials,
-            store,
+            out,
             options.overwrite,
             command,
             loggers,

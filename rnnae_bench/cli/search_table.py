@@ -1,15 +1,18 @@
 """What a search found, as a table."""
 
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from rich.console import Group
 
 from rnnae_bench.report.tables import empty, framed
 from rnnae_bench.report.text import Text
-from rnnae_bench.sweeps.search import Found
+
+if TYPE_CHECKING:
+    from rnnae_bench.sweeps.search import Found
 
 
-def table(found: Sequence[Found]) -> Group:
+def table(found: "Sequence[Found]") -> Group:
     """A table of what a search found: a row a study, with the expected best of a few budgets up to the whole."""
     budgets = list(_budgets(max((one.tried for one in found), default=0)))
     shown = empty()

@@ -2,53 +2,51 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
+from rnnae_bench.api.reading import begun, load
+from rnnae_bench.api.results import Results
 from rnnae_bench.api.sweep_progress import SweepProgress
-from rnnae_bench.api.sweeping import run_sweep
-from rnnae_bench.cli.common import logger_names, read_records
+from rnnae_bench.api.sweeping import forecast, run_sweep
+from rnnae_bench.cli.common import logger_names, remarks_told
 from rnnae_bench.cli.search_table import table as search_table
 from rnnae_bench.cli.table import print_table
-from rnnae_bench.rankings.equivalence import compare
 from rnnae_bench.records.document import document_of
-from rnnae_bench.records.record import Record, printable
-from rnnae_bench.records.store import Store
+from rnnae_bench.records.record import printable
 from rnnae_bench.report import equivalence_tables, tables
 from rnnae_bench.sweeps.config import SweepOptions, parse
-from rnnae_bench.sweeps.grid import label
-from rnnae_bench.sweeps.search import Found
-from rnnae_bench.sweeps.session import Session
+
+if TYPE_CHECKING:
+    from rnnae_bench.sweeps.search import Found
 
 
 def main(arguments: list[str]) -> int:
     """Run the sweep that the arguments ask for."""
     options = parse(arguments)
     if options.collect:
-        return _collect(options, Store(Path(options.out)))
+        return _collect(options)
     loggers = logger_names(options.logger)
     view = SweepProgress(Console(stderr=True))
-    with Session(options, view, ("rnnae-bench", "sweep", *arguments), loggers) as session:
-        if options.dry_run:
-            with view:
-                rows = session.forecast()
-            _print_plan(rows, options.json)
-            return 0
-        try:
-            with view:
-                swept = run_sweep(session)
-        except KeyboardInterrupt:
-            view.notes("stopped; the same command goes on with what is left")
-            return 1
-        if swept.found is None:
-            _show(swept.records, options.json)
-        else:
-            _show_found(swept.found, options.json)
-        if swept.refused and not options.json:
-            print_table(["not run", "why"], [[label(one.setting), one.reason] for one in swept.refused])
-        return 0 if swept.went_well else 1
+    if options.dry_run:
+        with view:
+            rows = forecast(options, view)
+        _print_plan(rows, options.json)
+        return 0
+    try:
+        with view:
+            swept = run_sweep(options, view, ("rnnae-bench", "sweep", *arguments), loggers)
+    except KeyboardInterrupt:
+        view.notes("stopped; the same command goes on with what is left")
+        return 1
+    if swept.found is None:
+        _show(swept, options.json)
+    else:
+        _show_found(swept.found, options.json)
+    if swept.refused and not options.json:
+        print_table(["not run", "why"], list(swept.refused.items()))
+    return 0 if swept.went_well else 1
 
 
 def _print_plan(rows: Sequence[Mapping[str, Any]], as_json: bool) -> None:
@@ -69,34 +67,30 @@ def _cell(value: Any) -> str:
     return tables.number(value) if isinstance(value, float) else str(value)
 
 
-def _collect(options: SweepOptions, store: Store) -> int:
+def _collect(options: SweepOptions) -> int:
     """The tables of what there is, while a sweep runs or after it."""
-    found = read_records(store.folder)
-    running = []
-    for identity in store.drafts.identities():
-        draft = store.drafts.read(identity)
-        if draft is not None and store.find(identity) is None:
-            running.append(draft[0])
+    with remarks_told():
+        found = load(options.out)
     _show(found, options.json)
     if not options.json:
-        for record in running:
+        for record in begun(options.out):
             budget = record.configuration.task["protocol"]["max_steps"]
             print(f"begun: {printable(record.trial)}, step {record.measures.steps} of {budget}")
     return 0
 
 
-def _show(records: Sequence[Record], as_json: bool) -> None:
+def _show(results: Results, as_json: bool) -> None:
     if as_json:
-        print(json.dumps([document_of(record) for record in records], indent=1))
+        print(json.dumps([document_of(record) for record in results.records], indent=1))
         return
     out = Console()
-    for table in tables.terminal(records, out):
+    for table in tables.terminal(results.records, out):
         out.print(table)
-    for table in equivalence_tables.terminal(compare(records)):
+    for table in equivalence_tables.terminal(results.equivalences()):
         out.print(table)
 
 
-def _show_found(found: Sequence[Found], as_json: bool) -> None:
+def _show_found(found: "Sequence[Found]", as_json: bool) -> None:
     if as_json:
         print(json.dumps([one.as_dict() for one in found], indent=1))
         return

@@ -20,6 +20,7 @@ from rnnae_bench.rankings.standing import (
     standings,
 )
 from rnnae_bench.records.record import Record
+from rnnae_bench.statistics.paired import probability
 
 _COSTS = ("training_seconds", "peak_memory_bytes", "parameters", "state_size", "steps_to_solved")
 
@@ -153,15 +154,6 @@ class Contrast:
                 name: {"first": one, "second": other} for name, (one, other) in self.configuration().items()
             },
         }
-
-
-def probability(p: float) -> str:
-    """A p value for people.
-
-    >>> probability(0.0432), probability(0.00012)
-    ('p = 0.043', 'p < 0.001')
-    """
-    return "p < 0.001" if p < 0.001 else f"p = {p:.2g}"
 
 
 def contrasts(records: Sequence[Record], first: str, second: str, minimum_seeds: int = MINIMUM_SEEDS) -> list[Contrast]:

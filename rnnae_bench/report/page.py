@@ -1,27 +1,30 @@
 """One HTML page over records: tables and pictures in a single file that opens without a network."""
 
 import base64
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from importlib.resources import files
 
 from jinja2 import Environment, select_autoescape
 
 from rnnae_bench import __version__
+from rnnae_bench.records.history import Series
 from rnnae_bench.records.record import Record
-from rnnae_bench.records.store import Store
 from rnnae_bench.report import tables
 from rnnae_bench.report import trial_picture as plots
 
 
-def page(records: Iterable[Record], among: Iterable[Record], store: Store) -> str:
+def page(
+    records: Iterable[Record], among: Iterable[Record], series_of: Callable[[Record], Mapping[str, Series]]
+) -> str:
     """The page as HTML. What the records say is shown as text, never as markup; `among` as in `summarize`.
 
-    Each row shows the picture of its first seed's trial; a trial whose histories are missing has none.
+    Each row shows the picture of its first seed's trial, drawn of the histories that `series_of` gives; a trial
+    whose histories are missing has none.
     """
     records = list(records)
     sections = tables.sections(records, among)
     by_id = {record.id: record for record in records}
-    pictures = {row.ids[0]: _picture(by_id[row.ids[0]], store) for section in sections for row in section.rows}
+    pictures = {row.ids[0]: _picture(by_id[row.ids[0]], series_of) for section in sections for row in section.rows}
     template = Environment(
         autoescape=select_autoescape(default=True), trim_blocks=True, lstrip_blocks=True
     ).from_string(files("rnnae_bench.report").joinpath("page.html.jinja").read_text(encoding="utf-8"))
@@ -37,9 +40,9 @@ def page(records: Iterable[Record], among: Iterable[Record], store: Store) -> st
     )
 
 
-def _picture(record: Record, store: Store) -> str | None:
+def _picture(record: Record, series_of: Callable[[Record], Mapping[str, Series]]) -> str | None:
     try:
-        series = store.series(record)
+        series = series_of(record)
     except (OSError, ValueError):
         return None
     if not series:

@@ -137,6 +137,11 @@ def terminal(records: Iterable[Record], console: Console, among: Iterable[Record
         yield framed(section.title, table, "; ".join(filter(None, (caption, section.note, without(left_out)))))
 
 
+def plain(records: Iterable[Record], among: Iterable[Record] | None = None) -> list[dict[str, Any]]:
+    """The rows as plain data; `among` as in `summarize`."""
+    return [row.as_dict() for row in summarize(records, among)]
+
+
 def fits(table: Table, console: Console) -> bool:
     """Whether the console is wide enough for the whole table."""
     return console.measure(table, options=console.options.update(max_width=1000)).maximum <= console.width

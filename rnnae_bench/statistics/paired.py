@@ -109,3 +109,12 @@ def _lower_end(value: float, first: int, second: int) -> float:
         else:
             high = theta
     return low
+
+
+def probability(p: float) -> str:
+    """A p value for people.
+
+    >>> probability(0.0432), probability(0.00012)
+    ('p = 0.043', 'p < 0.001')
+    """
+    return "p < 0.001" if p < 0.001 else f"p = {p:.2g}"

@@ -11,7 +11,7 @@ import inspect
 import json
 import os
 import typing
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +24,9 @@ from rnnae_bench.contracts.card import Card, Variant
 from rnnae_bench.contracts.task import Task
 from rnnae_bench.errors import UserError, in_a_line
 from rnnae_bench.options import yaml12
+from rnnae_bench.options.configuration import read_configs
 from rnnae_bench.options.explained import Complaint
-from rnnae_bench.options.nested import flatten, merge, nest
+from rnnae_bench.options.nested import flatten, nest
 from rnnae_bench.options.parsing import MODE, allow_dataclasses, types_in
 from rnnae_bench.options.plain import alike, named, plain
 from rnnae_bench.plugins.forks import one_process
@@ -308,26 +309,6 @@ def changed(options: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str
     """
     flat, before = flatten(options), flatten(defaults)
     return {key: value for key, value in flat.items() if key not in before or not alike(before[key], value)}
-
-
-def read_configs(paths: Sequence[Path]) -> dict[str, Any]:
-    """Configuration files as one mapping, the later ones winning option by option.
-
-    ``task`` and ``model`` are always sections; where a file has only their names, ``name`` in there.
-
-    Raises:
-        UserError: a file can't be read, is not YAML, or is no mapping.
-    """
-    merged: dict[str, Any] = {}
-    for path in paths:
-        _, content = yaml12.read(path, "the configuration file")
-        if not isinstance(content, dict):
-            raise UserError(f"{path}: a configuration is a mapping of options, this is a {type(content).__name__}")
-        for part in ("task", "model"):
-            if isinstance(content.get(part), str):
-                content[part] = {"name": content[part]}
-        merged = merge(merged, content)
-    return merged
 
 
 def _parameters(function: Any) -> set[str]:

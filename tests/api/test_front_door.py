@@ -116,3 +116,17 @@ def test_the_first_notebook_runs(tmp_path):
     assert not [one for one in shown if one.output_type == "stream" and one.name == "stderr"]
     assert any("image/png" in one.get("data", {}) for one in shown)
     assert any("leaky" in one.get("data", {}).get("text/html", "") for one in shown)
+
+
+def test_what_results_shows_can_be_asked_for_here_too(runs, make_record):
+    store, of_gru = Store(runs), rnnae_bench.load(runs).where(model="gru", status=["ok"], task="copy:standard")
+    assert [one.record.seed for one in of_gru] == [0, 1, 2, 3, 4]
+    assert not rnnae_bench.load(runs).where(status="failed")
+    assert not rnnae_bench.load(runs, superseded=True)
+    first = of_gru[0].record
+    store.write(make_record(0.9, id=first.id, seed=0, finished="2030-01-01T00:00:00Z"), {})
+    (replaced,) = rnnae_bench.load(runs, superseded=True)
+    assert replaced.record.primary.value == first.primary.value
+    assert replaced.path.is_file()
+    assert "gru" in of_gru.page(among=rnnae_bench.load(runs))
+    assert of_gru.equivalences() == []

@@ -5,7 +5,7 @@ import sys
 from rnnae_bench import __version__
 from rnnae_bench.cli.dispatch import dispatch
 from rnnae_bench.cli.output import Lost, discard, prepare
-from rnnae_bench.errors import UserError
+from rnnae_bench.errors import UserError, in_a_line
 from rnnae_bench.records.record import printable
 from rnnae_bench.trial.interruption import Interruptions
 
@@ -57,7 +57,7 @@ def main(arguments: list[str] | None = None) -> int:
         finally:
             sys.stdout.flush()
     except UserError as error:
-        print(f"rnnae-bench: error: {printable(' '.join(str(error).split()))}", file=sys.stderr)
+        print(f"rnnae-bench: error: {printable(in_a_line(error))}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("rnnae-bench: stopped", file=sys.stderr)

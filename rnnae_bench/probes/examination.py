@@ -13,7 +13,7 @@ from rnnae_bench.contracts.batch import training_prediction
 from rnnae_bench.contracts.model import SequenceModel
 from rnnae_bench.contracts.spec import TaskSpec
 from rnnae_bench.contracts.task import Batch, Task
-from rnnae_bench.errors import UserError
+from rnnae_bench.errors import UserError, in_a_line
 from rnnae_bench.probes.double import double_by_default, in_double
 from rnnae_bench.probes.flows import Watch
 from rnnae_bench.probes.gradient_flow import COLUMNS, by_lag, over_batch
@@ -205,7 +205,7 @@ def _watched(model: nn.Module, task: Task, batch: Batch) -> Watch:
             loss = last_step_loss(task, training_prediction(model, batch, task.spec), batch)
             watch.differentiate(loss)
         except Exception as error:
-            reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+            reason = f"{type(error).__name__}: {in_a_line(error)}"
             raise UserError(f"the model can't be run in double precision outside a trial: {reason}") from error
     return watch
 

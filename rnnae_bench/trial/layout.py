@@ -13,7 +13,8 @@ from lightning.fabric.plugins import CheckpointIO
 from lightning.pytorch.loggers import Logger
 
 from rnnae_bench.contracts.task import Task
-from rnnae_bench.errors import UserError
+from rnnae_bench.errors import UserError, in_a_line
+from rnnae_bench.training.block_loop import WHOLE_STRATEGIES
 from rnnae_bench.training.blocks import Blocks
 from rnnae_bench.training.lightning import silence_remarks
 from rnnae_bench.training.optimizer_steps import CountBatches
@@ -79,6 +80,11 @@ def unsupported_precision(layout: Mapping[str, Any]) -> str | None:
     if accelerator == "cuda" and precision.startswith("bf16") and not torch.cuda.is_bf16_supported():
         return f"--trainer.precision {precision}: {torch.cuda.get_device_name()} has no bfloat16; use 16-mixed"
     return None
+
+
+def has_whole_weights(layout: Mapping[str, Any]) -> bool:
+    """Whether every process of a layout holds all weights and all gradients."""
+    return layout["strategy"] in {strategy.__name__ for strategy in WHOLE_STRATEGIES}
 
 
 def make_trainer(
@@ -147,7 +153,7 @@ def make_trainer(
         except Exception as error:
             given = changed({"trainer": asked}, {"trainer": defaults})
             flags = " ".join(f"--{key} {value}" for key, value in given.items())
-            reason = " ".join(str(error).split())
+            reason = in_a_line(error)
             raise UserError(f"these trainer options don't work here ({flags or 'defaults'}): {reason}") from error
 
 

@@ -15,15 +15,15 @@ from lightning.fabric.plugins import CheckpointIO
 from rnnae_bench.contracts.task import Task
 from rnnae_bench.errors import UserError, in_a_line
 from rnnae_bench.records.checkpoints import Checkpoint, Checkpoints
-from rnnae_bench.training.block_loop import WHOLE_STRATEGIES
 from rnnae_bench.training.own_fit import fits_itself
 from rnnae_bench.trial import environment
 from rnnae_bench.trial.determinants import Determinants
+from rnnae_bench.trial.layout import has_whole_weights
 
 
 def require_resumable(trial: Determinants, task: Task) -> None:
     """Raise `UserError` where a trial can't go on from a checkpoint exactly."""
-    if trial.layout["strategy"] not in {strategy.__name__ for strategy in WHOLE_STRATEGIES}:
+    if not has_whole_weights(trial.layout):
         raise UserError(f"--checkpoint-every can't keep the state of {trial.layout['strategy']}; leave it out")
     if fits_itself(trial.pair.model_class):
         raise UserError(

@@ -1,7 +1,5 @@
 """One trial: one model on one task variant under one seed, from its options to its record."""
 
-import tempfile
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,11 +11,10 @@ from lightning.fabric.plugins import CheckpointIO
 from lightning.pytorch.loggers import Logger
 from msgspec.structs import replace
 
-from rnnae_bench.contracts.code_limit import code_objection
 from rnnae_bench.contracts.model import BenchModule
 from rnnae_bench.contracts.task import Task
-from rnnae_bench.errors import UserError, require_not_negative
-from rnnae_bench.options.limits import TooMuch, bounded
+from rnnae_bench.errors import UserError, in_a_line, require_not_negative
+from rnnae_bench.options.limits import bounded
 from rnnae_bench.plugins.forks import one_process
 from rnnae_bench.probes import (
     Cost,
@@ -25,7 +22,6 @@ from rnnae_bench.probes import (
     ExampleScores,
     GradientFlow,
     GradientNorms,
-    NoPrediction,
     Probe,
     Samples,
     TrainingCurve,
@@ -35,11 +31,9 @@ from rnnae_bench.records.history import Series
 from rnnae_bench.records.record import Failure, Record, Status
 from rnnae_bench.records.store import Store
 from rnnae_bench.training.allocator import keep_freed_memory, release_freed_memory
-from rnnae_bench.training.block_loop import WHOLE_STRATEGIES
 from rnnae_bench.training.blocks import Blocks
-from rnnae_bench.training.lightning import fit_and_test, silence_remarks
+from rnnae_bench.training.lightning import fit_and_test
 from rnnae_bench.training.own_fit import fit_itself_and_test, fits_itself
-from rnnae_bench.training.own_optimizers import objection_to_optimizers
 from rnnae_bench.trial.checkpointing import Checkpointing
 from rnnae_bench.trial.determinants import Determinants, alters_data
 from rnnae_bench.trial.drafting import Flush
@@ -48,15 +42,20 @@ from rnnae_bench.trial.isolation import undisturbed
 from rnnae_bench.trial.layout import find_layout, make_trainer, unsupported_precision
 from rnnae_bench.trial.outcome import RUNNING, Outcome, Recorder, failure_of, keep, measured
 from rnnae_bench.trial.pair import Pair, changed
+from rnnae_bench.trial.preflight import (
+    BUILD_MEMORY,
+    BUILD_SECONDS,
+    can_train_in_blocks,
+    rehearse_evaluation,
+    require_evaluation,
+    require_no_steps,
+    require_whole_weights,
+    too_large_a_code,
+    try_model,
+)
 from rnnae_bench.trial.process_state import fresh_process
 from rnnae_bench.trial.resumption import OneFile, Resumption, require_resumable
 from rnnae_bench.trial.weights import encode
-
-BUILD_MEMORY, BUILD_SECONDS = 4 * 2**30, 60.0
-"""Bytes and seconds that a model may take to be built without its weights."""
-
-EVALUATION_STEPS = ("validation_step", "test_step")
-"""What of a model returns the prediction."""
 
 
 class Trial:
@@ -110,112 +109,24 @@ class Trial:
         except UserError:
             raise
         except (Exception, SystemExit) as error:
-            reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+            reason = f"{type(error).__name__}: {in_a_line(error)}"
             raise UserError(f"task '{pair.label}' can't make its data with these options: {reason}") from error
         self.blocks: Blocks | None = None
         self.layout = find_layout(self.options["trainer"], pair.defaults["trainer"], self.task)
-        self._require_evaluation()
+        require_evaluation(pair)
         self.fits_itself = fits_itself(pair.model_class)
         if self.fits_itself:
-            self._require_no_steps()
+            require_no_steps(self.determinants)
         self.unsupported = self.pair.unsupported(self.task, self.options["model"]) or unsupported_precision(self.layout)
         if self.unsupported is None:
-            self._try_model()
-            self.unsupported = self._too_large_a_code()
+            try_model(self.determinants, self.build_without_weights, self.trainer)
+            self.unsupported = too_large_a_code(pair, self.task, self.build_model)
         if self.unsupported is not None and not may_be_skipped:
             raise UserError(self.unsupported)
-        if self._can_train_in_blocks():
+        if can_train_in_blocks(self.determinants, self.task):
             protocol = self.task.protocol
             self.blocks = Blocks(protocol.max_steps, protocol.evaluate_every)
         self.baselines = self._baselines()
-
-    def _require_evaluation(self) -> None:
-        """Raise `UserError` where the model class lacks a step that gives what is scored."""
-        for name in EVALUATION_STEPS:
-            if getattr(self.pair.model_class, name, None) is getattr(LightningModule, name):
-                raise UserError(
-                    f"model '{self.pair.model_handle.name}' has no {name}, whose prediction is what is scored; "
-                    "define validation_step and test_step, each returning self(batch.inputs, batch.lengths)"
-                )
-
-    def _require_no_steps(self) -> None:
-        """Raise `UserError` where an option is for optimiser steps, which a model that trains itself has none of."""
-        for option, default in (("accumulate_grad_batches", 1), ("gradient_clip_val", None)):
-            if self.options["trainer"][option] != default:
-                raise UserError(
-                    f"--trainer.{option} {self.options['trainer'][option]} is for optimiser steps, and model "
-                    f"'{self.pair.model_handle.name}' trains itself by its fit; leave it out"
-                )
-        if self.layout["devices"] > 1:
-            raise UserError(
-                f"model '{self.pair.model_handle.name}' trains itself by its fit, which is done on one device, and "
-                f"{self.layout['devices']} were asked for; choose --trainer.devices 1"
-            )
-
-    def _try_model(self) -> None:
-        """Build the model once, to refuse what it refuses; what else goes wrong there is for the record to tell."""
-        try:
-            model = self.build_without_weights()
-        except TooMuch:
-            return
-        except UserError:
-            raise
-        except ValueError as error:
-            raise UserError(f"model '{self.pair.model_handle.name}' refuses these options: {error}") from error
-        except (Exception, SystemExit):
-            return
-        for option, default in (("accumulate_grad_batches", 1), ("gradient_clip_val", None)):
-            value = self.options["trainer"][option]
-            if value != default and not model.automatic_optimization:
-                raise UserError(
-                    f"--trainer.{option} {value} is for optimiser steps that Lightning does, and model "
-                    f"'{self.pair.model_handle.name}' does its own (automatic_optimization is False); leave it out"
-                )
-        own = type(model).configure_optimizers is not BenchModule.configure_optimizers
-        if own and not self.fits_itself and self.layout["devices"] == 1:
-            self._try_optimizers(model)
-
-    def _try_optimizers(self, model: LightningModule) -> None:
-        """Ask a model for its own optimisers, to refuse what would fail in the training."""
-        try:
-            model.trainer = self.trainer([], [], Path(tempfile.gettempdir()))
-            with one_process(), warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                found = model.configure_optimizers()
-        except (Exception, SystemExit):
-            # What a model without weights can't do may go right with them; where not, the record tells.
-            return
-        reason = objection_to_optimizers(found, model.automatic_optimization)
-        if reason is not None:
-            raise UserError(f"{type(model).__name__}.configure_optimizers {reason}")
-
-    def _too_large_a_code(self) -> str | None:
-        """Why the model's code is not what the task allows; what else goes wrong there is for the record to tell."""
-        if self.task.spec.code_limit is None:
-            return None
-        try:
-            with bounded("encoding a row", BUILD_MEMORY, BUILD_SECONDS):
-                reason = code_objection(self.build_model().eval(), self.task.spec, self.task.train_batch(0))
-        except (Exception, SystemExit):
-            return None
-        return reason and self.pair.refusal(reason)
-
-    def _can_train_in_blocks(self) -> bool:
-        """Whether several optimiser steps may go into one call of the model's `training_step`.
-
-        Else Lightning hands over one batch a call and does the optimiser steps by itself: for models and tasks that
-        use its hooks for single batches, and for trainer options that it supports in no other way.
-        """
-        model, trainer = self.pair.model_class, self.options["trainer"]
-        return (
-            issubclass(model, BenchModule)
-            and not self.fits_itself
-            and model.can_train_in_blocks()
-            and type(self.task).can_give_blocks()
-            and trainer["accumulate_grad_batches"] == 1
-            and trainer["gradient_clip_val"] is None
-            and self.layout["strategy"] in {strategy.__name__ for strategy in WHOLE_STRATEGIES}
-        )
 
     @property
     def determinants(self) -> Determinants:
@@ -265,7 +176,7 @@ class Trial:
             UserError: the trial can't go on from a checkpoint exactly, or its weights can't be kept.
         """
         if keep_weights:
-            self._require_whole_weights()
+            require_whole_weights(self.determinants)
         release_freed_memory()
         store = store.anchored()
         resumption = None
@@ -298,7 +209,7 @@ class Trial:
                         checkpoints.append(Checkpointing(resumption, interruptions))
                     watching = [*checkpoints, *probes, *callbacks, *drafts]
                     trainer = self.trainer(watching, loggers, folder, OneFile(resumption) if resumption else None)
-                    self._rehearse_evaluation(folder)
+                    rehearse_evaluation(self.determinants, self.task, self.build_model, self.trainer, folder)
                     model = self.build_model()
                     self.task.blocks = self.blocks
                     if self.blocks is not None and isinstance(model, BenchModule):
@@ -325,31 +236,6 @@ class Trial:
             if resumption is not None and status != "interrupted":
                 store.checkpoints.discard(self.identity)
             return outcome
-
-    def _require_whole_weights(self) -> None:
-        if self.layout["strategy"] not in {strategy.__name__ for strategy in WHOLE_STRATEGIES}:
-            raise UserError(f"--keep weights: no process has all of them under {self.layout['strategy']}; leave it out")
-
-    def _rehearse_evaluation(self, folder: Path) -> None:
-        """Have an untrained twin of a model that evaluates in its own way do so, on one batch of each set.
-
-        Raises:
-            NoPrediction: there would be nothing to score after the training.
-        """
-        own = [getattr(self.pair.model_class, name) is not getattr(BenchModule, name) for name in EVALUATION_STEPS]
-        if not any(own) or self.layout["devices"] > 1:
-            return
-        model, watch = self.build_model(), Evaluation(self.task, self.pair.variant.primary)
-        trainer = self.trainer([watch], [], folder, limit_val_batches=1, limit_test_batches=1)
-        for evaluate in (trainer.validate, trainer.test):
-            try:
-                with warnings.catch_warnings():
-                    silence_remarks()
-                    evaluate(model, datamodule=self.task, verbose=False)
-            except Exception as error:
-                # What else goes wrong may go right when the model is trained; where not, it is told then.
-                if isinstance(error, NoPrediction):
-                    raise
 
     def _probes(self) -> tuple[list[Probe], Evaluation]:
         """All probes, and the one of them that scores."""

@@ -23,6 +23,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from rnnae_bench.contracts.task import Batch, Task
+from rnnae_bench.errors import in_a_line
 from rnnae_bench.training.loss_terms import minimised
 from rnnae_bench.trial.pair import Pair
 from rnnae_bench.trial.vectorized.task import VectorizedTask
@@ -53,7 +54,7 @@ def objection(pair: Pair, options: Mapping[str, Any]) -> str | None:
             try:
                 _FOUND[key] = _examined(pair, options)
             except Exception as error:
-                reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+                reason = f"{type(error).__name__}: {in_a_line(error)}"
                 _FOUND[key] = f"the pair could not be tried out for it ({reason})"
     return _FOUND[key]
 
@@ -144,7 +145,7 @@ def _objection_to_loss(tasks: list[Task], models: list[LightningModule]) -> str 
         found = minimised(task.loss(together, stacked), task.loss_source, (len(tasks),)).total
         (gradient,) = torch.autograd.grad(found.sum(), together)
     except Exception as error:
-        return f"the task's loss can't be computed for all members at once ({' '.join(str(error).split())[:120]})"
+        return f"the task's loss can't be computed for all members at once ({in_a_line(error)[:120]})"
     if not (_close(found, torch.stack(losses)) and _close(gradient, torch.stack(gradients))):
         return "the task's loss changes with the data seed or with the padding, beyond prediction and batch"
     return None
@@ -178,7 +179,7 @@ def _objection_to_stack(tasks: list[Task], models: list[LightningModule]) -> str
                 wanted = [stacked_weights[name] for name in weights[0]]
                 gradients = torch.autograd.grad(found.sum(), wanted, allow_unused=True)
             except Exception as error:
-                return f"its models can't be run as one ({' '.join(str(error).split())[:160]})"
+                return f"its models can't be run as one ({in_a_line(error)[:160]})"
             if not _close(found, torch.stack(losses)):
                 return "its models as one come to other losses than each alone"
             for name, one, each in zip(weights[0], gradients, zip(*alone, strict=True), strict=True):

@@ -183,20 +183,16 @@ def test_mistakes_are_one_line(runs, tmp_path, capsys):
     twin = tmp_path / "twin"
     shutil.copytree(runs.folder, twin)
     for number in (1, 2):
-        Store(twin).write({**without_checksum(record_of(runs, 0)), "id": f"abcdef000000000{number}"}, {})
+        Store(twin).write(replace(record_of(runs, 0), id=f"abcdef000000000{number}"), {})
     assert main(["reproduce", "abc", "--from", str(twin)]) == 2
     assert "give more digits" in capsys.readouterr().err
-    stopped = {**without_checksum(record_of(runs, 0)), "id": "abcdef0000000003", "status": "timeout"}
+    stopped = replace(record_of(runs, 0), id="abcdef0000000003", status="timeout")
     assert main(["reproduce", str(Store(twin).write(stopped, {}))]) == 2
     assert "the trial was timeout" in capsys.readouterr().err
     path = twin / "old.json"
-    path.write_text(json.dumps({**record_of(runs, 0), "schema": 7}))
+    path.write_text(json.dumps({**document_of(record_of(runs, 0)), "schema": 7}))
     assert main(["reproduce", str(path)]) == 2
     assert "can't be read as a record of this version: schema" in capsys.readouterr().err
-
-
-def without_checksum(record: dict) -> dict:
-    return {key: value for key, value in record.items() if key != "checksum"}
 
 
 def test_the_interval_is_that_of_one_more_value():
@@ -247,6 +243,7 @@ def scored() -> dict:
     pair = Pair("copy:smoke", "gru")
     made = Trial(pair, pair.resolve({"model": {"hidden_size": 8}}), 0)
     record = document_of(made.unmeasured("ok", ""))
+    record["measures"]["steps"] = made.task.protocol.max_steps
     record["measures"]["parameters"] = sum(weight.numel() for weight in made.build_model().parameters())
     return json.loads(json.dumps(record))
 

@@ -12,6 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from rnnae_bench.api.display import in_notebook, progress_console
 from rnnae_bench.api.running import named_options, quiet, ready
+from rnnae_bench.api.wording import told_in_python
 from rnnae_bench.contracts.task import Task
 from rnnae_bench.errors import UserError, require_not_negative, require_positive
 from rnnae_bench.probes import OptimizerSteps
@@ -75,6 +76,7 @@ class Dynamics:
         return cell.table_html(heads, rows, self.title, as_png(self.plot()))
 
 
+@told_in_python()
 def probe(
     task: str | type[Task],
     model: str | type[LightningModule],

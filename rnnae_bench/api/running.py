@@ -15,6 +15,7 @@ from rich.console import Console
 from rnnae_bench.api.display import progress_console
 from rnnae_bench.api.results import Result, Results
 from rnnae_bench.api.training_progress import TrainingProgress
+from rnnae_bench.api.wording import told_in_python
 from rnnae_bench.contracts.task import Task
 from rnnae_bench.errors import UserError, require_choice, require_not_negative, require_positive
 from rnnae_bench.leaderboard.trackers import require_loggers
@@ -36,6 +37,7 @@ _PENDING = "RNNAE_BENCH_PENDING"
 """Environment variable by which the first process of a trial on several devices tells the others what to run."""
 
 
+@told_in_python()
 def run(
     task: str | type[Task],
     model: str | type[LightningModule],
@@ -267,17 +269,11 @@ def _nested(part: str, options: Mapping[str, Any] | None) -> dict[str, Any]:
 
 
 def _resolve(pair: Pair, given: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
-    """All options; a mistake is told in the words of a call."""
+    """All options; `UserError` for one that there is not, with where it may belong, or a wrong value."""
     for option in given["model"]:
         if f"model.{option}" not in pair.hints:
             _refuse(pair, option)
-    try:
-        return pair.resolve(given)
-    except UserError as error:
-        said = str(error).replace(" (--help lists them)", "").replace("--model.", "")
-        for part in ("task", "trainer"):
-            said = said.replace(f"--{part}.", f"{part}_options: ")
-        raise UserError(said) from error
+    return pair.resolve(given)
 
 
 def _refuse(pair: Pair, option: str) -> None:

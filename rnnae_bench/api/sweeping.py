@@ -9,6 +9,7 @@ from typing import Any
 from rnnae_bench.api.display import progress_console
 from rnnae_bench.api.results import Result, Results
 from rnnae_bench.api.sweep_progress import SweepProgress
+from rnnae_bench.api.wording import told_in_python
 from rnnae_bench.errors import UserError
 from rnnae_bench.leaderboard.trackers import require_loggers
 from rnnae_bench.options.durations import seconds
@@ -43,6 +44,7 @@ class SweepResults(Results):
         return ended_well and not self.refused and all(one.command for one in self.found or ())
 
 
+@told_in_python()
 def sweep(
     task: str | Sequence[Named],
     model: str | Sequence[Named],

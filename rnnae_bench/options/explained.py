@@ -5,7 +5,7 @@ import types
 import typing
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 
 @dataclass(frozen=True)
@@ -59,6 +59,8 @@ def in_words(hint: Any) -> str:
         return simple[hint]
     arguments = typing.get_args(hint)
     origin = typing.get_origin(hint)
+    if origin is Annotated:
+        return in_words(arguments[0])
     if origin is Literal:
         return either(repr(one) for one in arguments)
     if origin is list:
@@ -67,6 +69,21 @@ def in_words(hint: Any) -> str:
         each = [part for one in arguments if one is not type(None) for part in in_words(one).split(" or ")]
         return either(each)
     return "a mapping" if origin in (dict, Mapping) else str(hint)
+
+
+def is_plain(hint: Any) -> bool:
+    """Whether a type consists of those that `in_words` has words for.
+
+    >>> is_plain(int | None), is_plain(list[float]), is_plain(dict[str, bytes])
+    (True, True, False)
+    """
+    if typing.get_origin(hint) is Literal or hint in (int, float, str, bool, type(None)):
+        return True
+    parts = typing.get_args(hint)
+    if typing.get_origin(hint) is Annotated:
+        return is_plain(parts[0])
+    whole = typing.get_origin(hint) in (list, typing.Union, types.UnionType)
+    return whole and bool(parts) and all(map(is_plain, parts))
 
 
 def either(words: Iterable[str]) -> str:

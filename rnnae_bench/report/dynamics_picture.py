@@ -63,12 +63,10 @@ def _exponents(axes: Any, layer: Mapping[str, Any]) -> None:
 def _gradients(axes: Any, layer: Mapping[str, Any]) -> None:
     for state, found in layer["gradient_norm"].items():
         lags = np.arange(len(found["log10_mean"]))
-        axes.plot(lags, found["log10_mean"], ".-", markersize=3, linewidth=1.2, label=f"{state}: geometric mean")
+        label = f"{state}: geometric mean, 10-90 %"
+        axes.plot(lags, found["log10_mean"], ".-", markersize=3, linewidth=1.2, label=label)
         axes.fill_between(lags, found["log10_q10"], found["log10_q90"], alpha=0.2, linewidth=0)
-    axes.set_title(
-        layer["layer"] + r": $\log_{10}\Vert\partial L/\partial s_t\Vert_2$, 10-90 % of the sequences",
-        fontsize="medium",
-    )
+    axes.set_title(layer["layer"] + r": $\log_{10}\Vert\partial L/\partial s_t\Vert_2$", fontsize="medium")
     axes.set_xlabel("lag (steps back from the last scored step)")
     axes.legend(fontsize="small")
 

@@ -25,7 +25,7 @@ from rnnae_bench.contracts.task import Task
 from rnnae_bench.errors import UserError, in_a_line
 from rnnae_bench.options import yaml12
 from rnnae_bench.options.configuration import read_configs
-from rnnae_bench.options.explained import Complaint
+from rnnae_bench.options.explained import Complaint, in_words, is_plain
 from rnnae_bench.options.nested import flatten, nest
 from rnnae_bench.options.parsing import MODE, allow_dataclasses, types_in
 from rnnae_bench.options.plain import alike, named, plain
@@ -271,9 +271,12 @@ class Pair:
             hint = f"; did you mean {near[0]}?" if near else ""
             of = f"{self.model_handle.name} on {self.label}"
             return f"{found.unknown} is not an option of {of}{hint} (--help lists them)"
+        if found.wrong and found.choices and "any of the Union" in found.message:
+            return f"--{found.wrong}: got {found.given}; it must be one of {', '.join(found.choices)}"
+        if found.wrong in self.hints and is_plain(self.hints[found.wrong]):
+            return f"--{found.wrong}: got '{found.given}'; it must be {in_words(self.hints[found.wrong])}"
         if found.wrong and "any of the Union" in found.message:
-            wanted = f"; it must be one of {', '.join(found.choices)}" if found.choices else ""
-            return f"--{found.wrong}: got {found.given}{wanted}"
+            return f"--{found.wrong}: got {found.given}"
         return found.message
 
 

@@ -133,7 +133,7 @@ def test_an_installed_class_is_itself_and_its_name_is_taken():
         ({"seeds": [-1]}, "seeds is -1"),
         ({"loggers": "wandb"}, r"write \['wandb'\]"),
         ({"loggers": ["wandbb"]}, "it must be one of wandb"),
-        ({"trainer_options": {"precison": 3}}, "trainer_options: precison is not passed to the trainer"),
+        ({"trainer_options": {"precison": 3}}, "trainer option precison is not passed to the trainer"),
         ({"variant": "long"}, "names its variant"),
         ({"model": "gruu"}, "did you mean 'gru'"),
     ],
@@ -143,3 +143,17 @@ def test_a_mistake_is_one_line_before_any_work(call, told, tmp_path):
         rnnae_bench.run(**{"task": "copy:smoke", "model": "gru", "out": tmp_path / "runs", **call})
     assert "\n" not in str(raised.value)
     assert not (tmp_path / "runs").exists()
+
+
+def test_mistakes_speak_of_arguments():
+    for call, said in (
+        (
+            lambda: rnnae_bench.run("copy:smoke", "gru", hidden_size="x"),
+            "hidden_size: got 'x'; it must be a whole number",
+        ),
+        (lambda: rnnae_bench.probe("copy:smoke", "gru", after=9999), "set task option protocol.max_steps for more"),
+        (lambda: rnnae_bench.sweep("copy:smoke", "gru", search_space={"a": 1}), "add search optuna"),
+    ):
+        with pytest.raises(UserError, match=said) as caught:
+            call()
+        assert "--" not in str(caught.value)

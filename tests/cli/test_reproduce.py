@@ -152,7 +152,7 @@ def test_checking_says_what_differs_and_runs_nothing(runs, tmp_path, capsys):
         ("trainer", "plugins+", "antigravity.X", "no option"),
         ("trainer", "callbacks", ["antigravity.X"], "no option trainer.callbacks"),
         ("model", "hidden_sise", 3, "no option model.hidden_sise; it was removed"),
-        ("model", "hidden_size", "many", "Expected a int"),
+        ("model", "hidden_size", "many", "it must be a whole number"),
         ("task", "name", "sine", "no option task.name"),
         ("task", "config", "/etc/passwd", "no option task.config"),
     ],

@@ -18,6 +18,7 @@ from rnnae_bench.contracts.search_space import plain as plain_range
 from rnnae_bench.errors import UserError
 from rnnae_bench.options.plain import alike, name_of, named
 from rnnae_bench.options.yaml12 import load
+from rnnae_bench.records.document import document_of
 from rnnae_bench.records.store import Store
 from rnnae_bench.sweeps.executors.job import Plan, Refusal, Setting
 from rnnae_bench.sweeps.executors.planning import plan
@@ -309,7 +310,7 @@ def test_dataclasses_beside_none_and_in_lists_come_back(zoo):
         ("part.help", "evil_module.Evil", "plain values only"),
         ("layer", "evil_module.Evil", "plain values only"),
         ("layers", "[{class_path: evil_module.Evil}]", "plain values only"),
-        ("limit", "1:30", "Expected a .*float"),
+        ("limit", "1:30", "got '1:30'; it must be .*a number"),
     ],
 )
 def test_what_names_code_or_fits_no_type_is_refused_in_a_line(zoo, option, text, said, tmp_path):
@@ -383,7 +384,7 @@ def test_a_run_leaves_a_record_that_is_rebuilt_to_the_same_trial(zoo, tmp_path):
     assert (given["limit"], given["keys"]) == (-math.inf, 9)
     planned = plan(Setting("copy:smoke", "zoo", {"task": {"protocol": {"max_steps": 2, "evaluate_every": 2}}}), [0])
     assert isinstance(planned, Plan)
-    json.dumps(planned.draft, allow_nan=False)
+    json.dumps(document_of(planned.draft), allow_nan=False)
     record.configuration.model["function"] = "os.system"
     with pytest.raises(UserError, match=r"model.function may name code to run \('os.system'\)"):
         rebuild(record)

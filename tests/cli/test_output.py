@@ -74,8 +74,7 @@ def test_a_heading_and_a_cell_are_text_in_markdown(make_record):
 
 @pytest.mark.parametrize("formula", ["=1+1", "+1", "-1+1", "@SUM(A1)", "\t=1", "\r=1"])
 def test_no_cell_of_csv_is_a_formula(tmp_path, capsys, make_record, formula):
-    record = make_record(-0.5, model=formula)
-    record["metrics"]["test"] = {formula: -0.25}
+    record = make_record(-0.5, model=formula, metrics={"test": {formula: -0.25}, "validation": {}})
     (row,) = csv.DictReader(io.StringIO(comma_separated([record])))
     assert row["model"].startswith("'")
     assert row["value"] == "-0.5"

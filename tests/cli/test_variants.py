@@ -38,7 +38,7 @@ def test_a_name_with_a_dot_is_understood_by_every_command(store, tmp_path, capsy
     folder = str(store.folder)
     capsys.readouterr()
     assert main(["results", folder, "--task", "sine:standard.v2", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)[0].variant == "standard.v2"
+    assert json.loads(capsys.readouterr().out)[0]["variant"] == "standard.v2"
     assert main(["query", "select variant, floor from trials where variant = 'standard.v2'", "--from", folder]) == 0
     assert "standard.v2" in capsys.readouterr().out
     count = "select count(*) n from examples where name = 'test/examples/rollout_mse'"
@@ -63,7 +63,7 @@ def test_show_says_what_supersedes_and_what_a_score_is(capsys, monkeypatch):
     assert "go on alone. Superseded by standard.v2." in said
     assert "The ceiling of standard.v2, long.v2 is a proven optimum, so that 1 - score is a regret" in said
     assert re.search(
-        r"standard\.v2 3000 64 rollout_mse minimize 0\.0491469 \(least_squares\) 0\.023914 \(bayes\)", said
+        r"standard\.v2 3000 64 - rollout_mse minimize 0\.0491469 \(least_squares\) 0\.023914 \(bayes\)", said
     )
     assert main(["show", "task", "denoise:standard", "--json"]) == 0
     shown = json.loads(capsys.readouterr().out)

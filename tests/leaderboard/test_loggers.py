@@ -73,8 +73,8 @@ def require_whole(messages, store: Store, identity: str) -> Kept:
             logged = [(row["trainer/global_step"], row[name]) for row in kept.history if name in row]
             np.testing.assert_array_equal(logged, np.stack([one.steps, one.values], axis=1), name)
     assert kept.summary["record_checksum"] == checksum(document_of(record))
-    assert (kept.summary.status, kept.summary.get("primary")) == (record.status, record.primary.value)
-    assert kept.config.model == record.configuration.model
+    assert (kept.summary["status"], kept.summary.get("primary")) == (record.status, record.primary.value)
+    assert kept.config["model"] == record.configuration.model
     assert (kept.run.run_group, kept.run.job_type) == (
         "copy:smoke[max_steps=12,evaluate_every=4]/gru[hidden_size=4]",
         "trial",
@@ -121,7 +121,7 @@ def test_a_failed_trial_is_a_failed_run(tmp_path, wandb_messages):
     assert run_logged(one, store, [], [Failing()], ["wandb"]).record.status == "error"
     kept = Kept(wandb_messages, store, one.identity)
     assert kept.exit_code == 1
-    assert (kept.summary.status, kept.summary.failure) == ("error", "RuntimeError: bad weather")
+    assert (kept.summary["status"], kept.summary["failure"]) == ("error", "RuntimeError: bad weather")
     assert [row["trainer/global_step"] for row in kept.history if "loss" in row] == [1, 2, 3, 4]
 
 

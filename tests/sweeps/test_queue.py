@@ -60,7 +60,7 @@ def test_what_another_sweep_finished_waits_no_longer(store, make_record):
     store.write(make_record(id=identity(0)), {})
     assert queue.look(first)
     assert list(queue.waiting) == [identity(1), identity(2)]
-    assert queue.done[identity(0)]["id"] == identity(0)
+    assert queue.done[identity(0)].id == identity(0)
 
 
 def test_with_always_a_record_counts_once_it_is_a_new_one(store, make_record):

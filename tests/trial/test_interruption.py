@@ -114,10 +114,10 @@ def test_two_signals_in_any_phase_leave_one_record(hook, number, step, trial, tm
 class Interrupted(Store):
     """Is written to when the signals come."""
 
-    def write(self, record, series):
+    def write(self, *parts):
         signal.raise_signal(signal.SIGINT)
         signal.raise_signal(signal.SIGINT)
-        return super().write(record, series)
+        return super().write(*parts)
 
 
 def test_signals_while_the_record_is_written_count_after_that(trial, tmp_path):

@@ -48,11 +48,6 @@ def handle_of(kind: Kind, named: str | type) -> Handle:
     return Unregistered(kind, name, value, f"{value} {_MARK}", digest(named), named)
 
 
-def is_unregistered(plugins: dict[str, str]) -> bool:
-    """Whether a record's plugins hold a class that was not installed."""
-    return any(name.endswith(_MARK) for name in plugins)
-
-
 def digest(cls: type) -> str:
     """What tells a class from another version of it: a hash of its code, and of what its module has that this uses.
 

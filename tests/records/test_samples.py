@@ -7,7 +7,7 @@ import zipfile
 import numpy as np
 import pytest
 
-from rnnae_bench.records import samples, store
+from rnnae_bench.records import samples, transactions
 from rnnae_bench.records.store import Store
 
 
@@ -95,14 +95,14 @@ def test_a_write_that_fails_leaves_the_samples_that_were(make_record, tmp_path, 
     here, record = Store(tmp_path), make_record(schema=2)
     here.write(record, {}, samples.encode(some(2, 3)))
     before, files = here.find(record.id), beside(tmp_path)
-    write = store.write_atomically
+    write = transactions.write_atomically
 
     def fails(path, content):
         if path.suffix == ".json":
             raise OSError(28, "No space left on device")
         write(path, content)
 
-    monkeypatch.setattr(store, "write_atomically", fails)
+    monkeypatch.setattr(transactions, "write_atomically", fails)
     with pytest.raises(OSError, match="No space"):
         here.write(make_record(schema=2, command=["again"]), {}, samples.encode(some(3, 3)))
     assert (here.find(record.id), beside(tmp_path)) == (before, files)

@@ -2,13 +2,14 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from rich.console import Console, Group
 from rich.table import Table
 
 from rnnae_bench.rankings.overview import Overview
 from rnnae_bench.rankings.standing import Entry, Estimate, Standing
-from rnnae_bench.report.tables import FAILURE_COUNTS, empty, fits, framed, markdown_text, number, without
+from rnnae_bench.report.tables import FAILURE_COUNTS, empty, framed, markdown_text, narrowed, number
 from rnnae_bench.report.text import Text
 
 
@@ -115,15 +116,8 @@ def terminal(standings: Sequence[Standing], console: Console) -> Iterator[Group 
     for standing in standings:
         columns = _columns(standing)
         notes = _notes(standing, columns)
-        table = _table(standing, columns)
-        left_out: list[str] = []
-        for head in _DISPENSABLE:
-            if fits(table, console):
-                break
-            left_out += [column.head for column in columns if column.head == head]
-            columns = [column for column in columns if column.head != head]
-            table = _table(standing, columns)
-        yield framed(title(standing), table, "; ".join(filter(None, (notes, without(left_out)))))
+        table, left_out = narrowed(columns, _DISPENSABLE, partial(_table, standing), console)
+        yield framed(title(standing), table, "; ".join(filter(None, (notes, left_out))))
     if standings:
         yield Text(_LEGEND, style="dim italic")
 

@@ -4,8 +4,9 @@ import csv
 import io
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import groupby
-from typing import Any
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console, Group
@@ -126,15 +127,8 @@ def terminal(records: Iterable[Record], console: Console, among: Iterable[Record
             if len(said) == 1 and (column is _ON or said == {"-"}):
                 columns.remove(column)
                 caption = f"on {said.pop()}" if column is _ON else caption
-        table = _table(section, columns)
-        left_out: list[str] = []
-        for head in _DISPENSABLE:
-            if fits(table, console):
-                break
-            left_out += [column.head for column in columns if column.head == head]
-            columns = [column for column in columns if column.head != head]
-            table = _table(section, columns)
-        yield framed(section.title, table, "; ".join(filter(None, (caption, section.note, without(left_out)))))
+        table, left_out = narrowed(columns, _DISPENSABLE, partial(_table, section), console)
+        yield framed(section.title, table, "; ".join(filter(None, (caption, section.note, left_out))))
 
 
 def plain(records: Iterable[Record], among: Iterable[Record] | None = None) -> list[dict[str, Any]]:
@@ -142,18 +136,40 @@ def plain(records: Iterable[Record], among: Iterable[Record] | None = None) -> l
     return [row.as_dict() for row in summarize(records, among)]
 
 
-def fits(table: Table, console: Console) -> bool:
-    """Whether the console is wide enough for the whole table."""
-    return console.measure(table, options=console.options.update(max_width=1000)).maximum <= console.width
+@runtime_checkable
+class Headed(Protocol):
+    """A column of any table."""
+
+    @property
+    def head(self) -> str:
+        """Its name."""
 
 
-def without(columns: Sequence[str]) -> str:
-    """What a caption says of columns that a narrow console did without; empty where there are none.
+_C = TypeVar("_C", bound=Headed)
 
-    >>> without(["weights", "seconds"])
-    'no room here for: weights, seconds'
+
+def narrowed(
+    columns: Sequence[_C], dispensable: Sequence[str], draw: Callable[[Sequence[_C]], Table], console: Console
+) -> tuple[Table, str]:
+    """A table of as many of the columns as a console is wide enough for.
+
+    Args:
+        columns: All of them.
+        dispensable: The heads of those that it may do without, the first to go first.
+        draw: Makes the table of some of the columns.
+        console: Where it is shown.
+
+    Returns:
+        The table; and what its caption says of the columns that went, empty where none did.
     """
-    return f"no room here for: {', '.join(map(in_line, columns))}" if columns else ""
+    table, left_out = draw(columns), list[str]()
+    for head in dispensable:
+        if console.measure(table, options=console.options.update(max_width=1000)).maximum <= console.width:
+            break
+        left_out += [in_line(column.head) for column in columns if column.head == head]
+        columns = [column for column in columns if column.head != head]
+        table = draw(columns)
+    return table, f"no room here for: {', '.join(left_out)}" if left_out else ""
 
 
 def in_line(head: str) -> str:

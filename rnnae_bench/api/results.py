@@ -36,7 +36,7 @@ class Result:
 
     @property
     def model(self) -> "LightningModule":
-        """The trained module, on the CPU and in evaluation mode.
+        """The trained module, on the CPU and in evaluation mode; a property: ``.model()`` would call the module.
 
         Raises:
             UserError: it was trained elsewhere, and no weights were kept.

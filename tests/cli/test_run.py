@@ -279,8 +279,7 @@ def test_two_processes_learn_what_one_learns(tmp_path):
 
 
 @pytest.mark.usefixtures("single_thread")
-@pytest.mark.parametrize("name", ["SIGINT", "SIGHUP"])
-def test_a_stopped_trial_keeps_its_history(name, tmp_path):
+def test_a_stopped_trial_keeps_its_history(tmp_path):
     endless = command(
         "--task.protocol.max_steps", "1000000", "--task.protocol.evaluate_every", "20", "--out", str(tmp_path)
     )
@@ -296,15 +295,15 @@ def test_a_stopped_trial_keeps_its_history(name, tmp_path):
         for line in process.stderr:
             if "step 40/" in line:
                 # Twice: a wrapper such as `uv run` passes on what the terminal sent to all.
-                process.send_signal(signal.Signals[name])
-                process.send_signal(signal.Signals[name])
+                process.send_signal(signal.SIGINT)
+                process.send_signal(signal.SIGINT)
                 break
         rest = process.stderr.read()
     assert process.returncode == 1
     assert "Traceback" not in rest
     record = only_record(tmp_path)
     assert record.status == "interrupted"
-    assert record.failure.message.startswith("stopped by " + ("Ctrl-C" if name == "SIGINT" else name))
+    assert record.failure.message.startswith("stopped by Ctrl-C")
     series = Store(tmp_path).series(record)
     assert len(series["gradient_norm"].steps) >= 40
     assert record.measures.steps >= 40

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from rnnae_bench.records.store import Store
+from rnnae_bench.sweeps.executors import process as workers
 from rnnae_bench.sweeps.executors.base import Advanced, Ended, Lost
 from rnnae_bench.sweeps.executors.job import Job, Plan, Refusal, Setting
 from rnnae_bench.sweeps.executors.local import LocalExecutor
@@ -231,7 +232,8 @@ def test_a_check_whose_worker_is_killed_from_outside_is_done_in_another(local, s
     assert (tmp_path / "note").exists()
 
 
-def test_a_check_whose_workers_are_always_killed_is_given_up(tmp_path, setting):
+def test_a_check_whose_workers_are_always_killed_is_given_up(tmp_path, setting, monkeypatch):
+    monkeypatch.setattr(workers, "PLAN_ATTEMPTS", 2)
     executor = LocalExecutor(tmp_path / "runs", slots=1, threads=1)
     try:
         refusal = executor.plan(setting("kill when made", tmp_path / "note"), [0])
@@ -239,9 +241,9 @@ def test_a_check_whose_workers_are_always_killed_is_given_up(tmp_path, setting):
         executor.close()
     assert isinstance(refusal, Refusal)
     assert refusal.reason == (
-        "faulty on copy:smoke can't be checked, tried 4 times: the worker process was ended by SIGKILL"
+        "faulty on copy:smoke can't be checked, tried 2 times: the worker process was ended by SIGKILL"
     )
-    assert len(list((tmp_path / "runs" / "logs").iterdir())) == 4
+    assert len(list((tmp_path / "runs" / "logs").iterdir())) == 2
 
 
 def test_a_trial_that_is_not_what_was_planned_is_an_error(local, job_of, ends_of):
@@ -328,7 +330,8 @@ def test_what_the_kernel_kills_for_its_memory_is_oom(tmp_path, setting):
         import os
         from pathlib import Path
         Path({str(group / "cgroup.procs")!r}).write_text(str(os.getpid()))
-        from rnnae_bench.sweeps.executors.base import Ended
+        from rnnae_bench.sweeps.executors import process as workers
+from rnnae_bench.sweeps.executors.base import Ended
         from rnnae_bench.sweeps.executors.job import Job, Setting
         from rnnae_bench.sweeps.executors.local import LocalExecutor
         executor = LocalExecutor(Path({str(tmp_path)!r}), slots=1, threads=1, flush_every=0.0)

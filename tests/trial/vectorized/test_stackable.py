@@ -81,9 +81,10 @@ TIMES = {"training_seconds", "steps_per_second", "seconds_to_solved", "peak_memo
 
 
 @pytest.mark.parametrize(
-    ("task", "model_class"), [("copy:smoke", leaky()), ("denoise:smoke", Squeeze)], ids=["leaky", "autoencoder"]
+    ("task", "model_class", "precision"),
+    [("copy:smoke", leaky(), "64-true"), ("denoise:smoke", Squeeze, "32-true")],
+    ids=["leaky", "autoencoder"],
 )
-@pytest.mark.parametrize("precision", ["64-true", "32-true"])
 def test_three_as_one_leave_what_each_leaves_alone(task, model_class, precision, tmp_path):
     members = list(enumerate((0.03, 0.01, 0.003)))
 

@@ -16,8 +16,8 @@ from rnnae_bench.options.durations import seconds
 from rnnae_bench.sweeps.config import DURATIONS, SweepOptions, options_from
 from rnnae_bench.sweeps.driver import Watcher
 from rnnae_bench.sweeps.grid import Named, label, with_options
-from rnnae_bench.sweeps.search import Found
 from rnnae_bench.sweeps.session import Session
+from rnnae_bench.sweeps.study import Found
 
 _OWN = {one.name for one in fields(SweepOptions)} - {"task", "model", "dry_run", "collect", "json", "logger"}
 

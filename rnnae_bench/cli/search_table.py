@@ -9,7 +9,7 @@ from rnnae_bench.report.tables import empty, framed
 from rnnae_bench.report.text import Text
 
 if TYPE_CHECKING:
-    from rnnae_bench.sweeps.search import Found
+    from rnnae_bench.sweeps.study import Found
 
 
 def table(found: "Sequence[Found]") -> Group:

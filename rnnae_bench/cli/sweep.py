@@ -19,7 +19,7 @@ from rnnae_bench.report import equivalence_tables, tables
 from rnnae_bench.sweeps.config import SweepOptions, parse
 
 if TYPE_CHECKING:
-    from rnnae_bench.sweeps.search import Found
+    from rnnae_bench.sweeps.study import Found
 
 
 def main(arguments: list[str]) -> int:

@@ -23,7 +23,8 @@ from rnnae_bench.sweeps.executors.job import Plan, Refusal, Setting
 from rnnae_bench.sweeps.grid import label, settings
 from rnnae_bench.sweeps.leases import Leases
 from rnnae_bench.sweeps.queue import Queue, candidates
-from rnnae_bench.sweeps.search import Found, Search, Searching, space_of
+from rnnae_bench.sweeps.search import Search, Searching, space_of
+from rnnae_bench.sweeps.study import Found
 
 LEASES = "leases"
 """Subfolder of the records where sweeps tell each other what they work on."""

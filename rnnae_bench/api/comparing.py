@@ -18,7 +18,7 @@ from rnnae_bench.rankings.contrast import Contrast, contrasts, folder_contrasts
 from rnnae_bench.rankings.examples import Sampling, over_examples
 from rnnae_bench.rankings.overview import Overview, overview
 from rnnae_bench.rankings.standing import MINIMUM_SEEDS, Standing
-from rnnae_bench.records.record import printable
+from rnnae_bench.records.legible import printable
 from rnnae_bench.records.store import Store
 from rnnae_bench.report import cell, standing_tables
 

@@ -17,7 +17,7 @@ from rnnae_bench.contracts.task import Task
 from rnnae_bench.errors import UserError, require_not_negative, require_positive
 from rnnae_bench.probes import OptimizerSteps
 from rnnae_bench.probes.examination import LayerDynamics, examine
-from rnnae_bench.records.record import finite, printable
+from rnnae_bench.records.legible import finite, printable
 from rnnae_bench.records.store import Store
 from rnnae_bench.report import cell, dynamics_picture, dynamics_table
 from rnnae_bench.trial.trial import Trial

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, overload
 from rnnae_bench.errors import UserError
 from rnnae_bench.plugins.registry import parse_task
 from rnnae_bench.rankings.rows import Row, summarize
-from rnnae_bench.records.record import Record, printable
+from rnnae_bench.records.legible import printable
+from rnnae_bench.records.record import Record
 from rnnae_bench.records.store import Store
 from rnnae_bench.report import cell
 from rnnae_bench.report.tables import number

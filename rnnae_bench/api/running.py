@@ -24,7 +24,7 @@ from rnnae_bench.options.durations import positive_seconds
 from rnnae_bench.options.nested import flatten, merge, nest
 from rnnae_bench.plugins.unregistered import Unregistered
 from rnnae_bench.records.document import load
-from rnnae_bench.records.record import printable
+from rnnae_bench.records.legible import printable
 from rnnae_bench.records.store import Store
 from rnnae_bench.sweeps.grid import parse_text
 from rnnae_bench.trial.environment import require_matching_torchvision

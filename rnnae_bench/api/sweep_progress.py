@@ -12,7 +12,8 @@ from rich.table import Table
 
 from rnnae_bench.api.display import NotebookLive, in_notebook
 from rnnae_bench.rankings.rows import summarize
-from rnnae_bench.records.record import Record, printable
+from rnnae_bench.records.legible import printable
+from rnnae_bench.records.record import Record
 from rnnae_bench.report.tables import number
 from rnnae_bench.report.text import Text
 from rnnae_bench.sweeps.executors.base import Advanced

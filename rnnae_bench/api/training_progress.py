@@ -11,7 +11,7 @@ from torch import Tensor
 
 from rnnae_bench.api.display import NotebookLive, in_notebook
 from rnnae_bench.probes import Evaluation, OptimizerSteps
-from rnnae_bench.records.record import printable
+from rnnae_bench.records.legible import printable
 from rnnae_bench.report.tables import number
 
 _REFRESH_SECONDS = 0.2

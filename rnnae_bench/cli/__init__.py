@@ -6,7 +6,7 @@ from rnnae_bench import __version__
 from rnnae_bench.cli.dispatch import dispatch
 from rnnae_bench.cli.output import Lost, discard, prepare
 from rnnae_bench.errors import UserError, in_a_line
-from rnnae_bench.records.record import printable
+from rnnae_bench.records.legible import printable
 from rnnae_bench.trial.interruption import Interruptions
 
 COMMANDS = {

@@ -10,7 +10,7 @@ from rnnae_bench.cli.output import plugins_aside
 from rnnae_bench.contracts.card import Card, Variant, card_path, load_draft
 from rnnae_bench.errors import UserError, in_a_line
 from rnnae_bench.plugins.registry import parse_task, tasks
-from rnnae_bench.records.record import printable
+from rnnae_bench.records.legible import printable
 
 if TYPE_CHECKING:
     from rnnae_bench.contracts.task import Task

@@ -12,7 +12,8 @@ from rnnae_bench.cli.table import print_table
 from rnnae_bench.errors import require_choice
 from rnnae_bench.leaderboard.trackers import LOGGERS
 from rnnae_bench.plugins.registry import models, parse_task, tasks
-from rnnae_bench.records.record import Record, printable
+from rnnae_bench.records.legible import printable
+from rnnae_bench.records.record import Record
 
 if TYPE_CHECKING:
     from rnnae_bench.leaderboard.submission import Finding, Objections

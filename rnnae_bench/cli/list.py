@@ -10,7 +10,7 @@ from rnnae_bench.cli.table import print_table
 from rnnae_bench.contracts.card import card_path, load_card
 from rnnae_bench.errors import UserError, in_a_line
 from rnnae_bench.plugins.registry import Handle, Kind, Registry, models, tasks
-from rnnae_bench.records.record import printable
+from rnnae_bench.records.legible import printable
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from rnnae_bench.cli.table import print_table
 from rnnae_bench.errors import UserError, require_not_negative, require_positive
 from rnnae_bench.plugins.registry import parse_task
 from rnnae_bench.records.files import require_writable_file
-from rnnae_bench.records.record import printable
+from rnnae_bench.records.legible import printable
 from rnnae_bench.report import dynamics_picture, dynamics_table
 from rnnae_bench.report.heatmaps import as_png
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from rnnae_bench.cli.common import RUNS, read_records
 from rnnae_bench.cli.table import print_table
 from rnnae_bench.errors import UserError
-from rnnae_bench.records.record import printable
+from rnnae_bench.records.legible import printable
 from rnnae_bench.records.store import Store
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def _rows(answer: "Answer") -> list[dict[str, Any]]:
 
 def _plain(value: Any, type: str) -> Any:
     """A value of DuckDB's as JSON has it; a column of JSON is put in as it is."""
-    from rnnae_bench.records.record import finite
+    from rnnae_bench.records.legible import finite
 
     if type == "JSON" and isinstance(value, str):
         return json.loads(value)

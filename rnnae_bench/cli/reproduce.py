@@ -13,7 +13,8 @@ from rnnae_bench.cli.output import plugins_aside
 from rnnae_bench.cli.table import print_table
 from rnnae_bench.errors import UserError, require_positive
 from rnnae_bench.records.document import load
-from rnnae_bench.records.record import Record, printable
+from rnnae_bench.records.legible import printable
+from rnnae_bench.records.record import Record
 from rnnae_bench.records.store import Store
 from rnnae_bench.trial.launchers import rank
 

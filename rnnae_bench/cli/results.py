@@ -10,7 +10,8 @@ from rnnae_bench.api.results import Results
 from rnnae_bench.cli.common import RUNS, remarks_told
 from rnnae_bench.errors import UserError
 from rnnae_bench.records.files import require_writable_file
-from rnnae_bench.records.record import Status, printable
+from rnnae_bench.records.legible import printable
+from rnnae_bench.records.record import Status
 
 
 def parser() -> argparse.ArgumentParser:

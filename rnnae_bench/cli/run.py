@@ -18,7 +18,8 @@ from rnnae_bench.options.configuration import read_configs
 from rnnae_bench.options.durations import positive_seconds
 from rnnae_bench.plugins.registry import models, tasks
 from rnnae_bench.records.document import document_of
-from rnnae_bench.records.record import Record, printable
+from rnnae_bench.records.legible import printable
+from rnnae_bench.records.record import Record
 from rnnae_bench.report import heatmaps, tables
 from rnnae_bench.report import trial_picture as plots
 

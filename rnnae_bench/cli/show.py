@@ -13,7 +13,7 @@ from rnnae_bench.contracts.card import Card, Variant, card_path, load_card
 from rnnae_bench.errors import UserError
 from rnnae_bench.plugins.registry import Handle, models, parse_task, tasks
 from rnnae_bench.plugins.source import ClassSource, Parameter
-from rnnae_bench.records.record import printable
+from rnnae_bench.records.legible import printable
 
 
 def describe_model(name: str) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from rnnae_bench.cli.common import logger_names, remarks_told
 from rnnae_bench.cli.search_table import table as search_table
 from rnnae_bench.cli.table import print_table
 from rnnae_bench.records.document import document_of
-from rnnae_bench.records.record import printable
+from rnnae_bench.records.legible import printable
 from rnnae_bench.report import equivalence_tables, tables
 from rnnae_bench.sweeps.config import SweepOptions, parse
 

@@ -19,7 +19,8 @@ from rnnae_bench.rankings.standing import MINIMUM_SEEDS
 from rnnae_bench.records import history
 from rnnae_bench.records.document import load
 from rnnae_bench.records.history import Series
-from rnnae_bench.records.record import Record, printable
+from rnnae_bench.records.legible import printable
+from rnnae_bench.records.record import Record
 from rnnae_bench.records.store import Store
 
 TUNING_SEEDS = 1000

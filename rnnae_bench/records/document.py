@@ -12,7 +12,8 @@ from typing import Any, get_args
 
 import msgspec
 
-from rnnae_bench.records.record import NEW, Direction, Measures, Record, Status, finite, without_halves
+from rnnae_bench.records.legible import finite, without_halves
+from rnnae_bench.records.record import NEW, Direction, Measures, Record, Status
 
 LARGEST = 4 * 2**20
 """Bytes that a record has at most; a usual one has some 6,000."""

@@ -14,7 +14,8 @@ from rich.table import Table
 
 from rnnae_bench.rankings.rows import Row, baselines, summarize
 from rnnae_bench.records.flat import columns_of
-from rnnae_bench.records.record import Record, printable
+from rnnae_bench.records.legible import printable
+from rnnae_bench.records.record import Record
 from rnnae_bench.report.text import Text
 
 

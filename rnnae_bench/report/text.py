@@ -4,7 +4,7 @@ from typing import Any
 
 from rich import text
 
-from rnnae_bench.records.record import printable
+from rnnae_bench.records.legible import printable
 
 
 class Text(text.Text):

@@ -14,6 +14,7 @@ from lightning import Trainer
 from rnnae_bench.probes import Diverged, Evaluation, Probe, Samples
 from rnnae_bench.records.document import load
 from rnnae_bench.records.history import Series
+from rnnae_bench.records.legible import finite
 from rnnae_bench.records.privacy import publishable
 from rnnae_bench.records.record import (
     SCHEMA_VERSION,
@@ -23,7 +24,6 @@ from rnnae_bench.records.record import (
     Primary,
     Record,
     Status,
-    finite,
     measures_of,
     unwritten,
 )

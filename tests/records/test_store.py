@@ -13,7 +13,8 @@ from rnnae_bench.errors import UserError
 from rnnae_bench.records import history
 from rnnae_bench.records.document import document_of, record_from
 from rnnae_bench.records.history import Series
-from rnnae_bench.records.record import Failure, finite
+from rnnae_bench.records.legible import finite
+from rnnae_bench.records.record import Failure
 from rnnae_bench.records.store import Store
 
 ID = "0123456789abcdef"

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from rnnae_bench.cli.common import COMMITTED
-from rnnae_bench.records.record import printable
+from rnnae_bench.records.legible import printable
 
 
 def parser() -> argparse.ArgumentParser:

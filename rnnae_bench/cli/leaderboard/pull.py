@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rnnae_bench.cli.common import RUNS
 from rnnae_bench.leaderboard.trackers.wandb_client import connect, parse_project
-from rnnae_bench.records.record import printable
+from rnnae_bench.records.legible import printable
 from rnnae_bench.records.store import Store
 
 

@@ -11,7 +11,7 @@ from typing import Literal
 from rnnae_bench.cli.common import RUNS, read_records
 from rnnae_bench.errors import UserError
 from rnnae_bench.leaderboard.trackers.wandb_client import connect, parse_project
-from rnnae_bench.records.record import printable
+from rnnae_bench.records.legible import printable
 from rnnae_bench.records.store import Store
 
 

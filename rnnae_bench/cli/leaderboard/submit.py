@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from rnnae_bench.cli.common import COMMITTED, objections, print_findings
 from rnnae_bench.cli.output import plugins_aside
 from rnnae_bench.errors import UserError
-from rnnae_bench.records.record import printable
+from rnnae_bench.records.legible import printable
 from rnnae_bench.records.store import Store
 
 if TYPE_CHECKING:

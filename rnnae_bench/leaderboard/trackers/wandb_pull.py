@@ -11,7 +11,8 @@ from rnnae_bench.leaderboard.trackers.wandb_client import plain_errors
 from rnnae_bench.leaderboard.trackers.wandb_run import CHECKSUM, JOB_TYPE, RECORD_TYPE
 from rnnae_bench.records import history
 from rnnae_bench.records.document import LARGEST, checksum, document_of, load
-from rnnae_bench.records.record import Record, printable
+from rnnae_bench.records.legible import printable
+from rnnae_bench.records.record import Record
 from rnnae_bench.records.store import Store
 
 _IDENTITY = re.compile(r"[0-9a-f]{16}")

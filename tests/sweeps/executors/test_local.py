@@ -330,8 +330,7 @@ def test_what_the_kernel_kills_for_its_memory_is_oom(tmp_path, setting):
         import os
         from pathlib import Path
         Path({str(group / "cgroup.procs")!r}).write_text(str(os.getpid()))
-        from rnnae_bench.sweeps.executors import process as workers
-from rnnae_bench.sweeps.executors.base import Ended
+        from rnnae_bench.sweeps.executors.base import Ended
         from rnnae_bench.sweeps.executors.job import Job, Setting
         from rnnae_bench.sweeps.executors.local import LocalExecutor
         executor = LocalExecutor(Path({str(tmp_path)!r}), slots=1, threads=1, flush_every=0.0)

@@ -13,7 +13,7 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 from torch import Tensor
 
 from rnnae_bench.training.clipping import Clipping, Norms
-from rnnae_bench.training.loss_terms import Loss, Minimised, SameTerms, minimised
+from rnnae_bench.training.loss_terms import Loss, Minimised, SameTerms, is_scalar, minimised
 
 WHOLE_STRATEGIES = (SingleDeviceStrategy, DDPStrategy)
 """Strategies under which every process holds all weights and all gradients; not their subclasses."""
@@ -83,8 +83,12 @@ class BlockLoop(LightningModule):
     """Of the loss and its terms."""
 
     def _minimised(self, batch: Any) -> Minimised:
+        loss = self.training_loss(batch)
+        if self._same_terms.none and is_scalar(loss, self.loss_shape):
+            # As at nearly every step of nearly every trial; who gave it need not be found out.
+            return Minimised(loss, {})
         source = self.loss_source
-        found = minimised(self.training_loss(batch), source, self.loss_shape)
+        found = minimised(loss, source, self.loss_shape)
         self._same_terms.require(found.terms, source)
         return found
 

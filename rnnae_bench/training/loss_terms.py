@@ -1,7 +1,7 @@
 """What is minimised: one number, or named terms whose sum is."""
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeGuard
 
 import torch
 from torch import Tensor
@@ -53,12 +53,16 @@ def minimised(loss: Any, source: str, shape: tuple[int, ...] = ()) -> Minimised:
     return Minimised(torch.stack(list(terms.values())).sum(dim=0), {name: one.detach() for name, one in terms.items()})
 
 
+def is_scalar(loss: Any, shape: tuple[int, ...] = ()) -> TypeGuard[Tensor]:
+    """Whether a loss is one real number, or one for each of K models trained as one, where the shape is ``[K]``."""
+    return isinstance(loss, Tensor) and loss.shape == shape and loss.is_floating_point()
+
+
 def _scalar(term: Any, given: str, shape: tuple[int, ...]) -> Tensor:
-    if isinstance(term, Tensor) and term.is_floating_point():
-        if term.shape == shape:
-            return term
-        if term.numel() == 1 and not shape:
-            return term.reshape(())
+    if is_scalar(term, shape):
+        return term
+    if isinstance(term, Tensor) and term.is_floating_point() and term.numel() == 1 and not shape:
+        return term.reshape(())
     raise UserError(f"{given} {_shown(term)}; give a scalar tensor, the mean over the rows of the batch")
 
 
@@ -73,6 +77,11 @@ class SameTerms:
 
     def __init__(self) -> None:
         self._names: frozenset[str] | None = None
+
+    @property
+    def none(self) -> bool:
+        """Whether the loss has had no named terms so far, at one step at least."""
+        return self._names == frozenset()
 
     def require(self, terms: Mapping[str, Any], source: str) -> None:
         """Raise `UserError` where these are other terms than the first time."""

@@ -3,7 +3,8 @@
 One process, one run: the trial (Trainer, data, probes, progress bar, record) trains as `rnnae-bench run` would, and
 every few optimiser steps it stands still while the loop by hand trains a model of the same class for as many, on
 batches of the same task that were made beforehand. The trial's time runs from the end of one Lightning batch to the end
-of another some optimiser steps later: start-up, looks at the validation set and the test are not in it, all else is.
+of another some optimiser steps later: start-up, evaluations on the validation set and the test are not in it, all else
+is.
 A burst is several such turns of both, so that the two see the same machine; the ratio is the median over the bursts.
 
     python benchmarks/overhead/overhead.py --threads 1

@@ -27,7 +27,7 @@ SEED = 1000
 
 
 def validation_value(pair: Pair, options: dict, store: Store) -> float | None:
-    """The primary metric at the last look at the validation set; None where the trial failed."""
+    """The primary metric at the last evaluation on the validation set; None where the trial failed."""
     trial = Trial(pair, pair.resolve({"model": options}), SEED)
     record = store.find(trial.identity)
     if record is None:

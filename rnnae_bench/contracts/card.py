@@ -32,7 +32,7 @@ class Protocol:
     Args:
         max_steps: Optimiser steps; training always runs for exactly this many.
         batch_size: Sequences or images per optimiser step, over all devices together.
-        evaluate_every: Optimiser steps between two looks at the validation set.
+        evaluate_every: Optimiser steps between two evaluations on the validation set.
         evaluation_batch_size: Sequences or images per forward pass at evaluation.
     """
 
@@ -57,7 +57,7 @@ class Baseline:
     values: dict[str, float]
     """Its metrics on the test set, by metric name; what the frozen variant's data give."""
     source: str
-    """Whence the values: a formula with its derivation, or the method that was fitted."""
+    """Where the values come from: a formula with its derivation, or the method that was fitted."""
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from rnnae_bench.training.optimizer_steps import OptimizerSteps
 
 
 class Cost(OptimizerSteps, Probe):
-    """Training seconds (looks at the validation set left out), steps a second, peak memory, sizes.
+    """Training seconds (evaluations left out), steps a second, peak memory, sizes.
 
     ``peak_memory_bytes`` is the most that PyTorch had allocated on the GPU, or, on the CPU, by how much the resident
     size of the process grew at most, from the making of this probe on: the libraries, which take most of it, are loaded

@@ -28,7 +28,7 @@ class Evaluation(Probe):
     ``calibration/NAME``, where the task has a `reference` set: its answers calibrate, and are not scored.
 
     Args:
-        task: Whence the metrics.
+        task: Gives the metrics.
         primary: The metric and threshold that count as solved.
     """
 
@@ -56,12 +56,12 @@ class Evaluation(Probe):
 
     @property
     def by_set(self) -> dict[str, dict[str, float]]:
-        """Metrics of all sets by name: at the last look at the validation set, and after the training."""
+        """Metrics of all sets by name: at the last evaluation on the validation set, and after the training."""
         return {"test": {}, "validation": self.validation, **self.after}
 
     @property
     def validation(self) -> dict[str, float]:
-        """Validation metrics at the last look, by name."""
+        """Validation metrics at the last evaluation, by name."""
         return self._looks[-1][2] if self._looks else {}
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:

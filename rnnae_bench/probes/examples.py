@@ -18,7 +18,7 @@ class ExampleScores(Probe):
     many devices they were answered; their mean is the metric. Measure ``test_examples_block``: `Task.example_block`.
 
     Args:
-        task: Whence the scores.
+        task: Gives the scores.
         metric: Which metric.
     """
 

@@ -15,7 +15,7 @@ class Samples(Probe):
     """Keeps inputs, targets and prediction of the rows that the task names (`Task.samples`), on one device.
 
     Args:
-        task: Whence the rows.
+        task: Gives the rows.
     """
 
     subject = "samples"

@@ -23,7 +23,7 @@ class TrainingCurve(OptimizerSteps, Probe):
     column no sooner.
 
     Args:
-        check_every: Optimiser steps between two looks; each waits for the device once.
+        check_every: Optimiser steps between two checks; each waits for the device once.
     """
 
     subject = "loss"

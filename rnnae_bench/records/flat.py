@@ -150,7 +150,7 @@ COLUMNS = (
     Column(
         "validation",
         JSON,
-        "all metrics at the last look at the validation set",
+        "all metrics at the last evaluation on the validation set",
         lambda one: _json(one.metrics["validation"]),
     ),
     Column("baselines", JSON, "all metrics of the baselines", lambda one: _json(one.baselines)),
@@ -179,7 +179,7 @@ def columns_of(records: Sequence[Record]) -> list[Column]:
     return list(columns.values())
 
 
-_WHERE = {"test": "on the test set:", "validation": "at the last look at the validation set:"}
+_WHERE = {"test": "on the test set:", "validation": "at the last evaluation on the validation set:"}
 
 
 def _named(record: Record, group: str) -> Mapping[str, Measure]:

@@ -203,7 +203,7 @@ class Record(Part, frozen=True, kw_only=True):
     metrics: Annotated[
         dict[str, Numbers],
         Meta(
-            description="By evaluation set; that of validation at the last look, all others once, after the training",
+            description="By evaluation set; of validation as evaluated last, all others once, after the training",
             extra_json_schema={"required": ["test", "validation"]},
         ),
     ]

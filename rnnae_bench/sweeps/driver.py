@@ -21,7 +21,7 @@ _LOOK_SECONDS = 0.5
 """The longest wait for an event before the driver looks at the rest of the world."""
 
 _ELSEWHERE_SECONDS = 2.0
-"""Between two looks at a trial that another sweep is working on."""
+"""Between two checks of a trial that another sweep is working on."""
 
 
 @runtime_checkable

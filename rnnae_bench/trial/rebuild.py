@@ -1,6 +1,6 @@
 """From a record back to its trial, of the record's data alone.
 
-A record may be a stranger's. Nothing in it is executed: its configuration may only give plain values to options that
+A record may be another user's. Nothing in it is executed: its configuration may only give plain values to options that
 the registered task and model have, and the few of the trainer's that say where and how precisely to compute.
 """
 

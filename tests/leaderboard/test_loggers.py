@@ -110,7 +110,7 @@ def test_trials_trained_as_one_are_logged_each(tmp_path, wandb_messages):
 
 
 class Failing(Callback):
-    """Raises at the first look at the validation set."""
+    """Raises at the first evaluation on the validation set."""
 
     def on_validation_end(self, trainer, pl_module):
         raise RuntimeError("bad weather")
@@ -145,7 +145,7 @@ def test_a_logger_that_fails_does_not_end_the_trial(tmp_path, capsys):
 
 @pytest.mark.parametrize("every", [1, 4, 5, 100])
 def test_rows_are_delivered_once_and_whole(tmp_path, every):
-    # A look at the validation set follows the step at which a delivery may be due.
+    # An evaluation follows the step at which a delivery may be due.
     logger = CSVLogger(tmp_path, name="csv", version="")
     outcome = trial().run(Store(tmp_path / "runs"), [], [StreamToLoggers([logger], every=every)], [logger])
     with (tmp_path / "csv" / "metrics.csv").open() as file:

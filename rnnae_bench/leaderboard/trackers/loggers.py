@@ -90,7 +90,7 @@ class StreamToLoggers(OptimizerSteps):
     ) -> None:
         """Deliver what has gathered, every so often."""
         if step - self._delivered >= self.every:
-            # What is measured at this step may not be complete: a look at the validation set follows it.
+            # What is measured at this step may not be complete: an evaluation follows it.
             self._deliver(trainer, step)
             self._delivered = step
 

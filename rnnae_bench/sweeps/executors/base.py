@@ -16,7 +16,7 @@ class Advanced:
     step: int
     """Optimiser step, from 1; 0 where the worker has just begun."""
     value: float | None
-    """The primary metric at the last look at the validation set; the best of several trials."""
+    """The primary metric at the last evaluation on the validation set; the best of several trials."""
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,7 @@ RETRIES = 3
 """How often Ray starts a task again whose worker or node was lost."""
 
 _POLL_SECONDS = 0.5
-"""Between two looks at how far the jobs have come."""
+"""Between two checks of how far the jobs have come."""
 
 
 class RayExecutor:

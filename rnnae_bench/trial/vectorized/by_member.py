@@ -76,7 +76,7 @@ class VectorizedEvaluation(ByMember, Evaluation):
     """An `Evaluation` for every member that still learns.
 
     Args:
-        task: Whence the metrics.
+        task: Gives the metrics.
         primary: The metric and threshold that count as solved.
     """
 
@@ -86,7 +86,7 @@ class VectorizedEvaluation(ByMember, Evaluation):
 
     @property
     def validation(self) -> dict[str, float]:
-        """Of the best member at its last look, by the primary metric; by name."""
+        """Of the best member at its last evaluation, by the primary metric; by name."""
         looks = [one.validation for one in self.members if one.validation]
         sign = 1 if self._primary.direction == "maximize" else -1
         # Not a number is never the best.
@@ -97,7 +97,7 @@ class VectorizedExampleScores(ByMember, ExampleScores):
     """An `ExampleScores` for every member that still learns.
 
     Args:
-        task: Whence the scores.
+        task: Gives the scores.
         metric: Which metric.
     """
 
@@ -110,7 +110,7 @@ class VectorizedSamples(ByMember, Samples):
     """A `Samples` for every member that still learns.
 
     Args:
-        task: Whence the rows.
+        task: Gives the rows.
     """
 
     def __init__(self, task: VectorizedTask) -> None:

@@ -1,8 +1,9 @@
 """The exam, taken by everything that is registered; and the exam itself, on tasks and models that must fail."""
 
-from dataclasses import replace
+from dataclasses import logging
 
 import pytest
+import replace
 import torch
 from lightning import LightningModule
 from rnnae_tasks.copy.datamodule import CopyTask
@@ -28,6 +29,14 @@ def test_every_registered_task_passes(name):
 @pytest.mark.parametrize("model", models().names())
 def test_every_registered_model_serves_a_task_or_says_why_not(model, task, record_property):
     record_property("reason", check_model(models().get(model).load(), tasks().get(task).load().from_variant("smoke")))
+
+
+def test_the_exam_of_a_model_says_nothing_else(caplog):
+    log = logging.getLogger("lightning.pytorch")
+    with caplog.at_level(logging.INFO, log.name):
+        assert check_model(models().get("gru").load(), CopyTask.from_variant("smoke")) is None
+        assert log.level == logging.INFO
+    assert not caplog.records
 
 
 def test_every_registered_task_is_served_by_a_model():

@@ -16,6 +16,7 @@ from rnnae_bench.contracts.task import Batch, Task
 from rnnae_bench.probes.conformance import objection_to_state_size, objection_to_step, objection_to_watched
 from rnnae_bench.probes.watched import watched_states
 from rnnae_bench.testing.forms import altered_inputs, prediction_shape, real_steps, require, require_none
+from rnnae_bench.training.lightning import quiet
 from rnnae_bench.training.own_fit import fit, fits_itself
 
 
@@ -161,9 +162,10 @@ def _check_optimizer_step(model: LightningModule, task: Task) -> dict[str, str]:
         The states that the model showed meanwhile: by name, how.
     """
     before = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
-    trainer = _trainer(max_steps=1, limit_val_batches=0)
+    with quiet():
+        trainer = _trainer(max_steps=1, limit_val_batches=0)
     try:
-        with warnings.catch_warnings(), watched_states(model) as states:
+        with quiet(), watched_states(model) as states:
             warnings.simplefilter("ignore", PossibleUserWarning)  # advice on loader workers
             warnings.filterwarnings("ignore", "You passed in a `val_dataloader`")  # looked at below
             trainer.fit(model, datamodule=task)
@@ -189,7 +191,7 @@ def _check_own_fit(model: LightningModule, task: Task) -> None:
         before.keys() != after.keys() or any(not torch.equal(value, after[name]) for name, value in before.items()),
         "fit must change parameters, or buffers that are registered",
     )
-    with warnings.catch_warnings():
+    with quiet():
         warnings.simplefilter("ignore", PossibleUserWarning)  # advice on loader workers
         _trainer(limit_val_batches=1).validate(model, datamodule=task, verbose=False)
     task.trainer = None

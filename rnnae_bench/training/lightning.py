@@ -11,11 +11,27 @@ import lightning.fabric
 import lightning.pytorch
 from lightning import LightningDataModule, LightningModule, Trainer
 
+_LOGS = tuple(logging.getLogger(module.__name__) for module in (lightning.fabric, lightning.pytorch))
+
 
 def errors_only() -> None:
     """Keep all but errors of Lightning's log from the terminal, for the rest of this process."""
-    for module in (lightning.fabric, lightning.pytorch):
-        logging.getLogger(module.__name__).setLevel(logging.ERROR)
+    for log in _LOGS:
+        log.setLevel(logging.ERROR)
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Within, Lightning says nothing of the hardware, of its other products and of what is done on purpose."""
+    before = [log.level for log in _LOGS]
+    errors_only()
+    try:
+        with warnings.catch_warnings():
+            silence_remarks()
+            yield
+    finally:
+        for log, level in zip(_LOGS, before, strict=True):
+            log.setLevel(level)
 
 
 def fit_and_test(

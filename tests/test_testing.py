@@ -1,9 +1,9 @@
 """The exam, taken by everything that is registered; and the exam itself, on tasks and models that must fail."""
 
-from dataclasses import logging
+import logging
+from dataclasses import replace
 
 import pytest
-import replace
 import torch
 from lightning import LightningModule
 from rnnae_tasks.copy.datamodule import CopyTask

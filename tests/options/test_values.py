@@ -390,6 +390,8 @@ def test_a_run_leaves_a_record_that_is_rebuilt_to_the_same_trial(zoo, tmp_path):
         rebuild(record)
 
 
+# Of classes whose plugins other tests had installed for a while: help looks for all subclasses.
+@pytest.mark.filterwarnings("ignore:\\s*Hit failing import")
 def test_what_is_printed_is_read_back_to_the_same(zoo, tmp_path, capsys):
     changes = ["--model.dtype", "float16", "--model.values", "8", "--model.numbers", "[4]", "--model.limit", "3"]
     texts = []

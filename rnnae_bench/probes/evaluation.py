@@ -23,8 +23,8 @@ class NoPrediction(UserError):
 class Evaluation(Probe):
     """Scores what the model's ``validation_step`` and ``test_step`` return (the prediction).
 
-    Columns ``validation/METRIC``; measures ``steps_to_solved`` and ``seconds_to_solved``, at the first look at the
-    validation set that found the primary metric at its threshold (None where none did; seconds include the looks), and
+    Columns ``validation/METRIC``; measures ``steps_to_solved`` and ``seconds_to_solved``, at the first evaluation on
+    the validation set that found the primary metric at its threshold (None where none did; seconds include these), and
     ``calibration/NAME``, where the task has a `reference` set: its answers calibrate, and are not scored.
 
     Args:

@@ -84,7 +84,7 @@ COLUMNS = (
     Column(
         "training_seconds",
         NUMBER,
-        "seconds of training, without looks at validation",
+        "seconds of training, without evaluations",
         lambda one: one.measures.training_seconds,
     ),
     Column("steps_per_second", NUMBER, "optimiser steps a second", lambda one: one.measures.steps_per_second),
@@ -107,11 +107,14 @@ COLUMNS = (
     Column(
         "steps_to_solved",
         WHOLE,
-        "steps at the first look that found it solved",
+        "steps at the first evaluation that found it solved",
         lambda one: one.measures.steps_to_solved,
     ),
     Column(
-        "seconds_to_solved", NUMBER, "seconds until then, looks included", lambda one: one.measures.seconds_to_solved
+        "seconds_to_solved",
+        NUMBER,
+        "seconds until then, evaluations included",
+        lambda one: one.measures.seconds_to_solved,
     ),
     Column(
         "clipped_fraction",

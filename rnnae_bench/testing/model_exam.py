@@ -162,13 +162,11 @@ def _check_optimizer_step(model: LightningModule, task: Task) -> dict[str, str]:
         The states that the model showed meanwhile: by name, how.
     """
     before = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
-    with quiet():
-        trainer = _trainer(max_steps=1, limit_val_batches=0)
     try:
         with quiet(), watched_states(model) as states:
             warnings.simplefilter("ignore", PossibleUserWarning)  # advice on loader workers
             warnings.filterwarnings("ignore", "You passed in a `val_dataloader`")  # looked at below
-            trainer.fit(model, datamodule=task)
+            _trainer(max_steps=1, limit_val_batches=0).fit(model, datamodule=task)
     finally:
         task.trainer = None
     for name, parameter in model.named_parameters():

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from rnnae_bench.records.record import Record
 from rnnae_bench.records.store import Store
 from rnnae_bench.sweeps.executors import process as workers
 from rnnae_bench.sweeps.executors.base import Advanced, Ended, Lost
@@ -20,7 +21,7 @@ SMALL = {"task": {"protocol": {"max_steps": 40, "evaluate_every": 10}}, "model":
 COPY = Setting("copy:smoke", "gru", SMALL)
 
 
-def only(ends, job: Job) -> dict:
+def only(ends, job: Job) -> Record:
     """The record that a job of one trial ended with."""
     end = ends[job.name]
     assert isinstance(end, Ended), end
@@ -28,7 +29,7 @@ def only(ends, job: Job) -> dict:
     return record
 
 
-def series(folder: Path, record: dict) -> np.ndarray:
+def series(folder: Path, record: Record) -> np.ndarray:
     return Store(folder).series(record)["gradient_norm"]
 
 

@@ -104,6 +104,11 @@ class ValidatesOnTheTestSet(Copy):
         return super().evaluation_set("test")
 
 
+class SaysTheSameOfAllSets(Copy):
+    def over_sets(self, measured):
+        return {"loss": 0.0}
+
+
 class GivesFloats(Copy):
     def sequences(self, count, generator):
         batch = super().sequences(count, generator)
@@ -178,6 +183,7 @@ SMOKE = CopyTask.card().variant("smoke")
         (HasOneRowTooMany, r"batch_size = 32 rows, not \[33\]"),
         (IgnoresTheDataSeed, "data_seed must change"),
         (EvaluatesByTheDataSeed, "data_seed must not change"),
+        (SaysTheSameOfAllSets, "over_sets must give"),
         (ValidatesOnTheTestSet, "validation and the test set must differ"),
         (GivesFloats, "inputs are 8 steps of 10 symbols.*float32"),
         (GivesLengths, "lengths where they vary"),

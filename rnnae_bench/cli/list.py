@@ -20,6 +20,8 @@ class Entry:
     kind: Kind
     name: str
     summary: str
+    family: str
+    """What a task is listed among, as its card says; empty for a model."""
     variants: list[str]
     """A task's variants; none for a model."""
     distribution: str
@@ -33,7 +35,7 @@ class Entry:
 
 def entry(handle: Handle, registry: Registry) -> Entry:
     """Describe a registered object without importing it."""
-    summary = ""
+    summary = family = ""
     variants: list[str] = []
     broken: dict[str, str] = {}
     reason = handle.broken()
@@ -43,7 +45,7 @@ def entry(handle: Handle, registry: Registry) -> Entry:
         if handle.kind == "task":
             try:
                 card = load_card(card_path(source.path, handle.name))
-                summary, variants, broken = card.title, [*card.variants], card.broken
+                summary, family, variants, broken = card.title, card.family, [*card.variants], card.broken
             except UserError as error:
                 reason = str(error)
             except Exception as error:
@@ -53,6 +55,7 @@ def entry(handle: Handle, registry: Registry) -> Entry:
         handle.kind,
         handle.name,
         summary,
+        family,
         variants,
         handle.distribution,
         handle.version,
@@ -76,7 +79,10 @@ def main(argv: list[str]) -> int:
     registries = {"models": models(), "tasks": tasks()}
     if options.what:
         registries = {options.what: registries[options.what]}
-    entries = {what: [entry(handle, known) for handle in known.handles()] for what, known in registries.items()}
+    entries = {
+        what: sorted((entry(handle, known) for handle in known.handles()), key=lambda each: (each.family, each.name))
+        for what, known in registries.items()
+    }
     if options.json:
         json.dump([asdict(each) for listed in entries.values() for each in listed], sys.stdout, indent=2)
         print()
@@ -93,9 +99,11 @@ def main(argv: list[str]) -> int:
     return 0
 
 
-_COLUMNS = {"models": ["summary", "from", "status"], "tasks": ["summary", "variants", "from", "status"]}
+_COLUMNS = {"models": ["summary", "from", "status"], "tasks": ["family", "summary", "variants", "from", "status"]}
 
 
 def _cells(listed: Entry) -> list[str]:
-    variants = [", ".join(listed.variants)] if listed.kind == "task" else []
-    return [listed.summary, *variants, f"{listed.distribution} {listed.version}", listed.status]
+    origin = [f"{listed.distribution} {listed.version}", listed.status]
+    if listed.kind == "model":
+        return [listed.summary, *origin]
+    return [listed.family, listed.summary, ", ".join(listed.variants), *origin]

@@ -148,6 +148,8 @@ class Card:
     licence: str
     sources: list[str]
     variants: dict[str, Variant]
+    family: str = ""
+    """What it is listed among: memory, language, series, image sequences, autoencoding, or another."""
     tuning: str = ""
     """How the hyper-parameters below were found."""
     tuned: dict[str, dict[str, Any]] = field(default_factory=dict)

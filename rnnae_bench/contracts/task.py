@@ -122,6 +122,16 @@ class Task(Loaders):
         """
         return self.metrics()
 
+    def over_sets(self, measured: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
+        """What several evaluation sets show together, by name: the longest length that was solved, say.
+
+        These stand among the metrics of ``test``, under names of their own.
+
+        Args:
+            measured: The metrics of every set that is scored after the training, by set and name.
+        """
+        return {}
+
     @abstractmethod
     def baseline(self, name: str) -> dict[str, float]:
         """The test-set metrics of one of the card's baselines, computed on this task's own data."""

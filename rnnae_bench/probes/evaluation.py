@@ -119,6 +119,8 @@ class Evaluation(Probe):
             self.calibrated = values
         else:
             self.after[name] = values
+        if name == self._task.evaluation_sets[-1]:
+            self.after["test"] |= self._task.over_sets(self.after)
 
     def series(self) -> dict[str, Series]:
         """Validation metrics by column."""

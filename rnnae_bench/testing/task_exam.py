@@ -53,9 +53,9 @@ def check_task(task_class: type[Task], variant: str = "smoke") -> None:
     _check_loss(task, batch)
     _check_rows(task)
     _check_samples(task)
-    _check_metrics(task, card.variant(variant))
+    known = _check_metrics(task, card.variant(variant))
     _check_example_scores(task, card.variant(variant))
-    _check_baselines(task, card.variant(variant))
+    _check_baselines(task, card.variant(variant), known)
 
 
 def _check_scale(variant: Variant) -> None:
@@ -161,19 +161,31 @@ def _check_samples(task: Task) -> None:
     )
 
 
-def _check_metrics(task: Task, variant: Variant) -> None:
-    """Metrics of every set are finite scalars, contain the primary, and are the same whole or in parts."""
+def _check_metrics(task: Task, variant: Variant) -> set[str]:
+    """Metrics of every set are finite scalars, contain the primary, and are the same whole or in parts.
+
+    Returns:
+        The names of all that is measured on the test set.
+    """
     calibrated: dict[str, float] = {}
     if task.reference is not None:
         calibrated = _check_metrics_on(task, task.reference, task.calibration)
+    measured: dict[str, dict[str, float]] = {}
     for name in task.evaluation_sets:
         found = _check_metrics_on(
             task, name, task.metrics if name == "validation" else partial(task.test_metrics, name, calibrated)
         )
+        measured[name] = found
         require(
             variant.primary.metric in found,
             f"the card's primary metric '{variant.primary.metric}' is not among the metrics {', '.join(found)}",
         )
+    of_all = task.over_sets({name: found for name, found in measured.items() if name != "validation"})
+    require(
+        all(map(math.isfinite, of_all.values())) and not of_all.keys() & measured["test"].keys(),
+        f"over_sets must give finite numbers under names that no metric of the test set has, not {of_all}",
+    )
+    return measured["test"].keys() | of_all.keys()
 
 
 def _check_metrics_on(task: Task, name: str, fresh: Callable[[], Metric | MetricCollection]) -> dict[str, float]:
@@ -248,9 +260,9 @@ def _check_example_scores(task: Task, variant: Variant) -> None:
     )
 
 
-def _check_baselines(task: Task, variant: Variant) -> None:
-    """The card's frozen values are what the task's own data give."""
-    known, retired = set(task.metrics()), task.card().retired
+def _check_baselines(task: Task, variant: Variant, known: set[str]) -> None:
+    """The card's frozen values are what the task's own data give, of metrics that are `known`."""
+    retired = task.card().retired
     revived = [metric for metric in retired if metric in known]
     require(not revived, f"the card says that {revived} are not measured any more, and they are metrics")
     for name, baseline in variant.baselines.items():

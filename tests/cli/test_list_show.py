@@ -35,9 +35,13 @@ def terminal(monkeypatch):
 
 def test_list_as_json_has_every_name_and_stable_keys(capsys):
     entries = json.loads(output(capsys, "list", "--json"))
-    keys = ["kind", "name", "summary", "variants", "distribution", "version", "status", "reason", "broken_variants"]
+    keys = ["kind", "name", "summary", "family", "variants"]
+    keys += ["distribution", "version", "status", "reason", "broken_variants"]
     assert all(list(entry) == keys for entry in entries)
-    assert [entry["name"] for entry in entries] == models().names() + tasks().names()
+    assert sorted(entry["name"] for entry in entries) == sorted(models().names() + tasks().names())
+    families = [entry["family"] for entry in entries if entry["kind"] == "task"]
+    assert all(families)
+    assert families == sorted(families)
     copy = next(entry for entry in entries if entry["name"] == "copy")
     assert copy["summary"] == CopyTask.card().title
     assert copy["variants"] == list(CopyTask.card().variants)

@@ -74,6 +74,8 @@ def test_sets_of_other_lengths_and_a_calibrated_threshold_are_in_the_record(anom
         assert found["mse"] == pytest.approx((wanted * lengths).sum() / lengths.sum(), rel=1e-6)
         assert found["steps"] == lengths.sum()
     assert 0 < record.metrics["test"]["flagged"] < 1
+    assert record.metrics["test"]["worst_mse"] == max(record.metrics[name]["mse"] for name in ("test", "test@4x"))
+    assert "worst_mse" not in record.metrics["test@4x"]
     assert record.primary.value == record.metrics["test"]["mse"]
     assert record.data_version == "May"
     assert {*record.fingerprints} == {"train", "validation", "test", "test@4x", "normal"}

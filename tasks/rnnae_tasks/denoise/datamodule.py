@@ -16,7 +16,7 @@ from rnnae_bench.contracts.spec import Images, TaskSpec
 from rnnae_bench.contracts.task import Batch, Task
 from rnnae_bench.errors import UserError, require_choice, require_positive
 from rnnae_bench.metrics import SquaredError, StructuralSimilarity, squared_error, structural_similarity
-from rnnae_tasks.denoise.digits import Digits, packed_digits, published_digits
+from rnnae_tasks.datasets.digits import Digits, packed_digits, published_digits
 from rnnae_tasks.denoise.ridge import fit_ridge
 
 

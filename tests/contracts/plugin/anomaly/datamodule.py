@@ -66,6 +66,9 @@ class AnomalyTask(Task):
     def test_metrics(self, name: str, calibrated: Mapping[str, float]) -> MetricCollection:
         return MetricCollection({**self.metrics(), "flagged": Flagged(calibrated["threshold"])})
 
+    def over_sets(self, measured: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
+        return {"worst_mse": max(found["mse"] for found in measured.values())}
+
     def baseline(self, name: str) -> dict[str, float]:
         batch, metric = self.evaluation_set("test"), SquaredError()
         metric.update(batch.inputs, batch)

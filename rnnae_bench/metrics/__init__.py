@@ -1,0 +1,17 @@
+"""Losses and metrics that several tasks share, and how any metric is updated with a batch.
+
+Losses are means over rows, as a task's must be. Metrics keep sums and counts, so that batches and devices add up. Both
+leave out the steps that do not count: padding, by the batch's lengths, and what its mask leaves out.
+"""
+
+from rnnae_bench.metrics.images import StructuralSimilarity as StructuralSimilarity
+from rnnae_bench.metrics.images import structural_similarity as structural_similarity
+from rnnae_bench.metrics.losses import counted_steps as counted_steps
+from rnnae_bench.metrics.losses import cross_entropy as cross_entropy
+from rnnae_bench.metrics.losses import squared_error as squared_error
+from rnnae_bench.metrics.mean import Mean as Mean
+from rnnae_bench.metrics.steps import Accuracy as Accuracy
+from rnnae_bench.metrics.steps import BalancedCrossEntropy as BalancedCrossEntropy
+from rnnae_bench.metrics.steps import CrossEntropy as CrossEntropy
+from rnnae_bench.metrics.steps import SquaredError as SquaredError
+from rnnae_bench.metrics.update import update_metrics as update_metrics

@@ -1,0 +1,1 @@
+"""Data that several tasks share, packed beside the modules that read them."""

@@ -6,6 +6,7 @@ leave out the steps that do not count: padding, by the batch's lengths, and what
 
 from rnnae_bench.metrics.images import StructuralSimilarity as StructuralSimilarity
 from rnnae_bench.metrics.images import structural_similarity as structural_similarity
+from rnnae_bench.metrics.lengths import longest_solved as longest_solved
 from rnnae_bench.metrics.losses import counted_steps as counted_steps
 from rnnae_bench.metrics.losses import cross_entropy as cross_entropy
 from rnnae_bench.metrics.losses import squared_error as squared_error

@@ -34,6 +34,11 @@ FROZEN = {
     "sine:smoke": "1e7071783ec06d03",
     "sine:standard": "0906667e8d945633",
     "sine:standard.v2": "d8b1ac33deedcf41",
+    "ucr:arrowhead": "609111e7525b6760",
+    "ucr:gunpoint": "28c19a6a79ba3e07",
+    "ucr:japanese-vowels": "d245229de1a9eee0",
+    "ucr:smoke": "62441aef2e3540b1",
+    "ucr:standard": "fecf5a9652a5fd19",
 }
 
 

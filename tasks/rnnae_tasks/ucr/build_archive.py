@@ -47,5 +47,5 @@ def aeon_dataset(dataset: str) -> dict[str, np.ndarray]:
 
 if __name__ == "__main__":
     for name in CLASSES:
-        np.savez_compressed(file_of(name), **aeon_dataset(name))  # type: ignore[arg-type] (allow_pickle is not among them)
+        np.savez_compressed(file_of(name), **aeon_dataset(name))  # type: ignore[arg-type]
         print(f"{file_of(name)}: {file_of(name).stat().st_size} bytes")

@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 
 from rnnae_bench.contracts.card import Direction
-from rnnae_bench.errors import require_choice
 
 
 def longest_solved(measured: Mapping[int, float], solved: float, direction: Direction = "maximize") -> int:
@@ -19,11 +18,7 @@ def longest_solved(measured: Mapping[int, float], solved: float, direction: Dire
         measured: A metric by length; in any order.
         solved: The value from which on a length counts as solved.
         direction: Whether the metric is the better the greater (``maximize``) or the smaller (``minimize``).
-
-    Raises:
-        UserError: `direction` is neither.
     """
-    require_choice(("maximize", "minimize"), direction=direction)
     longest = 0
     for length, value in sorted(measured.items()):
         if not (value >= solved if direction == "maximize" else value <= solved):

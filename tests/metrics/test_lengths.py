@@ -5,7 +5,6 @@ import math
 
 import pytest
 
-from rnnae_bench.errors import UserError
 from rnnae_bench.metrics import longest_solved
 
 
@@ -24,8 +23,3 @@ def test_the_threshold_itself_solves_and_no_number_does_not():
     assert longest_solved({10: 1.0, 20: math.nan, 40: 1.0}, 0.99) == 10
     assert longest_solved({10: math.nan}, 0.99, "minimize") == 0
     assert longest_solved({}, 0.99) == 0
-
-
-def test_another_direction_is_refused():
-    with pytest.raises(UserError, match="direction is 'up'"):
-        longest_solved({10: 1.0}, 0.99, "up")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from skimage.metrics import structural_similarity as skimage_similarity
-from sklearn.metrics import accuracy_score, log_loss
+from sklearn.metrics import accuracy_score, log_loss, zero_one_loss
 from torchmetrics import MetricCollection
 from torchmetrics.classification import MulticlassAccuracy
 
@@ -13,6 +13,7 @@ from rnnae_bench.metrics import (
     Accuracy,
     BalancedCrossEntropy,
     CrossEntropy,
+    ErrorRate,
     SquaredError,
     StructuralSimilarity,
     cross_entropy,
@@ -53,6 +54,8 @@ def test_classes_of_the_steps_that_count_are_scored_as_by_scikit_learn(generator
             "late": CrossEntropy(last=3),
             "right": Accuracy(),
             "whole": Accuracy(last=2, whole=True),
+            "wrong": ErrorRate(),
+            "anywhere wrong": ErrorRate(last=2, whole=True),
         }
     )
     for rows in (slice(0, 5), slice(5, None)):
@@ -65,6 +68,8 @@ def test_classes_of_the_steps_that_count_are_scored_as_by_scikit_learn(generator
     assert found["right"] == pytest.approx(accuracy_score(truth[counted], answers[counted]))
     whole = [(answers[row, -2:] == truth[row, -2:])[counted[row, -2:]].all() for row in range(ROWS)]
     assert found["whole"] == pytest.approx(np.mean(whole))
+    assert found["wrong"] == pytest.approx(zero_one_loss(truth[counted], answers[counted]))
+    assert found["anywhere wrong"] == pytest.approx(1 - np.mean(whole))
 
     rows = [log_loss(truth[r][counted[r]], chances[r][counted[r]], labels=range(CLASSES)) for r in range(ROWS)]
     assert cross_entropy(logits, batch).item() == pytest.approx(np.mean(rows))

@@ -14,5 +14,6 @@ from rnnae_bench.metrics.mean import Mean as Mean
 from rnnae_bench.metrics.steps import Accuracy as Accuracy
 from rnnae_bench.metrics.steps import BalancedCrossEntropy as BalancedCrossEntropy
 from rnnae_bench.metrics.steps import CrossEntropy as CrossEntropy
+from rnnae_bench.metrics.steps import ErrorRate as ErrorRate
 from rnnae_bench.metrics.steps import SquaredError as SquaredError
 from rnnae_bench.metrics.update import update_metrics as update_metrics

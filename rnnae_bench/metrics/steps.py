@@ -55,6 +55,19 @@ class Accuracy(Mean):
         self.add(right, counted)
 
 
+class ErrorRate(Accuracy):
+    """Share of all steps that count, or of the last few, that are answered wrongly; or of rows that are anywhere.
+
+    Args:
+        last: How many steps at the end are looked at; None means all.
+        whole: Count rows with any of their steps wrong, instead of steps.
+    """
+
+    def compute(self) -> Float[Tensor, ""]:
+        """The share."""
+        return 1 - super().compute()
+
+
 class SquaredError(Mean):
     """Mean squared error over all numbers of the steps that count, or of the first few.
 

@@ -45,13 +45,13 @@ def shown(capsys, *arguments):
 
 def test_the_example_is_listed_with_its_distribution(example, capsys):
     entries = listed(capsys)
-    for name, kind in (("leaky", "model"), ("parity", "task")):
+    for name, kind in (("leaky", "model"), ("running_parity", "task")):
         entry = entries[name]
         assert entry["kind"] == kind
         assert (entry["distribution"], entry["version"]) == ("rnnae-bench-example", "1.0.0")
         assert (entry["status"], entry["reason"]) == ("ok", None)
-    assert entries["parity"]["summary"] == "Running parity"
-    assert entries["parity"]["variants"] == ["smoke", "standard"]
+    assert entries["running_parity"]["summary"] == "Running parity"
+    assert entries["running_parity"]["variants"] == ["smoke", "standard"]
     assert entries["gru"]["status"] == "ok"
     assert "rnnae_bench_example" not in sys.modules
 
@@ -61,14 +61,14 @@ def test_the_example_is_shown(example, capsys):
     defaults = {each["name"]: each["default"] for each in model["hyperparameters"]}
     assert defaults["leak"] == 0.5
     assert "optimization.clip" in defaults
-    task = shown(capsys, "task", "parity:smoke")
-    assert task["readme"] == str(example / "rnnae_bench_example" / "parity" / "README.md")
+    task = shown(capsys, "task", "running_parity:smoke")
+    assert task["readme"] == str(example / "rnnae_bench_example" / "running_parity" / "README.md")
     assert task["variants"]["smoke"]["floor"] == 0.5
     assert "rnnae_bench_example" not in sys.modules
 
 
 def test_the_example_takes_the_exam(example):
-    leaky, parity = models().get("leaky").load(), tasks().get("parity").load()
+    leaky, parity = models().get("leaky").load(), tasks().get("running_parity").load()
     check_task(parity)
     assert check_model(leaky, parity.from_variant("smoke")) is None
     assert check_model(leaky, tasks().get("copy").load().from_variant("smoke")) is None
@@ -78,7 +78,7 @@ def test_the_example_takes_the_exam(example):
 def test_the_examples_row_is_its_drawn_example(example):
     targets = torch.tensor([[0, 1, 1, 0, 1, 0, 0, 1]]).cumsum(1) % 2
     assert targets.tolist() == [[0, 1, 0, 0, 1, 1, 1, 0]]
-    batch = tasks().get("parity").load()(length=9).evaluation_set("test")
+    batch = tasks().get("running_parity").load()(length=9).evaluation_set("test")
     assert torch.equal(batch.targets[:, 0], batch.inputs[:, 0])
     flips = batch.targets[:, 1:] != batch.targets[:, :-1]
     assert torch.equal(flips, batch.inputs[:, 1:].bool())
@@ -179,7 +179,7 @@ def test_a_task_without_a_card_is_broken(install, capsys):
 
 def test_a_bad_variant_is_named_with_its_reason_and_the_others_are_usable(install, capsys, tmp_path):
     install("half-plugin", {"half.py": '"""A task."""\nclass Task: ...'}, tasks={"half": "half:Task"})
-    text = (EXAMPLE / "rnnae_bench_example" / "parity" / "task.yaml").read_text()
+    text = (EXAMPLE / "rnnae_bench_example" / "running_parity" / "task.yaml").read_text()
     assert text.count("max_steps: ") > 1
     (tmp_path / "task.yaml").write_text(text.replace("max_steps: ", "max_steps: -", 1))
     entry = listed(capsys, "tasks")["half"]

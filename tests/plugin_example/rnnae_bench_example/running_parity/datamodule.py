@@ -12,7 +12,7 @@ from rnnae_bench import Batch, Classes, Protocol, Task, TaskSpec, Tokens
 from rnnae_bench.errors import UserError, require_positive
 
 
-class ParityTask(Task):
+class RunningParityTask(Task):
     """Read random bits, and say at every step whether the number of ones so far is odd.
 
     One row, with length=8::
@@ -29,7 +29,7 @@ class ParityTask(Task):
         data_seed: Fixes the training sequences.
     """
 
-    name = "parity"
+    name = "running_parity"
 
     def __init__(
         self,
@@ -77,7 +77,7 @@ class ParityTask(Task):
     def baseline(self, name: str) -> dict[str, float]:
         """``coin``: both answers alike at every step."""
         if name != "coin":
-            raise UserError(f"task 'parity' has no baseline '{name}'; it has coin")
+            raise UserError(f"task 'running_parity' has no baseline '{name}'; it has coin")
         return {"accuracy": 0.5, "loss": math.log(2)}
 
 

@@ -1,0 +1,1 @@
+"""Parity: one bit of state, which every one flips."""

@@ -4,6 +4,9 @@ Losses are means over rows, as a task's must be. Metrics keep sums and counts, s
 leave out the steps that do not count: padding, by the batch's lengths, and what its mask leaves out.
 """
 
+from rnnae_bench.metrics.forecasts import RootSquaredError as RootSquaredError
+from rnnae_bench.metrics.forecasts import ValidTime as ValidTime
+from rnnae_bench.metrics.forecasts import valid_steps as valid_steps
 from rnnae_bench.metrics.images import StructuralSimilarity as StructuralSimilarity
 from rnnae_bench.metrics.images import structural_similarity as structural_similarity
 from rnnae_bench.metrics.lengths import longest_solved as longest_solved

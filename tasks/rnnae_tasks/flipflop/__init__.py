@@ -1,0 +1,1 @@
+"""Flip-flop: keep one bit while everything else is to be ignored."""

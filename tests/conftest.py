@@ -23,6 +23,11 @@ LONGEST = (
 """Files of tests that take a minute or more, the longest first."""
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """What the suite's own tests may be asked for."""
+    parser.addoption("--exam-whole", action="store_true", help="examine every model on every task that it serves")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the longest files, so that no process is left with one of them when the others are done."""
 

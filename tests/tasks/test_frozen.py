@@ -40,6 +40,10 @@ FROZEN = {
     "parity:long": "a4c3aa3f3704ec8b",
     "parity:smoke": "9b057f165e81cef7",
     "parity:standard": "257815e311133a1b",
+    "psmnist:long": "6067d81c43343858",
+    "psmnist:pixels": "048003b882a86e7a",
+    "psmnist:smoke": "56587ef453227f0d",
+    "psmnist:standard": "aeec78519c4acf1a",
     "sine:course": "9f665da90bb515cc",
     "sine:course-full-batch": "0d85e0455f9457e8",
     "sine:long": "aa0c60a2c2f6c94d",
@@ -52,6 +56,11 @@ FROZEN = {
     "ucr:japanese-vowels": "d245229de1a9eee0",
     "ucr:smoke": "62441aef2e3540b1",
     "ucr:standard": "fecf5a9652a5fd19",
+    "smnist:long": "aa8d504ff4ecba06",
+    "smnist:pixels": "1f18c2e3c179d78d",
+    "smnist:rows": "488344ebd1fd359e",
+    "smnist:smoke": "41ad0521cd57d42c",
+    "smnist:standard": "2c343d442edfca65",
 }
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from skimage.metrics import structural_similarity as skimage_similarity
-from sklearn.metrics import accuracy_score, log_loss, zero_one_loss
+from sklearn.metrics import accuracy_score, log_loss, r2_score, zero_one_loss
 from torchmetrics import MetricCollection
 from torchmetrics.classification import MulticlassAccuracy
 
@@ -16,6 +16,7 @@ from rnnae_bench.metrics import (
     ErrorRate,
     SquaredError,
     StructuralSimilarity,
+    VarianceExplained,
     cross_entropy,
     squared_error,
     update_metrics,
@@ -146,3 +147,15 @@ def test_torchmetrics_own_metrics_stand_beside_those_of_batches(generator):
     found = {name: value.item() for name, value in metrics.compute().items()}
     expected = accuracy_score(batch.targets, logits.argmax(-1))
     assert found == {"theirs": pytest.approx(expected), "ours": pytest.approx(expected)}
+
+
+def test_the_share_of_the_variance_about_a_centre_is_scikit_learns_r_squared(generator):
+    targets = torch.randn(30, 2, 3, generator=generator, dtype=torch.float64) * torch.arange(1, 4)
+    prediction = targets + 0.5 * torch.randn(30, 2, 3, generator=generator, dtype=torch.float64)
+    about_mean, about_zero = VarianceExplained(targets.flatten(1).mean(0)), VarianceExplained(torch.zeros(6))
+    for metric in (about_mean, about_zero):
+        for rows in (slice(0, 20), slice(20, 30)):
+            metric.update(prediction[rows], targets[rows])
+    flat = targets.flatten(1).numpy(), prediction.flatten(1).numpy()
+    assert about_mean.compute().item() == pytest.approx(r2_score(*flat, multioutput="variance_weighted"))
+    assert about_zero.compute().item() == pytest.approx(1 - ((flat[0] - flat[1]) ** 2).sum() / (flat[0] ** 2).sum())

@@ -20,3 +20,4 @@ from rnnae_bench.metrics.steps import CrossEntropy as CrossEntropy
 from rnnae_bench.metrics.steps import ErrorRate as ErrorRate
 from rnnae_bench.metrics.steps import SquaredError as SquaredError
 from rnnae_bench.metrics.update import update_metrics as update_metrics
+from rnnae_bench.metrics.variance import VarianceExplained as VarianceExplained

@@ -12,6 +12,7 @@ Weights start Glorot uniform (Glorot & Bengio 2010), in front of an activation t
 (``torch.nn.init.calculate_gain``), and biases at zero.
 """
 
+import math
 from itertools import pairwise
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -21,7 +22,7 @@ from torch import Tensor, nn
 from rnnae_bench.contracts.model import Autoencoder
 from rnnae_bench.contracts.optimization import Optimization
 from rnnae_bench.contracts.search_space import Range
-from rnnae_bench.contracts.spec import Images, Static, TaskSpec
+from rnnae_bench.contracts.spec import Images, Static, TaskSpec, Tokens, Vectors
 from rnnae_bench.errors import UserError, require_choice, require_positive
 
 Activation = Literal["relu", "tanh"]
@@ -34,39 +35,54 @@ class DenseAutoencoder(Autoencoder):
     The encoder is h_0 = x, h_k = a(W_k h_(k-1) + b_k), and the code z is the last h; the decoder takes the same
     sizes backwards in the same way, but for its last layer y = sigmoid(W' h' + b'). Without hidden layers this is
     the autoencoder of Vincent et al. (2008) with weights not tied and, by default, another activation. Inputs are
-    images, or vectors without time, whose values need not lie in (0, 1): there the last layer has no sigmoid.
+    images, vectors without time, or sequences of vectors that are all as long, which are read as one long vector. Of
+    vectors the values need not lie in (0, 1): there the last layer has no sigmoid.
 
     Args:
         spec: The task to serve.
-        code_size: Numbers in the code.
+        code_size: Numbers in the code; None: as many as the task allows, or 256 where it sets no limit.
         hidden_sizes: Units of each layer between input and code; none by default.
         activation: The function a.
         optimization: How to train.
     """
 
-    reconstructs: ClassVar = (Images, Static)
+    reconstructs: ClassVar = (Images, Static, Vectors)
 
     def __init__(
         self,
         spec: TaskSpec,
-        code_size: Annotated[int, Range(16, 512, log=True)] = 256,
+        code_size: Annotated[int | None, Range(16, 512, log=True)] = None,
         hidden_sizes: tuple[int, ...] = (),
         activation: Activation = "relu",
         optimization: Optimization = Optimization(),  # noqa: B008 (frozen)
     ) -> None:
+        code_size = _code_size(spec, code_size, otherwise=256)
         _require_sizes(code_size, hidden_sizes=hidden_sizes)
         require_choice(("relu", "tanh"), activation=activation)
         inputs = _inputs_of(type(self), spec, code_size=code_size)
         super().__init__(spec, optimization)
         self.code_size = code_size
         end: list[nn.Module] = []
-        features = inputs.features if isinstance(inputs, Static) else inputs.channels * inputs.height * inputs.width
         if isinstance(inputs, Images):
-            end = [nn.Unflatten(1, (inputs.channels, inputs.height, inputs.width)), nn.Sigmoid()]
-        sizes = (features, *hidden_sizes, code_size)
+            shape: tuple[int, ...] = (inputs.channels, inputs.height, inputs.width)
+            end = [nn.Unflatten(1, shape), nn.Sigmoid()]
+        elif isinstance(inputs, Vectors):
+            shape = (inputs.length, inputs.features)
+            end = [nn.Unflatten(1, shape)]
+        else:
+            shape = (inputs.features,)
+        sizes = (math.prod(shape), *hidden_sizes, code_size)
         back = _initialized(nn.Linear(sizes[1], sizes[0]))
         self.encoder = nn.Sequential(nn.Flatten(), *_dense_layers(sizes, activation))
         self.decoder = nn.Sequential(*_dense_layers(sizes[:0:-1], activation), back, *end)
+
+    @classmethod
+    def supports(cls, spec: TaskSpec, **hyperparameters: Any) -> str | None:
+        """Refuses what has no form that it knows, and sequences of different lengths."""
+        reason = super().supports(spec, **hyperparameters)
+        if reason is None and spec.variable_length:
+            return "its layers are of one size, and the task's sequences end at different steps"
+        return reason
 
     @property
     def state_size(self) -> int:
@@ -74,11 +90,11 @@ class DenseAutoencoder(Autoencoder):
         return self.code_size
 
     def encode(self, inputs: Float[Tensor, "batch *input"]) -> Float[Tensor, "batch code"]:
-        """The code of each image or vector."""
+        """The code of each image, vector or sequence."""
         return self.encoder(inputs)
 
     def decode(self, code: Float[Tensor, "batch code"]) -> Float[Tensor, "batch *input"]:
-        """The image of each code, pixels in (0, 1), or its vector."""
+        """The image of each code, pixels in (0, 1), or its vector or sequence."""
         return self.decoder(code)
 
 
@@ -91,7 +107,7 @@ class ConvAutoencoder(Autoencoder):
 
     Args:
         spec: The task to serve.
-        code_size: Numbers in the code.
+        code_size: Numbers in the code; None: as many as the task allows, or 128 where it sets no limit.
         channels: Channels out of each convolution of the encoder, from the image to the code.
         activation: What follows every layer but the code and the last.
         optimization: How to train.
@@ -100,11 +116,12 @@ class ConvAutoencoder(Autoencoder):
     def __init__(
         self,
         spec: TaskSpec,
-        code_size: Annotated[int, Range(16, 512, log=True)] = 128,
+        code_size: Annotated[int | None, Range(16, 512, log=True)] = None,
         channels: tuple[int, ...] = (16, 32),
         activation: Activation = "relu",
         optimization: Optimization = Optimization(),  # noqa: B008 (frozen)
     ) -> None:
+        code_size = _code_size(spec, code_size, otherwise=128)
         _require_sizes(code_size, channels=channels)
         require_choice(("relu", "tanh"), activation=activation)
         image = _inputs_of(type(self), spec, code_size=code_size, channels=channels)
@@ -152,6 +169,11 @@ class ConvAutoencoder(Autoencoder):
         return self.decoder(code)
 
 
+def _code_size(spec: TaskSpec, asked: int | None, otherwise: int) -> int:
+    """Numbers in the code: as many as are asked for, or as the task allows, or else `otherwise`."""
+    return next(size for size in (asked, spec.code_limit, otherwise) if size is not None)
+
+
 def _require_sizes(code_size: int, **sizes: tuple[int, ...]) -> None:
     """Refuse a code, or any layer of the named sizes, without units."""
     require_positive(code_size=code_size)
@@ -160,10 +182,10 @@ def _require_sizes(code_size: int, **sizes: tuple[int, ...]) -> None:
             raise UserError(f"{name} is {list(values)}; each of them must be above 0")
 
 
-def _inputs_of(model: type[Autoencoder], spec: TaskSpec, **hyperparameters: Any) -> Images | Static:
+def _inputs_of(model: type[Autoencoder], spec: TaskSpec, **hyperparameters: Any) -> Images | Static | Vectors:
     """What a model is to reconstruct; `UserError` where it does not support the spec."""
     reason = model.supports(spec, **hyperparameters)
-    if reason is not None or not isinstance(spec.inputs, Images | Static):
+    if reason is not None or isinstance(spec.inputs, Tokens):
         raise UserError(f"{model.__name__} cannot serve task '{spec.task}': {reason}")
     return spec.inputs
 

@@ -164,10 +164,8 @@ def test_built_in_models_refuse_what_they_cannot_serve_in_a_line():
         trial("blobs:smoke", "rnn")
     with pytest.raises(UserError, match="a code of at most 4 numbers, and the model has none"):
         trial("waves:smoke", "lstm")
-    with pytest.raises(
-        UserError, match="reconstructs images or vectors without time, and the task's inputs are 10 ste"
-    ):
-        trial("waves:smoke", "dense_ae")
+    with pytest.raises(UserError, match="reconstructs images, and the task's inputs are 10 steps of 2 real num"):
+        trial("waves:smoke", "conv_ae")
     with pytest.raises(UserError, match=r"it answers with a sequence of its own length.*every step"):
         trial("waves:smoke", "translator")
 
@@ -187,9 +185,11 @@ def test_a_model_without_time_is_trained_on_vectors(tmp_path):
 def test_a_dense_autoencoder_reconstructs_vectors_without_time():
     dense = models().get("dense_ae").load()
     spec = TaskSpec("t", Static(6), Values(6), "last step", causal=False, code_limit=3)
-    assert "256 numbers, and the task allows 3; set code_size" in dense.supports(spec)
-    assert dense.supports(spec, code_size=3) is None
-    model = dense(spec, code_size=3, hidden_sizes=(5,))
+    assert "its code has 4 numbers, and the task allows 3; set code_size" in dense.supports(spec, code_size=4)
+    assert dense.supports(spec) is None
+    model = dense(spec, hidden_sizes=(5,))
+    assert model.state_size == 3
+    assert dense(replace(spec, code_limit=None)).state_size == 256
     inputs = 4 * torch.randn(7, 6)
     assert model.encode(inputs).shape == (7, 3)
     assert model(inputs).shape == inputs.shape

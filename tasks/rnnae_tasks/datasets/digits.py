@@ -21,11 +21,11 @@ LABELS = ("train-labels-idx1-ubyte.gz", "t10k-labels-idx1-ubyte.gz")
 
 
 class Digits(NamedTuple):
-    """Clean images, pixels 0 to 255, in three disjoint sets."""
+    """Clean images in three disjoint sets; pixels 0 to 255 of MNIST."""
 
-    train: UInt8[Tensor, "train 1 28 28"]
-    validation: UInt8[Tensor, "validation 1 28 28"]
-    test: UInt8[Tensor, "test 1 28 28"]
+    train: UInt8[Tensor, "train 1 height width"]
+    validation: UInt8[Tensor, "validation 1 height width"]
+    test: UInt8[Tensor, "test 1 height width"]
 
 
 class Labels(NamedTuple):

@@ -2,9 +2,11 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from rnnae_tasks.copy.datamodule import CopyTask
+from scipy.stats import binom
 
 from rnnae_bench.contracts.card import Protocol
 from rnnae_bench.errors import UserError
@@ -56,6 +58,22 @@ def test_memoryless_floor_is_what_a_memoryless_player_scores():
     assert measured["loss"] == pytest.approx(floor["loss"], rel=1e-6)
     assert measured["recall_loss"] == pytest.approx(math.log(8), rel=1e-6)
     assert measured["recall_accuracy"] == pytest.approx(1 / 8, abs=0.01)
+
+
+@pytest.mark.parametrize("variant", CopyTask.card().variants)
+def test_the_cards_floors_are_those_of_a_player_without_memory(variant, agrees):
+    task = CopyTask.from_variant(variant, evaluation_size=4)
+    targets, recall = task.evaluation_set("test").targets.numpy(), task.recall
+    chances = np.zeros((*targets.shape, 9))
+    chances[:, :-recall, 0] = 1
+    chances[:, -recall:, 1:] = 1 / 8
+    losses = -np.log(np.take_along_axis(chances, targets[..., None], axis=-1))[..., 0]
+    label, method = f"copy:{variant}", "the losses of a player without memory"
+    agrees(label, "memoryless", "loss", losses.mean(), method)
+    agrees(label, "memoryless", "recall_loss", losses[:, -recall:].mean(), method)
+    guesses = binom(recall, 1 / 8)
+    agrees(label, "memoryless", "recall_accuracy", guesses.mean() / recall, "scipy's binomial distribution")
+    agrees(label, "memoryless", "sequence_accuracy", guesses.pmf(recall), "scipy's binomial distribution")
 
 
 def test_a_perfect_player_scores_one():

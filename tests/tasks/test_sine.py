@@ -5,9 +5,11 @@ import math
 import numpy as np
 import pytest
 import torch
+from numpy.lib.stride_tricks import sliding_window_view
 from rnnae_tasks.sine.datamodule import SineTask
 from scipy.optimize import curve_fit
 from scipy.signal import periodogram
+from scipy.special import softmax
 from scipy.stats import norm
 from sklearn.linear_model import LinearRegression
 
@@ -247,13 +249,64 @@ def test_a_model_of_the_suite_fits_the_spec():
     assert GRU.supports(task.spec, bidirectional=True) is not None
 
 
+def twin_forecasts(task):
+    """What each baseline says of the test windows, with numpy, scipy and scikit-learn alone; and the truth."""
+    (start, stop), (first, last), window, horizon = task.parts["train"], task.parts["test"], task.window, task.horizon
+    train, test = task.observed.numpy()[start:stop], task.observed.numpy()[first:last]
+    windows = sliding_window_view(test[:-horizon], window)
+    truth = sliding_window_view(task.clean.numpy()[first + window : last], horizon)
+
+    def regression(lag, steps):
+        rows = sliding_window_view(train, lag + steps)
+        return LinearRegression(fit_intercept=False).fit(rows[:, :lag], rows[:, lag:])
+
+    def rolled_out(order):
+        values, model = windows, regression(order, 1)
+        for _ in range(horizon):
+            values = np.column_stack((values, model.predict(values[:, -order:])))
+        return values[:, window:]
+
+    time = np.arange(window + horizon)
+    angles, power = periodogram(train, fs=2 * math.pi, nfft=2**22, detrend=False)
+    waves = np.exp(1j * angles[power.argmax()] * time)
+    fit = np.linalg.lstsq(np.column_stack((waves.real, waves.imag))[:window], windows.T, rcond=None)[0]
+    forecasts = {
+        "persistence": np.repeat(windows[:, -1:], horizon, axis=1),
+        "ar2": rolled_out(2),
+        "ar_window": rolled_out(window),
+        "least_squares": regression(window, horizon).predict(windows),
+        "periodogram": (fit.T @ np.stack((waves.real, waves.imag)))[:, window:] / np.hypot(*fit)[:, None],
+    }
+    if task.noise:
+        phases = (np.arange(3001) + 0.5) * 2 * math.pi / 3001  # a grid other than the task's
+        sines = np.sin(phases[:, None] + task.radians_per_step * time)
+        products = windows @ sines[:, :window].T - (sines[:, :window] ** 2).sum(1) / 2
+        forecasts["bayes"] = softmax(products / task.noise**2, axis=1) @ sines[:, window:]
+    return forecasts, truth
+
+
+METHODS = {
+    "persistence": "numpy",
+    "ar2": "scikit-learn's least squares, rolled out",
+    "ar_window": "scikit-learn's least squares, rolled out",
+    "least_squares": "scikit-learn's least squares",
+    "periodogram": "scipy's periodogram, numpy's least squares",
+    "bayes": "a sum over another grid of phases",
+}
+
+
 @pytest.mark.parametrize("variant", SineTask.card().variants.values(), ids=lambda variant: variant.name)
-def test_the_cards_baselines_are_what_the_data_give(variant):
-    task = SineTask.from_variant(variant.name)
+def test_the_cards_baselines_are_what_the_data_give(variant, agrees):
     later = {"least_squares", "periodogram"} if variant.name.endswith(".v2") else set()
+    task = SineTask.from_variant(variant.name)
     assert set(variant.baselines) == {"persistence", "ar2", "ar_window", *later} | ({"bayes"} if task.noise else set())
+    forecasts, truth = twin_forecasts(task)
     for name, baseline in variant.baselines.items():
         assert task.baseline(name) == pytest.approx(baseline.values, rel=1e-3, abs=1e-12)
+        squares = (forecasts[name] - truth) ** 2
+        for metric, value in {"mse": squares[:, 0].mean(), "rollout_mse": squares.mean()}.items():
+            if metric in baseline.values:
+                agrees(f"sine:{variant.name}", name, metric, value, METHODS[name], rel=1e-3, within=1e-12)
 
 
 def test_the_course_in_full_batches_takes_every_window_at_every_step():

@@ -68,6 +68,9 @@ FROZEN = {
     "smnist:rows": "488344ebd1fd359e",
     "smnist:smoke": "41ad0521cd57d42c",
     "smnist:standard": "2c343d442edfca65",
+    "tagging:long": "127c94fb9ac88d4b",
+    "tagging:smoke": "08d279111acf410c",
+    "tagging:standard": "50fa2b7adcb797f9",
 }
 
 

@@ -1,7 +1,10 @@
 """Whether a model's predictions go through a code, and one as small as the task asks for: tried out, not believed."""
 
+from collections.abc import Callable
+
 import torch
-from torch import nn
+from jaxtyping import Float
+from torch import Tensor, nn
 
 from rnnae_bench.contracts.batch import Batch
 from rnnae_bench.contracts.model import Autoencoder
@@ -39,3 +42,16 @@ def code_objection(model: nn.Module, spec: TaskSpec, batch: Batch) -> str | None
     if not torch.allclose(prediction[0], prediction[-1], atol=1e-5):
         return "its prediction is made from more than its code; let its forward decode `code(inputs, lengths)` alone"
     return None
+
+
+def codes(model: Callable[..., Tensor], batch: Batch) -> Float[Tensor, "batch code"]:
+    """The code of each row, flat, a complex number as two: for a task that scores what a code knows.
+
+    Such a task sets a `TaskSpec.code_limit`, so that a model without a code is refused before the training.
+
+    Args:
+        model: Has a ``code(inputs, lengths)``, as every `Autoencoder`.
+        batch: The rows.
+    """
+    code = model.code(batch.inputs, batch.lengths)  # type: ignore[attr-defined]
+    return (torch.view_as_real(code) if code.is_complex() else code).flatten(1)

@@ -4,6 +4,9 @@ Losses are means over rows, as a task's must be. Metrics keep sums and counts, s
 leave out the steps that do not count: padding, by the batch's lengths, and what its mask leaves out.
 """
 
+from rnnae_bench.metrics.codes import CodeKnowledge as CodeKnowledge
+from rnnae_bench.metrics.codes import clustering_accuracy as clustering_accuracy
+from rnnae_bench.metrics.codes import linear_probe as linear_probe
 from rnnae_bench.metrics.forecasts import RootSquaredError as RootSquaredError
 from rnnae_bench.metrics.forecasts import ValidTime as ValidTime
 from rnnae_bench.metrics.forecasts import valid_steps as valid_steps

@@ -1,9 +1,11 @@
 """What a spec says of tensors, and what the exams ask with."""
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
-from rnnae_bench.contracts.spec import Classes, Images, TaskSpec, Tokens
+from rnnae_bench.contracts.spec import Classes, Images, TaskSpec, Tokens, Values
 from rnnae_bench.contracts.task import Batch
 
 SHARDS = (slice(0, None, 2), slice(1, None, 2))
@@ -30,6 +32,27 @@ def answer(spec: TaskSpec, inputs: Tensor, targets: Tensor | None = None) -> Ten
     # Each row's own share of it, from its inputs alone.
     share = 0.5 + 0.5 * (inputs.double().flatten(1) @ torch.arange(1, inputs[0].numel() + 1).double().sqrt()).sin()
     return noise * share.float().view(-1, *[1] * (len(shape) - 1))
+
+
+class StandIn:
+    """Stands in for a model where a task is examined: it answers at random, and has a code where codes are limited.
+
+    Args:
+        spec: Of the task.
+    """
+
+    def __init__(self, spec: TaskSpec) -> None:
+        self.spec = spec
+        if spec.code_limit is not None:
+            self.code = self._code
+
+    def __call__(self, inputs: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """A prediction."""
+        return answer(self.spec, inputs)
+
+    def _code(self, inputs: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """As many numbers of each row as may be, from the row alone."""
+        return answer(replace(self.spec, outputs=Values(self.spec.code_limit or 0), predicts="last step"), inputs)
 
 
 def real_steps(batch: Batch) -> Tensor:

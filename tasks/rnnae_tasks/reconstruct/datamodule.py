@@ -13,8 +13,7 @@ from rnnae_bench.contracts.spec import Images, TaskSpec, Values, Vectors
 from rnnae_bench.contracts.task import Batch, Task
 from rnnae_bench.errors import UserError, require_choice, require_positive
 from rnnae_bench.metrics import SquaredError, VarianceExplained, squared_error
-from rnnae_tasks.datasets.digits import packed_digits
-from rnnae_tasks.datasets.optical_digits import optical_digits
+from rnnae_tasks.datasets.pictures import SIDE, pictures
 from rnnae_tasks.reconstruct.pca import PrincipalComponents, fit_pca, pca_of_covariance
 from rnnae_tasks.reconstruct.sines import WINDOW, covariance, sine_windows
 
@@ -59,7 +58,7 @@ class ReconstructTask(Task):
     ) -> None:
         require_choice(("digits", "mnist", "sine"), data=data)
         require_positive(code_limit=code_limit)
-        size = {"digits": 64, "mnist": 784, "sine": WINDOW}[data]
+        size = WINDOW if data == "sine" else SIDE[data] ** 2
         if code_limit >= size:
             raise UserError(
                 f"code_limit is {code_limit} with data '{data}', whose rows have {size} numbers; a code must be smaller"
@@ -70,7 +69,7 @@ class ReconstructTask(Task):
     @property
     def spec(self) -> TaskSpec:
         """Rows in, the same rows out, read whole, through a code of `code_limit` numbers."""
-        side = 8 if self.data == "digits" else 28
+        side = SIDE.get(self.data, 0)
         window, image = Vectors(features=1, length=WINDOW), Images(channels=1, height=side, width=side)
         return TaskSpec(
             task=self.name,
@@ -82,10 +81,9 @@ class ReconstructTask(Task):
         )
 
     @cached_property
-    def images(self) -> tuple[Tensor, Tensor, Tensor]:
+    def images(self) -> tuple[Tensor, ...]:
         """Training, validation and test images ``Float[Tensor, "image 1 side side"]``, pixels in [0, 1]."""
-        digits, brightest = (optical_digits(), 16) if self.data == "digits" else (packed_digits(), 255)
-        return digits.train / brightest, digits.validation / brightest, digits.test / brightest
+        return pictures(self.data)
 
     @cached_property
     def _evaluation_sets(self) -> dict[str, Batch]:

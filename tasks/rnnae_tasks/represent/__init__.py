@@ -1,0 +1,1 @@
+"""What an autoencoder's code knows of what a picture shows. See README.md, the card."""

@@ -13,9 +13,9 @@ def linear_probe(
 ) -> Int[ndarray, " other"]:
     """The labels that a multinomial logistic regression on labelled codes gives other codes.
 
-    Each number of the codes is brought to mean 0 and variance 1 on the labelled rows, so that their scale does not count
-    (one that is constant there becomes 0); the penalty is half the square of the weights to a loss that is the sum over
-    rows (C = 1).
+    Each number of the codes is brought to mean 0 and variance 1 on the labelled rows, so that their scale does not
+    count (one that is constant there becomes 0); the penalty is half the square of the weights to a loss that is the
+    sum over rows (C = 1).
 
     Source: Alain & Bengio (2016), Understanding intermediate layers using linear classifier probes, arXiv 1610.01644.
     """
@@ -46,13 +46,13 @@ class CodeKnowledge(Metric):
     """What the codes of a set know of its labels, by name.
 
     ``probe_accuracy``: of `linear_probe`, fitted to the rows that are labelled, on those that are scored.
-    ``cluster_accuracy``: `clustering_accuracy` of as many clusters of the scored rows as there are labels, by k-means of
-    the codes as they are (the best of ten beginnings, of a fixed seed). ``cluster_information``: the normalised mutual
-    information of these clusters and the labels. Rows may come in any order. Codes that are not finite know nothing: not a
-    number.
+    ``cluster_accuracy``: `clustering_accuracy` of as many clusters of the scored rows as there are labels, by k-means
+    of the codes as they are (the best of ten beginnings, of a fixed seed). ``cluster_information``: the normalised
+    mutual information of these clusters and the labels. Rows may come in any order. Of codes that are not finite all
+    three are no number.
 
-    The targets are three numbers a row: its label, from 0 on; 1 where the row is scored, 0 where it is labelled; and its
-    number in the set, so that the clusters do not begin elsewhere where devices give the rows in another order.
+    The targets are three numbers a row: its label, from 0 on; 1 where the row is scored, 0 where it is labelled; and
+    its number in the set, so that the clusters do not begin elsewhere where devices give the rows in another order.
     """
 
     full_state_update = False

@@ -166,9 +166,10 @@ def test_what_is_scored_is_the_code():
     for kind in (DenseAutoencoder, ConvAutoencoder):
         model = kind(task.spec)
         assert torch.equal(task.predict(model, batch), model.encode(batch.inputs))
-    complex_code = torch.randn(5, 2, dtype=torch.complex64)
-    assert codes(type("Model", (), {"code": lambda *given: complex_code})(), batch).shape == (5, 4)
-    assert codes(StandIn(task.spec), batch).shape == (5, 3)
+    player = StandIn(task.spec)
+    assert codes(player, batch).shape == (5, 3)
+    player.code = lambda inputs, lengths: torch.randn(len(inputs), 2, dtype=torch.complex64)
+    assert codes(player, batch).shape == (5, 4)
     assert "through a code of at most 3 numbers, and the model has none" in GRU.supports(task.spec)
 
 

@@ -1,0 +1,1 @@
+"""Products in a finite group, or arithmetic modulo five, at any length."""

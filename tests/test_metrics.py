@@ -12,6 +12,7 @@ from rnnae_bench import Batch
 from rnnae_bench.metrics import (
     Accuracy,
     BalancedCrossEntropy,
+    BitsPerSymbol,
     CrossEntropy,
     ErrorRate,
     SquaredError,
@@ -159,3 +160,12 @@ def test_the_share_of_the_variance_about_a_centre_is_scikit_learns_r_squared(gen
     flat = targets.flatten(1).numpy(), prediction.flatten(1).numpy()
     assert about_mean.compute().item() == pytest.approx(r2_score(*flat, multioutput="variance_weighted"))
     assert about_zero.compute().item() == pytest.approx(1 - ((flat[0] - flat[1]) ** 2).sum() / (flat[0] ** 2).sum())
+
+
+def test_bits_per_symbol_is_cross_entropy_in_base_two(generator):
+    logits, batch, counted = labelled(generator, padded=True)
+    metric = BitsPerSymbol()
+    for rows in (slice(0, 5), slice(5, None)):
+        metric.update(logits[rows], batch=batch.rows(rows))
+    chances = logits.softmax(-1).gather(2, batch.targets.clamp(min=0).unsqueeze(2)).squeeze(2).numpy()
+    assert metric.compute().item() == pytest.approx(-np.log2(chances[counted]).mean())

@@ -232,6 +232,8 @@ def _problem(
         stand_in = {key: value for key, value in next(iter(sound.values())).items() if key != "superseded_by"}
         content = {**content, "variants": {**dict.fromkeys(broken, stand_in), **sound}}
     problem = _SCHEMA.problem(content) or _problem_of_scores(content)
+    if problem and problem[0][:1] == ["variants"] and problem[0][1:2] and problem[0][1] in broken:
+        problem[0][1] = next(iter(sound))  # what stands in is broken itself
     return problem and (problem[0], _refusal(path, tree, *problem))
 
 

@@ -4,6 +4,7 @@ Losses are means over rows, as a task's must be. Metrics keep sums and counts, s
 leave out the steps that do not count: padding, by the batch's lengths, and what its mask leaves out.
 """
 
+from rnnae_bench.metrics.bits import BitsPerSymbol as BitsPerSymbol
 from rnnae_bench.metrics.codes import CodeKnowledge as CodeKnowledge
 from rnnae_bench.metrics.codes import clustering_accuracy as clustering_accuracy
 from rnnae_bench.metrics.codes import linear_probe as linear_probe

@@ -98,6 +98,20 @@ def test_a_bad_variant_leaves_the_others_usable(tmp_path, bad):
         found.variant(bad)
 
 
+def test_several_bad_variants_leave_the_last_usable(tmp_path):
+    card, variant = CARD.split("  smoke: &variant\n")
+    variant = variant.partition("  standard")[0]
+    bad = variant.replace("max_steps: 10", "max_steps: 0")
+    path = tmp_path / "task.yaml"
+    texts = {"standard": bad, "smoke": bad, "long": variant}
+    path.write_text(card + "".join(f"  {name}:\n{text}" for name, text in texts.items()))
+    found = load_card(path)
+    assert found.variants.keys() == {"long"}
+    lines = [line for line, text in enumerate(path.read_text().splitlines(), start=1) if "max_steps: 0" in text]
+    for name, line in zip(("standard", "smoke"), lines, strict=True):
+        assert found.broken[name].startswith(f"{path}:{line}: variants.{name}.protocol.max_steps: ")
+
+
 def test_a_missing_card_is_refused(tmp_path):
     with pytest.raises(UserError, match=r"cannot read the task card .*task\.yaml: No such file"):
         load_card(tmp_path / "task.yaml")

@@ -1,0 +1,1 @@
+"""Counting languages: predict the next symbol where counting tells it."""

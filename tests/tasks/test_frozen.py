@@ -10,6 +10,9 @@ from rnnae_bench.contracts.card import Variant
 from rnnae_bench.plugins.registry import tasks
 
 FROZEN = {
+    "charlm:long": "685a4ce4fff4ffe8",
+    "charlm:smoke": "6a00016101a0b5a4",
+    "charlm:standard": "5a5fb33fec5447a3",
     "copy:long": "4ad5ca7e40dfd96c",
     "copy:long-1000": "9b11323b6cc8540e",
     "copy:long-500": "b0eb124adedfc3c2",

@@ -1,0 +1,1 @@
+"""Selective copying: symbols at random places among blanks, repeated in order. See README.md, the card."""

@@ -11,7 +11,6 @@ import torch
 from rnnae_tasks.selective_copy import datamodule
 from rnnae_tasks.selective_copy.datamodule import SelectiveCopyTask
 from scipy.stats import binom, chisquare, entropy
-from torch.nn.functional import one_hot
 
 from rnnae_bench.contracts.card import Protocol
 from rnnae_bench.errors import UserError

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from rnnae_bench.contracts.spec import Classes, Images, TaskSpec, Tokens, Values
+from rnnae_bench.contracts.spec import Classes, Images, Static, TaskSpec, Tokens, Values, Vectors
 from rnnae_bench.errors import UserError
 from rnnae_bench.models.autoencoders import ConvAutoencoder, DenseAutoencoder
 
@@ -180,3 +180,23 @@ def test_conv_needs_two_pixels_for_each_halving():
     assert "halve images of 1x28x3 pixels" in ConvAutoencoder.supports(images(1, 28, 3))
     assert ConvAutoencoder.supports(images(1, 28, 3), channels=(4,)) is None
     assert ConvAutoencoder.supports(images(1, 16, 16), channels=(2, 2, 2, 2)) is None
+
+
+def sequences(**options):
+    return TaskSpec("windows", Vectors(3, 5), Values(3), "every step", causal=False, **options)
+
+
+def test_dense_reads_a_sequence_as_one_vector():
+    model = DenseAutoencoder(sequences(code_limit=4), code_size=4, hidden_sizes=(6,)).double()
+    inputs = torch.randn(7, 5, 3, dtype=torch.float64)
+    flat = DenseAutoencoder(TaskSpec("rows", Static(15), Values(15), "last step", causal=False), 4, (6,)).double()
+    flat.load_state_dict(model.state_dict())
+    torch.testing.assert_close(model(inputs), flat(inputs.flatten(1)).view(7, 5, 3))
+    assert torch.equal(model.encode(inputs), flat.encode(inputs.flatten(1)))
+
+
+def test_dense_reads_sequences_of_one_length_only():
+    assert DenseAutoencoder.supports(sequences()) is None
+    assert "end at different steps" in DenseAutoencoder.supports(sequences(variable_length=True))
+    assert "the task allows 4" in DenseAutoencoder.supports(sequences(code_limit=4), code_size=5)
+    assert "reconstructs images" in ConvAutoencoder.supports(sequences())

@@ -27,13 +27,13 @@ logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
 
 
 @pytest.fixture
-def anomaly(install, monkeypatch):
+def ramps(install, monkeypatch):
     """The task of a distribution that is not ours."""
     monkeypatch.syspath_prepend(Path(__file__).parent / "plugin")
-    install("anomaly-plugin", {}, tasks={"anomaly": "anomaly.datamodule:AnomalyTask"})
-    from anomaly.datamodule import AnomalyTask
+    install("ramps-plugin", {}, tasks={"ramps": "ramps.datamodule:RampsTask"})
+    from ramps.datamodule import RampsTask
 
-    return AnomalyTask
+    return RampsTask
 
 
 class Answers(Callback):
@@ -54,11 +54,11 @@ def errors(task, name: str, answers: Answers) -> np.ndarray:
 
 
 def trial(**options) -> Trial:
-    pair = Pair("anomaly:smoke", "gru")
+    pair = Pair("ramps:smoke", "gru")
     return Trial(pair, pair.resolve(options), seed=0)
 
 
-def test_sets_of_other_lengths_and_a_calibrated_threshold_are_in_the_record(anomaly, tmp_path):
+def test_sets_of_other_lengths_and_a_calibrated_threshold_are_in_the_record(ramps, tmp_path):
     answers, one = Answers(), trial()
     record = one.run(Store(tmp_path), ["x"], [answers]).record
     assert record.failure is None
@@ -83,18 +83,18 @@ def test_sets_of_other_lengths_and_a_calibrated_threshold_are_in_the_record(anom
     assert one.task.tested == "test"
 
 
-def test_another_version_of_the_data_is_named(anomaly):
+def test_another_version_of_the_data_is_named(ramps):
     one = trial()
     record = one.unmeasured("skipped", "a test")
     other = replace(record, data_version="April", fingerprints=record.fingerprints | {"test": "0" * 16})
     found, _ = objections(other)
-    assert re.search(r"its test data are not those of anomaly:smoke .*of the data version April, here May", found[0])
+    assert re.search(r"its test data are not those of ramps:smoke .*of the data version April, here May", found[0])
     assert any(each.what == "data: version" and each.is_of_data for each in differences(other, one))
     assert trial(task={"length": 5}).unmeasured("skipped", "a test").data_version is None
 
 
-def test_samples_are_kept_beside_the_record(anomaly, monkeypatch, tmp_path):
-    monkeypatch.setattr(anomaly, "samples", lambda self: [39, 3, 20])
+def test_samples_are_kept_beside_the_record(ramps, monkeypatch, tmp_path):
+    monkeypatch.setattr(ramps, "samples", lambda self: [39, 3, 20])
     answers, one, store = Answers(), trial(), Store(tmp_path)
     record = one.run(store, ["x"], [answers]).record
     found, test = store.samples(record), one.task.evaluation_set("test")
@@ -104,33 +104,33 @@ def test_samples_are_kept_beside_the_record(anomaly, monkeypatch, tmp_path):
     np.testing.assert_array_equal(found["prediction"], torch.cat(answers.by_set["test"])[[3, 20, 39]])
 
 
-def test_tuned_values_of_the_variant_are_the_pairs_defaults_and_shown(anomaly, capsys):
-    assert Pair("anomaly:smoke", "gru").resolve({})["model"]["hidden_size"] == 4
-    assert Pair("anomaly:smoke", "rnn").resolve({})["model"]["hidden_size"] == 128
-    assert main(["show", "task", "anomaly:smoke"]) == 0
+def test_tuned_values_of_the_variant_are_the_pairs_defaults_and_shown(ramps, capsys):
+    assert Pair("ramps:smoke", "gru").resolve({})["model"]["hidden_size"] == 4
+    assert Pair("ramps:smoke", "rnn").resolve({})["model"]["hidden_size"] == 128
+    assert main(["show", "task", "ramps:smoke"]) == 0
     shown = capsys.readouterr().out
     assert "Seconds. Data version May." in shown
     assert re.search(r"gru on smoke +hidden_size +4", shown)
     assert main(["show", "model", "gru"]) == 0
-    assert re.search(r"anomaly:smoke +hidden_size +4", capsys.readouterr().out)
+    assert re.search(r"ramps:smoke +hidden_size +4", capsys.readouterr().out)
 
 
 TWO = """
-from anomaly.datamodule import AnomalyTask
+from ramps.datamodule import RampsTask
 
 
-class Calm(AnomalyTask):
+class Calm(RampsTask):
     name = "calm"
 
 
-class Wild(AnomalyTask):
+class Wild(RampsTask):
     name = "wild"
 """
 
 
-def test_two_tasks_share_a_folder_and_a_command_fills_in_their_baselines(anomaly, install, tmp_path, capsys):
-    card = (Path(__file__).parent / "plugin" / "anomaly" / "task.yaml").read_text()
-    empty = card.replace("values: {mse: 0.370406}", "values: {}").replace("Anomalies in ramps", "Wild ramps")
+def test_two_tasks_share_a_folder_and_a_command_fills_in_their_baselines(ramps, install, tmp_path, capsys):
+    card = (Path(__file__).parent / "plugin" / "ramps" / "task.yaml").read_text()
+    empty = card.replace("values: {mse: 0.343122}", "values: {}").replace("Anomalies in ramps", "Wild ramps")
     cards = {"calm.task.yaml": card.replace("Anomalies in ramps", "Calm ramps"), "wild.task.yaml": empty}
     install("two-tasks", {"two.py": TWO, **cards}, tasks={"calm": "two:Calm", "wild": "two:Wild"})
     with pytest.raises(UserError, match=r"wild\.task\.yaml:14: .*values: must contain at least 1 prop"):
@@ -155,19 +155,19 @@ def test_two_tasks_share_a_folder_and_a_command_fills_in_their_baselines(anomaly
     assert [*json.loads(capsys.readouterr().out)] == ["smoke"]
 
 
-def test_the_exam_knows_them(anomaly):
-    check_task(anomaly)
+def test_the_exam_knows_them(ramps):
+    check_task(ramps)
 
 
-def test_the_exam_finds_samples_that_are_no_rows(anomaly, monkeypatch):
-    monkeypatch.setattr(anomaly, "samples", lambda self: [0, 40])
+def test_the_exam_finds_samples_that_are_no_rows(ramps, monkeypatch):
+    monkeypatch.setattr(ramps, "samples", lambda self: [0, 40])
     with pytest.raises(AssertionError, match=r"different rows of the test set, from 0 to 39, not \[0, 40\]"):
-        check_task(anomaly)
+        check_task(ramps)
 
 
-def test_the_exam_finds_a_reader_of_other_rows(anomaly):
-    class Centres(anomaly):
-        __module__ = anomaly.__module__
+def test_the_exam_finds_a_reader_of_other_rows(ramps):
+    class Centres(ramps):
+        __module__ = ramps.__module__
 
         def predict(self, model, batch):
             answer = super().predict(model, batch)
@@ -190,38 +190,38 @@ def test_the_exam_finds_a_reader_of_other_rows(anomaly):
         (("validation", "test"), "test", "reference is 'test', which is scored"),
     ],
 )
-def test_sets_that_are_named_wrongly_are_refused_before_work_starts(anomaly, monkeypatch, names, reference, reason):
-    monkeypatch.setattr(anomaly, "evaluation_sets", names)
-    monkeypatch.setattr(anomaly, "reference", reference)
-    with pytest.raises(UserError, match=f"AnomalyTask.*{reason}"):
+def test_sets_that_are_named_wrongly_are_refused_before_work_starts(ramps, monkeypatch, names, reference, reason):
+    monkeypatch.setattr(ramps, "evaluation_sets", names)
+    monkeypatch.setattr(ramps, "reference", reference)
+    with pytest.raises(UserError, match=f"RampsTask.*{reason}"):
         trial()
 
 
-def test_a_set_that_changes_is_found_out(anomaly, monkeypatch, tmp_path):
+def test_a_set_that_changes_is_found_out(ramps, monkeypatch, tmp_path):
     def from_global_numbers(self, name):
         return self.ramps(40, self.length, 0.1, torch.default_generator)
 
     def after_training_began(self, name):
         return self.ramps(40, self.length, 0.1 + 0.1 * (self.trainer is not None), self.generator(name))
 
-    monkeypatch.setattr(anomaly, "evaluation_set", from_global_numbers)
-    with pytest.raises(UserError, match=r"^AnomalyTask\.evaluation_set\('validation'\) gives other rows than before"):
+    monkeypatch.setattr(ramps, "evaluation_set", from_global_numbers)
+    with pytest.raises(UserError, match=r"^RampsTask\.evaluation_set\('validation'\) gives other rows than before"):
         trial()
-    monkeypatch.setattr(anomaly, "evaluation_set", after_training_began)
+    monkeypatch.setattr(ramps, "evaluation_set", after_training_began)
     failure = trial().run(Store(tmp_path), ["x"]).record.failure
-    assert "AnomalyTask.evaluation_set('validation') gives other rows than before" in failure.message
+    assert "RampsTask.evaluation_set('validation') gives other rows than before" in failure.message
     assert failure.step == 0
 
 
-def test_a_predict_of_whole_sets_is_refused_on_several_devices(anomaly, monkeypatch):
-    monkeypatch.setattr(anomaly, "predicts_rows", False)
-    with pytest.raises(UserError, match=r"AnomalyTask\.predict needs whole evaluation sets.*use one"):
+def test_a_predict_of_whole_sets_is_refused_on_several_devices(ramps, monkeypatch):
+    monkeypatch.setattr(ramps, "predicts_rows", False)
+    with pytest.raises(UserError, match=r"RampsTask\.predict needs whole evaluation sets.*use one"):
         trial(trainer={"devices": 2, "accelerator": "cpu", "strategy": "ddp"})
 
 
-def test_a_set_may_be_streamed(anomaly, monkeypatch, tmp_path):
+def test_a_set_may_be_streamed(ramps, monkeypatch, tmp_path):
     whole = trial().run(Store(tmp_path / "whole"), ["x"]).record
-    sets, read = anomaly.evaluation_set, []
+    sets, read = ramps.evaluation_set, []
 
     def batches(self, name):
         rows = sets(self, name)
@@ -229,10 +229,10 @@ def test_a_set_may_be_streamed(anomaly, monkeypatch, tmp_path):
             read.append(name)
             yield rows.rows(slice(start, start + 8))
 
-    monkeypatch.setattr(anomaly, "evaluation_batches", batches)
-    monkeypatch.delattr(anomaly, "evaluation_set")
-    monkeypatch.setattr(anomaly, "baseline", lambda self, name: {})
-    monkeypatch.setattr(anomaly, "checksum", lambda self, name: f"{name} of the third of May")
+    monkeypatch.setattr(ramps, "evaluation_batches", batches)
+    monkeypatch.delattr(ramps, "evaluation_set")
+    monkeypatch.setattr(ramps, "baseline", lambda self, name: {})
+    monkeypatch.setattr(ramps, "checksum", lambda self, name: f"{name} of the third of May")
     one = trial()
     assert not read, "a declared checksum spares the fingerprint the reading"
     streamed = one.run(Store(tmp_path / "streamed"), ["x"]).record
@@ -240,19 +240,17 @@ def test_a_set_may_be_streamed(anomaly, monkeypatch, tmp_path):
         assert streamed.metrics[name] == pytest.approx(values, rel=1e-6)
     assert read.count("test") == 5
     assert streamed.fingerprints["test"] != whole.fingerprints["test"]
-    monkeypatch.setattr(anomaly, "checksum", lambda self, name: f"{name} of the fourth of May")
+    monkeypatch.setattr(ramps, "checksum", lambda self, name: f"{name} of the fourth of May")
     assert trial().fingerprints["test"] != streamed.fingerprints["test"]
-    monkeypatch.setattr(anomaly, "checksum", lambda self, name: None)
+    monkeypatch.setattr(ramps, "checksum", lambda self, name: None)
     one = trial()
     assert one.fingerprints == trial().fingerprints
     one.task.length = 5
-    with pytest.raises(UserError, match=r"^AnomalyTask\.evaluation_batches\('test'\) gives other rows than before"):
+    with pytest.raises(UserError, match=r"^RampsTask\.evaluation_batches\('test'\) gives other rows than before"):
         [*one.task.test_dataloader()]
 
 
-def test_a_task_without_sets_is_refused(anomaly, monkeypatch):
-    monkeypatch.delattr(anomaly, "evaluation_set")
-    with pytest.raises(
-        TypeError, match=r"AnomalyTask must define evaluation_set\(name\), or evaluation_batches\(name\)"
-    ):
-        anomaly()
+def test_a_task_without_sets_is_refused(ramps, monkeypatch):
+    monkeypatch.delattr(ramps, "evaluation_set")
+    with pytest.raises(TypeError, match=r"RampsTask must define evaluation_set\(name\), or evaluation_batches\(name\)"):
+        ramps()

@@ -9,7 +9,7 @@ from rnnae_bench import Batch, Protocol, Task, TaskSpec, Values, Vectors
 from rnnae_bench.metrics import SquaredError, squared_error
 
 
-class AnomalyTask(Task):
+class RampsTask(Task):
     """Clean noisy ramps; rows whose error lies above that of 95% of the reference rows count as anomalies.
 
     One row, with length=4 and three steps: input ``0.1 0.3 0.6 .`` target ``0.0 0.3 0.6 .``
@@ -20,7 +20,7 @@ class AnomalyTask(Task):
         data_seed: Fixes the training rows.
     """
 
-    name = "anomaly"
+    name = "ramps"
     evaluation_sets = ("validation", "test", "test@4x")
     reference = "normal"
 

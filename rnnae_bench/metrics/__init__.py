@@ -8,14 +8,14 @@ from rnnae_bench.metrics.bits import BitsPerSymbol as BitsPerSymbol
 from rnnae_bench.metrics.codes import CodeKnowledge as CodeKnowledge
 from rnnae_bench.metrics.codes import clustering_accuracy as clustering_accuracy
 from rnnae_bench.metrics.codes import linear_probe as linear_probe
-from rnnae_bench.metrics.forecasts import RootSquaredError as RootSquaredError
-from rnnae_bench.metrics.forecasts import ValidTime as ValidTime
-from rnnae_bench.metrics.forecasts import valid_steps as valid_steps
 from rnnae_bench.metrics.detection import AveragePrecision as AveragePrecision
 from rnnae_bench.metrics.detection import Detection as Detection
 from rnnae_bench.metrics.detection import PercentileThreshold as PercentileThreshold
 from rnnae_bench.metrics.detection import RocAuc as RocAuc
 from rnnae_bench.metrics.detection import roc_auc_of_rows as roc_auc_of_rows
+from rnnae_bench.metrics.forecasts import RootSquaredError as RootSquaredError
+from rnnae_bench.metrics.forecasts import ValidTime as ValidTime
+from rnnae_bench.metrics.forecasts import valid_steps as valid_steps
 from rnnae_bench.metrics.images import StructuralSimilarity as StructuralSimilarity
 from rnnae_bench.metrics.images import structural_similarity as structural_similarity
 from rnnae_bench.metrics.lengths import longest_solved as longest_solved

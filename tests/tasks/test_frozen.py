@@ -124,6 +124,9 @@ FROZEN = {
     "temporal_order:standard": "c7c79192c12aa9cb",
     "temporal_order:three": "5ec3c5d44271315e",
     "temporal_order:three-50": "eacc77ecb13cd91b",
+    "dates:long": "a27bbbea22ebc72d",
+    "dates:smoke": "ac77d57511ef898a",
+    "dates:standard": "6f9fd21c948d79da",
 }
 
 

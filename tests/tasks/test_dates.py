@@ -41,7 +41,7 @@ def test_no_text_means_two_dates():
     assert len(meaning) == 436_100
     assert min(map(len, meaning)) == 8
     assert max(map(len, meaning)) == LONGEST
-    assert set("".join(meaning)) == set(READ)
+    assert set("".join(meaning)) <= set(READ)
     assert all(read(text) == day for text, day in meaning.items())
 
 

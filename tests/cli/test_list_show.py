@@ -77,9 +77,10 @@ def test_show_model_as_json(capsys):
         "description": "Numbers in the state of one layer and direction.",
     }
     assert parameters["optimization.decay"]["default"] == "cosine"
-    assert shown["tuned"] == {
-        name: card.tuned["gru"] for name in tasks().names() if "gru" in (card := tasks().get(name).load().card()).tuned
-    }
+    cards = {name: tasks().get(name).load().card() for name in tasks().names()}
+    of_variants = {f"{name}:{one.name}": one.tuned for name, card in cards.items() for one in card.variants.values()}
+    tuned = {name: card.tuned for name, card in cards.items()} | of_variants
+    assert shown["tuned"] == {label: values["gru"] for label, values in tuned.items() if "gru" in values}
 
 
 def test_show_task_as_json(capsys):

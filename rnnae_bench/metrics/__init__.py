@@ -23,6 +23,8 @@ from rnnae_bench.metrics.losses import counted_steps as counted_steps
 from rnnae_bench.metrics.losses import cross_entropy as cross_entropy
 from rnnae_bench.metrics.losses import squared_error as squared_error
 from rnnae_bench.metrics.mean import Mean as Mean
+from rnnae_bench.metrics.moments import Capacity as Capacity
+from rnnae_bench.metrics.moments import NormalizedError as NormalizedError
 from rnnae_bench.metrics.scaled_errors import AbsolutePercentageError as AbsolutePercentageError
 from rnnae_bench.metrics.scaled_errors import AbsoluteScaledError as AbsoluteScaledError
 from rnnae_bench.metrics.scaled_errors import SymmetricPercentageError as SymmetricPercentageError

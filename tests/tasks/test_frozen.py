@@ -3,6 +3,7 @@
 import hashlib
 import json
 from dataclasses import asdict
+from functools import lru_cache
 
 import pytest
 
@@ -131,6 +132,19 @@ FROZEN = {
     "dates:long": "a27bbbea22ebc72d",
     "dates:smoke": "ac77d57511ef898a",
     "dates:standard": "6f9fd21c948d79da",
+    "capacity:long": "c2536ade781d0bf2",
+    "capacity:smoke": "6bd3e7007b188bba",
+    "capacity:standard": "8028e1972555426b",
+    "impute:long": "1586294d6cebda89",
+    "impute:smoke": "66e8d7e984430df6",
+    "impute:standard": "c61441b13ea0b344",
+    "narma:long": "db2a73c5e6df7b7e",
+    "narma:smoke": "3cab8bd0703ac09d",
+    "narma:standard": "e0ac6a61217bdfd2",
+    "reber:continual": "f38e373e0af67aec",
+    "reber:long": "6a9b2551d478ff9d",
+    "reber:smoke": "3bbb11ec8601e172",
+    "reber:standard": "599047fdd1a31ac7",
 }
 
 
@@ -145,6 +159,7 @@ def digest(variant: Variant) -> str:
     return hashlib.sha256(json.dumps(setting, sort_keys=True).encode()).hexdigest()[:16]
 
 
+@lru_cache(maxsize=1)
 def variants() -> dict[str, Variant]:
     return {
         f"{name}:{variant.name}": variant
@@ -157,5 +172,4 @@ def variants() -> dict[str, Variant]:
 @pytest.mark.parametrize("label", sorted(variants().keys() | FROZEN.keys()))
 def test_variants_stay_as_they_were_scored(label):
     found = digest(variants()[label]) if label in variants() else "gone"
-    assert label in FROZEN, f'a new variant; freeze it: "{label}": "{found}",'
     assert found == FROZEN[label], f"{label} was altered; leave it as it was and add a successor, {label}.v2"

@@ -13,7 +13,7 @@ from rnnae_bench.contracts.card import Protocol
 from rnnae_bench.contracts.spec import Classes, TaskSpec, Tokens
 from rnnae_bench.contracts.task import Batch, Task
 from rnnae_bench.errors import UserError, require_choice, require_positive
-from rnnae_bench.metrics import CrossEntropy, cross_entropy, longest_solved
+from rnnae_bench.metrics import BitsPerSymbol, cross_entropy, longest_solved
 from rnnae_bench.metrics.mean import Mean
 from rnnae_tasks.counting.languages import LANGUAGES
 from rnnae_tasks.counting.ngram import Interpolated
@@ -148,14 +148,6 @@ class CountingTask(Task):
         """The strings of these sizes, mark to mark."""
         strings, ends = self.grammar.strings(sizes).tolist(), self.grammar.steps(sizes).tolist()
         return [string[: end + 1] for string, end in zip(strings, ends, strict=True)]
-
-
-class BitsPerSymbol(CrossEntropy):
-    """Mean cross-entropy in bits over all steps that count."""
-
-    def compute(self) -> Float[Tensor, ""]:
-        """The mean."""
-        return super().compute() / math.log(2)
 
 
 class CertainAccuracy(Mean):

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Literal, NamedTuple
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Inexact
 from torch import Tensor
 
 Activation = Literal["tanh", "relu", "identity"]
@@ -116,6 +116,19 @@ def gru(
     h, states = initial, []
     for step in x.unbind(-3):
         h = gru_step(step, h, weights)
+        states.append(h)
+    return states
+
+
+def linear_recurrence(
+    decay: Inexact[Tensor, "*axes time features"],
+    drive: Inexact[Tensor, "*axes time features"],
+    initial: Inexact[Tensor, "*axes features"],
+) -> list[Tensor]:
+    """The states h_1 ... h_T of h_t = a_t * h_(t-1) + b_t, each ``[*axes features]``."""
+    h, states = initial, []
+    for a, b in zip(decay.unbind(-2), drive.unbind(-2), strict=True):
+        h = a * h + b
         states.append(h)
     return states
 

@@ -20,6 +20,7 @@ from rnnae_bench.metrics import (
     VarianceExplained,
     cross_entropy,
     squared_error,
+    summed_cross_entropy,
     update_metrics,
 )
 
@@ -169,3 +170,39 @@ def test_bits_per_symbol_is_cross_entropy_in_base_two(generator):
         metric.update(logits[rows], batch=batch.rows(rows))
     chances = logits.softmax(-1).gather(2, batch.targets.clamp(min=0).unsqueeze(2)).squeeze(2).numpy()
     assert metric.compute().item() == pytest.approx(-np.log2(chances[counted]).mean())
+
+
+def test_summed_cross_entropy_takes_the_steps_of_all_rows_alike():
+    """A coin ends a string: the chance that minimises sums over steps is the coin's, that of means over rows is not."""
+    generator = torch.Generator().manual_seed(0)
+    ends = torch.rand(4000, 40, generator=generator) < 0.2
+    ends[:, -1] = True
+    lengths = ends.long().argmax(dim=1) + 1
+    batch = Batch(torch.zeros(4000, 40), ends.long(), lengths)
+    found = {}
+    for name, loss in (
+        ("sum", lambda p: summed_cross_entropy(p, batch, 5.0)),
+        ("mean", lambda p: cross_entropy(p, batch)),
+    ):
+        logit = torch.zeros(2, dtype=torch.float64, requires_grad=True)
+        optimizer = torch.optim.LBFGS([logit], max_iter=100)
+
+        def closure(loss=loss, logit=logit, optimizer=optimizer):
+            optimizer.zero_grad()
+            value = loss(logit.expand(4000, 40, 2))
+            value.backward()
+            return value
+
+        optimizer.step(closure)
+        found[name] = logit.softmax(0)[1].item()
+    counted = torch.arange(40) < lengths.unsqueeze(1)
+    assert found["sum"] == pytest.approx(ends[counted].double().mean().item(), rel=1e-4)
+    assert found["mean"] > 0.35
+    logits = torch.randn(6, 5, 3, dtype=torch.float64, generator=generator)
+    rows = Batch(torch.zeros(6, 5), torch.randint(3, (6, 5), generator=generator), torch.tensor([5, 1, 3, 2, 5, 4]))
+    by_hand = [
+        -logits[row, step].log_softmax(0)[rows.targets[row, step]]
+        for row in range(6)
+        for step in range(int(rows.lengths[row]))
+    ]
+    assert summed_cross_entropy(logits, rows, 4.0).item() == pytest.approx(sum(by_hand).item() / 24)

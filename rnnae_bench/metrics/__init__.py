@@ -22,6 +22,7 @@ from rnnae_bench.metrics.lengths import longest_solved as longest_solved
 from rnnae_bench.metrics.losses import counted_steps as counted_steps
 from rnnae_bench.metrics.losses import cross_entropy as cross_entropy
 from rnnae_bench.metrics.losses import squared_error as squared_error
+from rnnae_bench.metrics.losses import summed_cross_entropy as summed_cross_entropy
 from rnnae_bench.metrics.mean import Mean as Mean
 from rnnae_bench.metrics.moments import Capacity as Capacity
 from rnnae_bench.metrics.moments import NormalizedError as NormalizedError

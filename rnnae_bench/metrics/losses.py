@@ -19,6 +19,25 @@ def cross_entropy(prediction: Float[Tensor, "batch *time class"], batch: Batch) 
     return losses.mean() if counted is None else _mean_of_rows(losses, counted)
 
 
+def summed_cross_entropy(
+    prediction: Float[Tensor, "batch time class"], batch: Batch, steps: float
+) -> Float[Tensor, ""]:
+    """Cross-entropy in nats of whole rows: of each row the sum over its steps that count, over a number of steps.
+
+    For next symbols of strings that end by chance. `cross_entropy` takes the mean over each row's own steps, and so
+    counts the steps of short strings for more: chances that minimise it say that a string ends sooner than it does.
+
+    Args:
+        prediction: Logits.
+        batch: Targets and lengths.
+        steps: That a row has on average, a constant, so that the loss is about that of one step.
+    """
+    counted = counted_steps(batch)
+    targets = batch.targets if counted is None else batch.targets * counted
+    losses = -prediction.log_softmax(dim=-1).gather(-1, targets.unsqueeze(-1)).squeeze(-1)
+    return (losses if counted is None else torch.where(counted, losses, 0.0)).sum(dim=1).mean() / steps
+
+
 def squared_error(prediction: Float[Tensor, "batch *axes"], batch: Batch) -> Float[Tensor, ""]:
     """Squared error: of each row the mean over its steps that count, and of these the mean over rows."""
     counted = counted_steps(batch)

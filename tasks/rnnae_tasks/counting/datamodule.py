@@ -3,6 +3,7 @@
 import itertools
 import math
 from collections.abc import Mapping
+from functools import cached_property
 
 import torch
 from jaxtyping import Float, Int
@@ -13,7 +14,7 @@ from rnnae_bench.contracts.card import Protocol
 from rnnae_bench.contracts.spec import Classes, TaskSpec, Tokens
 from rnnae_bench.contracts.task import Batch, Task
 from rnnae_bench.errors import UserError, require_choice, require_positive
-from rnnae_bench.metrics import BitsPerSymbol, cross_entropy, longest_solved
+from rnnae_bench.metrics import BitsPerSymbol, longest_solved, summed_cross_entropy
 from rnnae_bench.metrics.mean import Mean
 from rnnae_tasks.counting.languages import LANGUAGES
 from rnnae_tasks.counting.ngram import Interpolated
@@ -104,8 +105,15 @@ class CountingTask(Task):
         return self.batch(self.sizes_of(name))
 
     def loss(self, prediction: Tensor, batch: Batch) -> Float[Tensor, ""]:
-        """Cross-entropy in nats, of each row the mean over its steps."""
-        return cross_entropy(prediction, batch)
+        """Cross-entropy in nats: of each row the sum over its steps, over those that a string has on average."""
+        return summed_cross_entropy(prediction, batch, self._steps_a_row)
+
+    @cached_property
+    def _steps_a_row(self) -> float:
+        """Symbols of a string in training, as expected."""
+        sizes = torch.arange(1, self.max_size + 1, dtype=torch.float64)
+        mean = (self.shares() * sizes).sum().item()
+        return 1 + mean * sum(map(sum, self.grammar.factors))
 
     def metrics(self) -> MetricCollection:
         """Bits a symbol; accuracy where the grammar leaves one next symbol."""

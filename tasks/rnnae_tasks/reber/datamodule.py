@@ -1,6 +1,7 @@
 """The Reber grammar task's data, loss, metrics and baselines."""
 
 import math
+from functools import cached_property
 
 import torch
 from jaxtyping import Float, Int
@@ -11,8 +12,8 @@ from rnnae_bench.contracts.card import Protocol
 from rnnae_bench.contracts.spec import Classes, TaskSpec, Tokens
 from rnnae_bench.contracts.task import Batch, Task
 from rnnae_bench.errors import UserError, require_positive
-from rnnae_bench.metrics import Accuracy, BitsPerSymbol, counted_steps, cross_entropy, update_metrics
-from rnnae_tasks.reber.grammar import CHANCES, OPENED, REPEATING, START, SYMBOLS, draw, follow
+from rnnae_bench.metrics import Accuracy, BitsPerSymbol, counted_steps, summed_cross_entropy, update_metrics
+from rnnae_tasks.reber.grammar import CHANCES, OPENED, REPEATING, START, SYMBOLS, draw, follow, visits
 from rnnae_tasks.reber.metrics import LegalSets, RepeatedSymbol, legal
 from rnnae_tasks.reber.ngram import ngram_chances
 
@@ -122,8 +123,13 @@ class ReberTask(Task):
         return self.stream(max(1, self.evaluation_size // times), times * self.length, self.generator(name))
 
     def loss(self, prediction: Float[Tensor, "batch time symbol"], batch: Batch) -> Float[Tensor, ""]:
-        """Cross-entropy in nats: the mean over each row's steps, and of these over rows."""
-        return cross_entropy(prediction, batch)
+        """Cross-entropy in nats: of each row the sum over its steps, over those that a row has on average."""
+        return summed_cross_entropy(prediction, batch, self._steps_a_row)
+
+    @cached_property
+    def _steps_a_row(self) -> float:
+        """Symbols of a row in training, as expected."""
+        return self.length if self.continual else visits(self.length, continual=False).sum().item()
 
     def metrics(self) -> MetricCollection:
         """Bits a symbol; strings with the repeated symbol right; rows with all sets of next symbols right; accuracy."""

@@ -145,6 +145,10 @@ FROZEN = {
     "reber:long": "6a9b2551d478ff9d",
     "reber:smoke": "3bbb11ec8601e172",
     "reber:standard": "599047fdd1a31ac7",
+    "dyck:long": "a6a91fba46b96691",
+    "dyck:smoke": "18e02899db2bf322",
+    "dyck:source": "691f439d5c270005",
+    "dyck:standard": "34657e9787747e99",
 }
 
 

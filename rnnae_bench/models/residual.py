@@ -56,6 +56,7 @@ class ResidualModel(SequenceModel):
         optimization: How to train.
     """
 
+    @abstractmethod
     def __init__(
         self,
         spec: TaskSpec,

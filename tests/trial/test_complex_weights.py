@@ -23,7 +23,7 @@ from torch import nn
 from rnnae_bench import Growing, Optimization, SequenceModel
 
 
-class LRU(SequenceModel):
+class Diagonal(SequenceModel):
     """h_t = a h_(t-1) + B x_t, diagonal and complex (Orvieto et al. 2023); y_t is the real part of C h_t."""
 
     pairs = False
@@ -50,11 +50,11 @@ class LRU(SequenceModel):
         return (state @ self.weight("say")).real, state
 
 
-class Pairs(LRU):
+class Pairs(Diagonal):
     pairs = True
 
 
-class Half(LRU):
+class Half(Diagonal):
     @property
     def state_size(self):
         return 5
@@ -89,7 +89,7 @@ def plugin(install):
     install(
         "complex-plugin",
         {"complex_plugin.py": MODELS},
-        models={name.lower(): f"complex_plugin:{name}" for name in ("LRU", "Pairs", "Cache")},
+        models={name.lower(): f"complex_plugin:{name}" for name in ("Diagonal", "Pairs", "Cache")},
     )
     return importlib.import_module("complex_plugin")
 
@@ -104,7 +104,7 @@ def run(name, folder, precision="32-true"):
 
 
 def test_complex_weights_are_measured_and_trained_as_pairs_of_real_ones(plugin, tmp_path):
-    measures, series = run("lru", tmp_path / "complex")
+    measures, series = run("diagonal", tmp_path / "complex")
     real, expected = run("pairs", tmp_path / "pairs", "64-true")
     assert measures["parameters"] == real["parameters"] == 2 * (5 + 5 * 10 + 20) + 4 * 9 + 9
     assert measures["state_size"] == 10
@@ -119,8 +119,8 @@ def test_complex_weights_are_measured_and_trained_as_pairs_of_real_ones(plugin, 
 
 def test_the_dynamics_of_a_complex_diagonal_are_its_diagonal(plugin):
     task = tasks().get("copy").load().from_variant("smoke")
-    assert check_model(plugin.LRU, task) is None
-    layer, _ = examine(plugin.LRU(task.spec), task, task.held_out(2))
+    assert check_model(plugin.Diagonal, task) is None
+    layer, _ = examine(plugin.Diagonal(task.spec), task, task.held_out(2))
     np.testing.assert_allclose(layer.singular_values, 0.9, rtol=1e-6)
     np.testing.assert_allclose(layer.exponents, math.log(0.9), rtol=1e-6)
 

@@ -219,9 +219,12 @@ class Pair:
 
     def build_model(self, task: Task, options: Mapping[str, Any], seed: int) -> LightningModule:
         """The model with the given options on the task's spec, its weights fixed by the seed."""
+        with torch.device("cpu"):
+            # A spec may be told from the data, which are on the CPU where the weights are nowhere.
+            spec = task.spec
         seed_everything(seed, workers=True, verbose=False)
         with one_process():
-            return self.model_class(task.spec, **self._instantiate("model", options))
+            return self.model_class(spec, **self._instantiate("model", options))
 
     def unsupported(self, task: Task, options: Mapping[str, Any]) -> str | None:
         """Why the model, in its own words, can't serve the task; None where it can.

@@ -12,6 +12,7 @@ import json
 import pickle
 import random
 from collections.abc import Iterator, Mapping
+from functools import cached_property
 from types import CodeType, SimpleNamespace
 from typing import Any
 
@@ -24,15 +25,16 @@ from torch.nn.functional import pad
 
 from rnnae_bench.contracts.task import Batch, Task
 from rnnae_bench.errors import in_a_line
+from rnnae_bench.metrics import update_metrics
 from rnnae_bench.training.loss_terms import minimised
 from rnnae_bench.trial.pair import Pair
-from rnnae_bench.trial.vectorized.task import VectorizedTask
+from rnnae_bench.trial.vectorized.task import VectorizedTask, lengthened
 
 _ROUNDING = 1e-4
 """Relative difference between losses, and between their gradients, that is put down to single precision."""
 
 _ROWS = 64
-"""Of the validation set that the task is tried out with."""
+"""Of the validation set that the task is tried out with, from all over it."""
 
 _EVALUATION_HOOKS = ("val_dataloader", "test_dataloader")
 
@@ -74,8 +76,6 @@ def _examined(pair: Pair, options: Mapping[str, Any]) -> str | None:
     one, two = tasks
     if one.spec.predicts == "own length":
         return "its outputs have a length of their own"
-    if one.spec.variable_length and one.spec.predicts == "every step":
-        return "sequences of different lengths are answered at every step"
     if one.spec != two.spec:
         return "the task's spec changes with the data seed"
     prints = [task.fingerprint() for task in tasks]
@@ -91,7 +91,7 @@ def _examined(pair: Pair, options: Mapping[str, Any]) -> str | None:
             return f"the task's {name} differs when it is asked again: from global random numbers, or a state"
     after = _attributes(one)
     for name in {**before, **after}:
-        if before.get(name) != after.get(name):
+        if before.get(name) != after.get(name) and not (name not in before and _is_cache(one, name)):
             return f"the task's attribute {name} changes while it is used, and a loss may depend on it"
     return _objection_to_loss(tasks, models) or _objection_to_stack(tasks, models)
 
@@ -105,11 +105,13 @@ def _answers(task: Task, model: LightningModule, seed: int) -> dict[str, str]:
     answer = model(batches[0].inputs, batches[0].lengths)
     loss, terms = minimised(task.loss(answer, batches[0]), task.loss_source)
     (gradient,) = torch.autograd.grad(loss, answer)
-    batch = task.evaluation_set("validation").rows(slice(0, _ROWS))
+    whole = task.evaluation_set("validation")
+    rows = min(_ROWS, len(whole.targets))
+    batch = whole.rows(torch.arange(rows) * len(whole.targets) // rows)
     with torch.no_grad():
         prediction = task.predict(model, batch)
     metrics = task.metrics()
-    metrics.update(prediction.float(), batch.targets)
+    update_metrics(metrics, prediction.float(), batch)
     found = {
         "train_batch": batches,
         "model": answer.detach(),
@@ -134,13 +136,16 @@ def _objection_to_loss(tasks: list[Task], models: list[LightningModule]) -> str 
     alone = [answer.clone().requires_grad_() for answer in answers]
     losses = [task.total_loss(*given) for task, *given in zip(tasks, alone, batches, strict=True)]
     gradients = torch.autograd.grad(losses, alone)
+    task, spec = VectorizedTask(tasks), tasks[0].spec
+    if spec.variable_length:
+        # More padding than any batch alone has, and answers there: they must not matter.
+        steps = 2 + max(batch.inputs.shape[1] for batch in batches)
+        batches = [lengthened(batch, steps, spec) for batch in batches]
+        if spec.predicts == "every step":
+            answers = [_answered(answer, steps, 1.0) for answer in answers]
+            gradients = tuple(_answered(gradient, steps, 0.0) for gradient in gradients)
     together = torch.stack(answers).requires_grad_()
-    task = VectorizedTask(tasks)
     stacked = task.stacked(batches)
-    if stacked.lengths is not None:
-        # More padding than any batch alone has: it must not matter.
-        more = (0, 0) * (stacked.inputs.dim() - 3) + (0, 2)
-        stacked = stacked._replace(inputs=pad(stacked.inputs, more))
     try:
         found = minimised(task.loss(together, stacked), task.loss_source, (len(tasks),)).total
         (gradient,) = torch.autograd.grad(found.sum(), together)
@@ -149,6 +154,11 @@ def _objection_to_loss(tasks: list[Task], models: list[LightningModule]) -> str 
     if not (_close(found, torch.stack(losses)) and _close(gradient, torch.stack(gradients))):
         return "the task's loss changes with the data seed or with the padding, beyond prediction and batch"
     return None
+
+
+def _answered(answer: Tensor, steps: int, value: float) -> Tensor:
+    """An answer at every step with others, all of one value, up to so many steps."""
+    return pad(answer, (0, 0) * (answer.dim() - 2) + (0, steps - answer.shape[1]), value=value)
 
 
 def _objection_to_stack(tasks: list[Task], models: list[LightningModule]) -> str | None:
@@ -234,6 +244,11 @@ def _attributes(task: Task) -> dict[str, str]:
             if plain:
                 found[f"{base.__name__}.{name}"] = _digest(name, value)
     return found
+
+
+def _is_cache(task: Task, attribute: str) -> bool:
+    """Whether an attribute, as ``self.NAME``, is a cached property: worked out at its first use, and then fixed."""
+    return isinstance(getattr(type(task), attribute.removeprefix("self."), None), cached_property)
 
 
 class _Pickler(pickle.Pickler):

@@ -68,16 +68,12 @@ class VectorizedTask(Task):
         """The members' batches ``[K batch ...]``."""
         return self.stacked([task.train_batch(step) for task in self.tasks])
 
-    @staticmethod
-    def stacked(batches: Sequence[Batch]) -> Batch:
-        """Batches side by side, ``[K batch ...]``, those whose sequences are shorter padded with zeros."""
-        inputs = [batch.inputs for batch in batches]
-        steps = max(one.shape[1] for one in inputs)
-        if any(one.shape[1] < steps for one in inputs):
-            inputs = [pad(one, (0, 0) * (one.dim() - 2) + (0, steps - one.shape[1])) for one in inputs]
-        _, *others = zip(*batches, strict=True)
-        stacked = [None if same[0] is None else torch.stack(same) for same in others]
-        return Batch(torch.stack(inputs), *stacked)  # type: ignore[arg-type]
+    def stacked(self, batches: Sequence[Batch]) -> Batch:
+        """Batches side by side, ``[K batch ...]``, those whose sequences are shorter padded to the longest."""
+        steps = max(batch.inputs.shape[1] for batch in batches)
+        fields = zip(*(lengthened(batch, steps, self.spec) for batch in batches), strict=True)
+        stacked = [None if same[0] is None else torch.stack(same) for same in fields]
+        return Batch(*stacked)  # type: ignore[arg-type]
 
     def evaluation_set(self, name: str) -> Batch:
         """The one evaluation set of all members, without a model axis."""
@@ -136,3 +132,19 @@ class VectorizedTask(Task):
     def baseline(self, name: str) -> dict[str, float]:
         """That of all members."""
         return self.first.baseline(name)
+
+
+def lengthened(batch: Batch, steps: int, spec: TaskSpec) -> Batch:
+    """A batch padded with zeros to so many steps; where every step is answered, its targets and its mask too."""
+    more = steps - batch.inputs.shape[1]
+    if not more:
+        return batch
+
+    def padded(one: Tensor) -> Tensor:
+        return pad(one, (0, 0) * (one.dim() - 2) + (0, more))
+
+    longer = batch._replace(inputs=padded(batch.inputs))
+    if spec.predicts == "every step":
+        longer = longer._replace(targets=padded(batch.targets))
+        longer = longer if batch.mask is None else longer._replace(mask=padded(batch.mask))
+    return longer

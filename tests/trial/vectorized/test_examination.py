@@ -222,6 +222,26 @@ class PaddedLoss(CopyTask):
         return MetricCollection({"recall_accuracy": Kept()})
 
 
+class PaddedSteps(CopyTask):
+    """Every step is answered, and a loss counts the steps beyond the end."""
+
+    @property
+    def spec(self):
+        return replace(super().spec, variable_length=True, scored_steps=None)
+
+    def sequences(self, count, generator):
+        inputs, targets, *_ = super().sequences(count, generator)
+        lengths = torch.randint(3, inputs.shape[1], (count,), generator=generator)
+        longest = int(lengths.max())
+        return Batch(inputs[:, :longest], targets[:, :longest], lengths)
+
+    def loss(self, prediction, batch):
+        return cross_entropy(prediction.transpose(1, 2), batch.targets)
+
+    def metrics(self):
+        return MetricCollection({"recall_accuracy": Kept()})
+
+
 @pytest.mark.parametrize(
     ("task_class", "reason"),
     [
@@ -239,6 +259,7 @@ class PaddedLoss(CopyTask):
         (OwnLoader, "makes its own batches for evaluation"),
         (Closed, "longer can't be looked into"),
         (PaddedLoss, "or with the padding"),
+        (PaddedSteps, "or with the padding"),
     ],
     ids=lambda value: value.__name__ if isinstance(value, type) else "",
 )

@@ -23,6 +23,8 @@ logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
 
 SEEDS = (0, 1, 2)
 PAIRS: dict[tuple[str, str], Pair] = {}
+SMALL = {"hidden_size": 6}
+RECURRENT = ("rnn", "lstm", "gru")
 TIMES = {"training_seconds", "steps_per_second", "seconds_to_solved", "peak_memory_bytes"}
 """Measures that differ from run to run."""
 
@@ -45,7 +47,7 @@ def trial(
     optimization = changes.pop("optimization", {})
     options = {
         "task": {"protocol": {"max_steps": steps, "evaluate_every": max(1, steps // 3), "batch_size": 8}},
-        "model": {"hidden_size": 6, "optimization": optimization, **changes.pop("options", {})},
+        "model": {**(SMALL if model in RECURRENT else {}), "optimization": optimization, **changes.pop("options", {})},
         "trainer": {"accelerator": "cpu", "precision": precision, **changes.pop("trainer", {})},
     }
     options["task"].update(changes.pop("data", {}))
@@ -145,8 +147,13 @@ def test_a_hundred_steps_in_double_precision(model, tmp_path):
         ("names:smoke", "lstm", {"layers": 2, "bidirectional": True, "dropout": 0.0}),
         ("sine:smoke", "gru", {}),
         ("denoise:smoke", "rnn", {"bidirectional": True}),
+        ("counting:smoke", "lstm", {}),
+        ("parity:smoke", "gru", {"layers": 2}),
+        ("tagging:smoke", "rnn", {"bidirectional": True}),
+        ("reconstruct:smoke", "dense_ae", {}),
+        ("represent:smoke", "dense_ae", {}),
     ],
-    ids=["names", "sine", "denoise"],
+    ids=["names", "sine", "denoise", "counting", "parity", "tagging", "reconstruct", "represent"],
 )
 def test_every_task_and_model(task, model, options, tmp_path):
     def members() -> list[Trial]:

@@ -1,5 +1,7 @@
 """Errors that a user can mend, and the range checks that raise them."""
 
+import math
+
 
 class UserError(ValueError):
     """A user's mistake: one line that says what was attempted, what arrived, and how to mend it.
@@ -9,7 +11,7 @@ class UserError(ValueError):
 
 
 def require_positive(**values: float | int) -> None:
-    """Refuse any of the named values that is not above zero.
+    """Refuse any of the named values that is not above zero, or infinite.
 
     >>> require_positive(hidden_size=128, layers=1)
     >>> require_positive(hidden_size=0)
@@ -20,10 +22,11 @@ def require_positive(**values: float | int) -> None:
     for name, value in values.items():
         if not value > 0:
             raise UserError(f"{name} is {value}; it must be above 0")
+        _require_finite(name, value)
 
 
 def require_not_negative(**values: float | int) -> None:
-    """Refuse any of the named values that is below zero (or not a number).
+    """Refuse any of the named values that is below zero, infinite, or not a number.
 
     >>> require_not_negative(delay=-1)
     Traceback (most recent call last):
@@ -33,6 +36,12 @@ def require_not_negative(**values: float | int) -> None:
     for name, value in values.items():
         if not value >= 0:
             raise UserError(f"{name} is {value}; it must be 0 or more")
+        _require_finite(name, value)
+
+
+def _require_finite(name: str, value: float | int) -> None:
+    if value == math.inf:
+        raise UserError(f"{name} is {value}; it must be a finite number")
 
 
 def require_fraction(**values: float | int) -> None:

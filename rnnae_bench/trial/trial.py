@@ -276,9 +276,25 @@ class Trial:
 
     def _baselines(self) -> dict[str, dict[str, float]]:
         frozen = self.pair.variant.baselines
-        if alters_data(self.overrides):
-            return {name: self.task.baseline(name) for name in frozen}
-        return {name: dict(baseline.values) for name, baseline in frozen.items()}
+        if not alters_data(self.overrides):
+            return {name: dict(baseline.values) for name, baseline in frozen.items()}
+        found = {name: self._baseline(name) for name in frozen}
+        return {name: values for name, values in found.items() if values is not None}
+
+    def _baseline(self, name: str) -> dict[str, float] | None:
+        """A baseline on data that options have altered; None where there is none on them, and none is needed."""
+        try:
+            return self.task.baseline(name)
+        except UserError:
+            primary = self.pair.variant.primary
+            if name in (primary.floor, primary.ceiling):
+                raise
+            return None
+        except Exception as error:
+            reason = f"{type(error).__name__}: {in_a_line(error)}"
+            raise UserError(
+                f"task '{self.pair.label}' can't compute its baseline '{name}' with these options: {reason}"
+            ) from error
 
     def trainer(
         self,

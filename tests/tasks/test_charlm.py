@@ -215,7 +215,11 @@ def test_example_scores_are_shares_of_the_metrics(task):
 
 @pytest.mark.parametrize(
     ("setting", "value"),
-    [("ngram_order", 0), ("ngram_order", -2), ("length", 0), ("characters", 10), ("characters", -1)],
+    [
+        *(("ngram_order", order) for order in (0, -2, 65)),
+        *(("characters", count) for count in (10, -1)),
+        ("length", 0),
+    ],
 )
 def test_bad_settings_are_refused_by_name_and_value(setting, value):
     with pytest.raises(UserError, match=f"{setting} is {value}"):

@@ -1,5 +1,6 @@
 """Imputation: the process by statsmodels, its gaps by counting, the optimum by a Kalman smoother."""
 
+import math
 from collections import Counter
 from itertools import combinations
 
@@ -171,7 +172,7 @@ def test_the_optimum_has_the_error_that_it_expects():
 @pytest.mark.parametrize(
     "setting",
     [{"length": 21}, {"gaps": 0}, {"gap_length": 0}, {"period": 2.0}, {"memory": 0.0}, {"noise": -0.1},
-     {"evaluation_size": 0}],
+     {"evaluation_size": 0}, {"period": math.inf}, {"memory": math.inf}, {"noise": math.inf}],
     ids=str,
 )  # fmt: skip
 def test_bad_settings_are_refused_by_name(setting):

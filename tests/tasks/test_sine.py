@@ -319,7 +319,8 @@ def test_the_course_in_full_batches_takes_every_window_at_every_step():
 @pytest.mark.parametrize(
     "setting",
     [{"span": 0.0}, {"samples": 0}, {"window": 0}, {"horizon": 0}, {"noise": -0.1}, {"test_share": 0.0},
-     {"test_share": 1.0}, {"validation_share": -0.1}, {"horizon": 90}],
+     {"test_share": 1.0}, {"validation_share": -0.1}, {"horizon": 90}, {"window": 1}, {"span": math.inf},
+     {"noise": math.inf}],
     ids=str,
 )  # fmt: skip
 def test_bad_settings_are_refused_by_name(setting):

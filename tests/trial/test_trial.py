@@ -88,6 +88,33 @@ def test_data_that_cannot_be_made_are_the_users_mistake(pair):
         trial(pair, task={"delay": 10**13})
 
 
+@pytest.mark.parametrize("error", [UserError("there is none here"), ArithmeticError("singular")])
+@pytest.mark.parametrize("needed", [False, True])
+def test_a_baseline_that_altered_data_do_not_have(error, needed):
+    """It is left out where no score needs it; what fails otherwise is told in one line, before any work."""
+    sine = Pair("sine:smoke", "gru")
+
+    class Lacking(sine.task_class):
+        def baseline(self, name):
+            if name == ("ar2" if needed else "bayes"):
+                raise error
+            return super().baseline(name)
+
+    assert sine.variant.primary.floor == "ar2"
+    sine.task_class = Lacking
+    altered = {**SMALL, "task": {"window": 10}}
+    if isinstance(error, UserError) and not needed:
+        assert "bayes" not in Trial(sine, sine.resolve(altered), 0).baselines
+        return
+    with pytest.raises(UserError, match=str(error)):
+        Trial(sine, sine.resolve(altered), 0)
+
+
+def test_a_sine_without_noise_has_no_bayes_and_is_trained():
+    sine = Pair("sine:smoke", "gru")
+    assert "bayes" not in Trial(sine, sine.resolve({**SMALL, "task": {"noise": 0.0}}), 0).baselines
+
+
 def test_two_models_see_the_same_data_under_one_seed(pair):
     other = Pair("copy:smoke", "rnn")
     small = Trial(other, other.resolve(SMALL), 7)

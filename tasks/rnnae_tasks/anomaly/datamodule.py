@@ -13,7 +13,7 @@ from torchmetrics import Metric, MetricCollection
 from rnnae_bench.contracts.card import Protocol
 from rnnae_bench.contracts.spec import Images, Static, TaskSpec, Values, Vectors
 from rnnae_bench.contracts.task import Batch, Task
-from rnnae_bench.errors import UserError, require_choice, require_not_negative, require_positive
+from rnnae_bench.errors import UserError, require_choice, require_not_negative
 from rnnae_bench.metrics import (
     AveragePrecision,
     Detection,
@@ -95,8 +95,6 @@ class AnomalyTask(Task):
                 )
         if not 0 <= contamination < 0.5:
             raise UserError(f"contamination is {contamination}; it must be at least 0 and below 0.5")
-        if code_limit is not None:
-            require_positive(code_limit=code_limit)
         super().__init__(protocol, data_seed)
         self.data = data
         self.window = 50 if window is None else window
@@ -110,10 +108,9 @@ class AnomalyTask(Task):
 
     def _require_data(self) -> None:
         """Refuse data that can't be made."""
-        require_positive(rows=self.rows)
+        if self.rows < 2:
+            raise UserError(f"rows is {self.rows}; it must be at least 2, for they have a covariance")
         require_not_negative(noise=self.noise)
-        if not math.isfinite(self.noise):
-            raise UserError(f"noise is {self.noise}; it must be a finite number")
         if self.window < SHORTEST:
             raise UserError(f"window is {self.window}; it must be at least {SHORTEST}, one period of the fastest sine")
         if self.window * self.rows > LARGEST:
@@ -122,6 +119,11 @@ class AnomalyTask(Task):
             raise UserError(f"normal is {self.normal}; it must be a digit, 0 to 9")
         if self.data == "breast_cancer":
             require_malignant(self.contamination)
+        numbers = {"sine": self.window, "digits": 28 * 28, "breast_cancer": FEATURES}[self.data]
+        if self.code_limit is not None and not 0 < self.code_limit < numbers:
+            raise UserError(
+                f"code_limit is {self.code_limit}; it must be above 0 and below {numbers}, the numbers of a row"
+            )
 
     @property
     def spec(self) -> TaskSpec:

@@ -22,6 +22,9 @@ from rnnae_tasks.datasets.narrative import packed_narrative
 EVALUATION_ROWS = 64
 """Pieces that the validation and the test part are each cut into, which are read side by side."""
 
+LONGEST_NGRAM = 64
+"""Characters, at most: counting takes time in proportion."""
+
 COMPRESSORS: dict[str, Callable[[bytes], bytes]] = {
     "zlib": lambda text: zlib.compress(text, 9),
     "bz2": lambda text: bz2.compress(text, 9),
@@ -60,7 +63,9 @@ class CharLMTask(Task):
         protocol: Protocol = Protocol(),  # noqa: B008 (frozen)
         data_seed: int = 0,
     ) -> None:
-        require_positive(length=length, ngram_order=ngram_order)
+        require_positive(length=length)
+        if not 1 <= ngram_order <= LONGEST_NGRAM:
+            raise UserError(f"ngram_order is {ngram_order}; it must be from 1 to {LONGEST_NGRAM}")
         whole = packed_narrative()
         fewest = 20 * (EVALUATION_ROWS + 1)
         if characters != 0 and not fewest <= characters <= len(whole):

@@ -1,5 +1,7 @@
 """The imputation task's data, loss, metrics and baselines."""
 
+import math
+
 import numpy as np
 import torch
 from jaxtyping import Bool, Float
@@ -57,8 +59,8 @@ class ImputeTask(Task):
     ) -> None:
         require_positive(gaps=gaps, gap_length=gap_length, memory=memory, evaluation_size=evaluation_size)
         require_not_negative(noise=noise)
-        if not period > 2:
-            raise UserError(f"period is {period}; it must be above 2 steps, the shortest that samples can show")
+        if not 2 < period < math.inf:
+            raise UserError(f"period is {period}; it must be above 2 steps, the shortest that samples show, and finite")
         if length < gaps * (gap_length + 1) + 1:
             raise UserError(
                 f"length is {length}; {gaps} gaps of {gap_length} steps, an observed step before and after each, take "

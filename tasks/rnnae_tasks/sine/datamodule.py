@@ -62,8 +62,9 @@ class SineTask(Task):
         require_positive(span=span, window=window, horizon=horizon, test_share=test_share)
         require_not_negative(noise=noise)
         require_fraction(validation_share=validation_share, test_share=test_share)
-        if samples < 2:
-            raise UserError(f"samples is {samples}; it must be at least 2")
+        for option, value in {"samples": samples, "window": window}.items():
+            if value < 2:
+                raise UserError(f"{option} is {value}; it must be at least 2")
         super().__init__(protocol, data_seed)
         self.window, self.horizon, self.noise, self.ordered = window, horizon, noise, ordered
         # Windows that are `window` apart share no noise (targets have none), and so far apart no sample at all.

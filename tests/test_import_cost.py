@@ -5,7 +5,14 @@ import sys
 
 import pytest
 
-COMMANDS = [["--help"], ["list"], ["list", "--json"], ["show", "model", "gru"], ["show", "task", "copy"]]
+COMMANDS = [
+    ["--help"],
+    ["list"],
+    ["list", "--json"],
+    ["show", "model", "gru"],
+    ["show", "task", "copy"],
+    ["truth", "--list"],
+]
 HEAVY = ["jsonargparse", "lightning", "numpy", "torch", "torchmetrics"]
 
 

@@ -16,6 +16,7 @@ COMMANDS = {
     "show": "a task's card, or a model's hyper-parameters",
     "baselines": "what a task's baselines score, ready for its card",
     "probe": "Jacobians and Lyapunov exponents of a model on a task",
+    "truth": "published figures and closed forms beside what is measured here",
     "results": "a table over the records in a folder",
     "compare": "two models, records or folders: what differs, and whether it is real",
     "query": "SQL over the records in a folder",

@@ -1,0 +1,191 @@
+"""The rows, by subject: exact ones first, then classical methods on real data, then what is trained."""
+
+from rnnae_bench.api.truth.row import Range, Row, Training, at_least, at_most, near
+
+_TACL = "Lan, Geyer, Chemla & Katzir (2022), TACL 10, 785, table 1"
+_BITS = {"anbn": 0.258, "anbncn": 0.172, "anbncndn": 0.129, "anb2n": 0.172, "anbmcnm": 0.269, "dyck": 0.882}
+_PCA = {2: 0.0534, 8: 0.0247, 16: 0.0116, 32: 0.0027}
+_UCR = {"gunpoint": 0.9133, "arrowhead": 0.8, "standard": 0.9553}
+
+EXACT = (
+    Row(
+        "copy-memoryless",
+        "cross-entropy of copy (delay 20, recall 10) for one who remembers nothing, nats a step",
+        "Arjovsky, Shah & Bengio (2016), ICML: 10 ln 8 / (T + 20)",
+        "0.5198604",
+        "exact:memoryless_loss",
+        1.0,
+        within=near(0.5198604, 1e-6),
+    ),
+    Row(
+        "scalar-gradient",
+        "largest deviation of log10 |dL/dh_(T-k)| of a linear recurrence of one unit from k log10 |w|",
+        "closed form: dL/dh_(T-k) = w^k dL/dh_T",
+        "0",
+        "exact:scalar_gradient",
+        2.0,
+        within=at_most(1e-6),
+    ),
+    Row(
+        "orthogonal-gradient",
+        "spread of log10 |dL/dh_t| over all steps of an orthogonal linear recurrence",
+        "closed form: the norm is kept",
+        "0",
+        "exact:orthogonal_gradient",
+        2.0,
+        within=at_most(1e-6),
+    ),
+    *(
+        Row(
+            f"bits-{language}",
+            f"optimal cross-entropy of {language}, bits a symbol",
+            _TACL,
+            f"{bits}",
+            f"exact:optimal_bits_of_{'dyck' if language == 'dyck' else 'counting'}",
+            1.0,
+            within=near(bits, 4e-3 if language == "dyck" else 5e-4),
+        )
+        for language, bits in _BITS.items()
+    ),
+    Row(
+        "lorenz-exponents",
+        "sum of the Lyapunov exponents of Lorenz's system, from the map of one sample",
+        "closed form: the divergence, -(10 + 1 + 8/3)",
+        "-13.6667",
+        "exact:lorenz_exponents",
+        2.0,
+        within=near(-13.666667, 1e-3),
+    ),
+    Row(
+        "even-process",
+        "entropy rate of the Even process, bits a symbol, by blocks of 15 and 16 symbols",
+        "Crutchfield & Feldman (2003), Chaos 13, 25: 2/3",
+        "0.6667",
+        "exact:even_process",
+        1.0,
+        within=near(2 / 3, 5e-3),
+    ),
+    *(
+        Row(
+            f"pca-{size}",
+            f"error a pixel of {size} principal components on held-out images of scikit-learn's digits",
+            "scikit-learn, default_rng(0), 1,437 and 360 images",
+            f"{mse}",
+            "exact:principal_components",
+            1.0,
+            within=near(mse, 6e-5),
+        )
+        for size, mse in _PCA.items()
+    ),
+)
+
+CLASSICAL = (
+    Row(
+        "airline-seasonal-naive",
+        "MAPE of the last season again on the last 36 months of airline",
+        "sktime, forecasting tutorial",
+        "0.13189432350948402",
+        "classical:airline",
+        1.0,
+        within=near(0.13189432350948402, 1e-12),
+    ),
+    *(
+        Row(
+            f"nearest-{'italy' if variant == 'standard' else variant}",
+            "accuracy of one nearest neighbour, Euclidean",
+            "UCR archive, timeseriesclassification.com",
+            f"{accuracy}",
+            "classical:nearest_neighbour",
+            2.0,
+            within=near(accuracy, 1e-4),
+        )
+        for variant, accuracy in _UCR.items()
+    ),
+    *(
+        Row(
+            f"tumours-{name}",
+            f"ROC-AUC of {words} on the breast-cancer data, mean of 12 draws",
+            "PyOD, benchmark table (2019), data set wbc",
+            f"{published}",
+            "classical:tumours",
+            6.0,
+            within=near(published, 0.04),
+        )
+        for name, words, published in (
+            ("pca", "principal components", 0.9159),
+            ("forest", "an isolation forest", 0.931),
+        )
+    ),
+    Row(
+        "mnist1d-logistic",
+        "accuracy of logistic regression on MNIST-1D",
+        "Greydanus & Kobak (2024), Scaling down deep learning with MNIST-1D, ICML: .32 to .34",
+        "0.32",
+        "classical:mnist1d_logistic",
+        4.0,
+        within=Range(0.31, 0.35),
+    ),
+)
+
+_ADDING = "adding[length=100,protocol.max_steps=8000,protocol.evaluate_every=2000]"
+_ADAM = "optimization.learning_rate=0.005,optimization.warmup=0,optimization.decay=none,optimization.halve_every=1500"
+_ORDER = "temporal_order:three-50[protocol.max_steps=1500,protocol.evaluate_every=500]"
+
+TRAINED = (
+    Row(
+        "adding-lstm",
+        "squared error of adding, T = 100, after 8,000 steps: LSTM of 8 units, Adam .005 halved each 1,500 steps",
+        "Hochreiter & Schmidhuber (1997), experiment 4; published .0007",
+        "0.0007",
+        Training(_ADDING, f"lstm[hidden_size=8,{_ADAM}]", "mse", seeds=5),
+        300.0,
+        within=at_most(0.01),
+        needed=4,
+    ),
+    Row(
+        "adding-rnn",
+        "the same of a tanh network of 8 units, which does not learn it",
+        "Hochreiter & Schmidhuber (1997), experiment 4; 1/6 is the constant",
+        "0.167",
+        Training(_ADDING, f"rnn[hidden_size=8,{_ADAM}]", "mse", seeds=5),
+        150.0,
+        within=at_least(0.04),
+        needed=4,
+    ),
+    Row(
+        "order-lstm",
+        "accuracy of temporal order, three symbols, T = 50, after 1,500 steps: LSTM of 4 units",
+        "Hochreiter & Schmidhuber (1997), experiment 6b",
+        "1.0",
+        Training(_ORDER, "lstm[hidden_size=4,optimization.learning_rate=0.02]", "accuracy", seeds=3),
+        60.0,
+        within=at_least(0.99),
+        needed=2,
+    ),
+    Row(
+        "order-rnn",
+        "the same of a tanh network of 4 units; one in eight is chance",
+        "Hochreiter & Schmidhuber (1997), experiment 6b",
+        "0.125",
+        Training(_ORDER, "rnn[hidden_size=4,optimization.learning_rate=0.02]", "accuracy", seeds=3),
+        30.0,
+        within=at_most(0.35),
+        needed=2,
+    ),
+    Row(
+        "flipflop-lstm",
+        "errors of reads of flip-flop, T = 512, after 600 steps of 16 rows: LSTM of 128 units",
+        "Liu, Ash, Goel, Krishnamurthy & Zhang (2023), Exposing attention glitches with flip-flop language modeling",
+        "0",
+        Training(
+            "flipflop:long[protocol.max_steps=600,protocol.evaluate_every=300,protocol.batch_size=16,evaluation_size=500]",
+            "lstm[hidden_size=128]",
+            "read_error",
+        ),
+        200.0,
+        within=at_most(0.0),
+    ),
+)
+
+ROWS = {row.name: row for row in (*EXACT, *CLASSICAL, *TRAINED)}
+"""By name, in the order of the table."""

@@ -7,7 +7,8 @@ import pytest
 
 from rnnae_bench.contracts.search_space import Choices, Range, declared, dimension_from, plain
 from rnnae_bench.errors import UserError
-from rnnae_bench.models.autoencoders import ConvAutoencoder, DenseAutoencoder
+from rnnae_bench.models.conv_autoencoder import ConvAutoencoder
+from rnnae_bench.models.dense_autoencoder import DenseAutoencoder
 from rnnae_bench.models.recurrent import GRU, LSTM, RNN
 from rnnae_bench.plugins.source import read_class
 from rnnae_bench.trial.pair import Pair

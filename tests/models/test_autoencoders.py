@@ -9,7 +9,8 @@ from torch import nn
 
 from rnnae_bench.contracts.spec import Classes, Images, Static, TaskSpec, Tokens, Values, Vectors
 from rnnae_bench.errors import UserError
-from rnnae_bench.models.autoencoders import ConvAutoencoder, DenseAutoencoder
+from rnnae_bench.models.conv_autoencoder import ConvAutoencoder
+from rnnae_bench.models.dense_autoencoder import DenseAutoencoder
 
 
 @pytest.fixture(autouse=True)

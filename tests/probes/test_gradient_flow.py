@@ -13,7 +13,7 @@ from rnnae_bench.contracts.model import SequenceModel
 from rnnae_bench.contracts.optimization import Optimization
 from rnnae_bench.contracts.spec import Classes, Images, TaskSpec, Tokens
 from rnnae_bench.contracts.task import Batch
-from rnnae_bench.models.autoencoders import DenseAutoencoder
+from rnnae_bench.models.dense_autoencoder import DenseAutoencoder
 from rnnae_bench.models.recurrent import GRU, LSTM, RNN, ThroughTime
 from rnnae_bench.plugins.registry import tasks
 from rnnae_bench.probes.gradient_flow import COLUMNS, GradientFlow, by_lag, over_batch, sampled_steps

@@ -21,7 +21,8 @@ from sklearn.decomposition import PCA
 
 from rnnae_bench.contracts.card import Protocol
 from rnnae_bench.errors import UserError
-from rnnae_bench.models.autoencoders import ConvAutoencoder, DenseAutoencoder
+from rnnae_bench.models.conv_autoencoder import ConvAutoencoder
+from rnnae_bench.models.dense_autoencoder import DenseAutoencoder
 from rnnae_bench.models.recurrent import GRU
 
 VARIANTS = ReconstructTask.card().variants

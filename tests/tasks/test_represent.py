@@ -21,7 +21,8 @@ from sklearn.dummy import DummyClassifier
 from rnnae_bench.contracts.code_limit import codes
 from rnnae_bench.errors import UserError
 from rnnae_bench.metrics import CodeKnowledge, clustering_accuracy, linear_probe
-from rnnae_bench.models.autoencoders import ConvAutoencoder, DenseAutoencoder
+from rnnae_bench.models.conv_autoencoder import ConvAutoencoder
+from rnnae_bench.models.dense_autoencoder import DenseAutoencoder
 from rnnae_bench.models.recurrent import GRU
 from rnnae_bench.testing.forms import StandIn
 

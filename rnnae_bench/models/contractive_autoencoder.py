@@ -32,8 +32,7 @@ def squared_jacobian(encoder: nn.Sequential, inputs: Float[Tensor, "batch *input
     for affine, activation in zip(modules[::2], modules[1::2], strict=True):
         assert isinstance(affine, nn.Linear)
         u = affine(h)
-        derived: tuple[Tensor, Tensor] = torch.func.jvp(activation, (u,), (torch.ones_like(u),))  # type:
-        ignore[assignment] h, slope = derived
+        h, slope = _with_slope(activation, u)
         layers.append((affine.weight, slope))
     *below, (weight, slope) = layers
     if not below:
@@ -42,6 +41,13 @@ def squared_jacobian(encoder: nn.Sequential, inputs: Float[Tensor, "batch *input
     for weight, slope in reversed(below):
         product = (product * slope.unsqueeze(1)) @ weight
     return product.square().sum((1, 2))
+
+
+def _with_slope(activation: nn.Module, u: Tensor) -> tuple[Tensor, Tensor]:
+    """a(u) and a'(u)."""
+    h = activation(u)
+    (slope,) = torch.autograd.grad(h.sum(), u, create_graph=True)
+    return h, slope
 
 
 class ContractiveAutoencoder(FlatAutoencoder):

@@ -35,7 +35,7 @@ def activation_of(name: Activation) -> nn.Module:
 
 def gain_of(name: Activation) -> float:
     """How much larger weights in front of an activation start."""
-    return nn.init.calculate_gain(name) if name in _WITH_GAIN else 1.0  # type: ignore[arg-type]
+    return float(nn.init.calculate_gain(name)) if name in _WITH_GAIN else 1.0  # type: ignore[arg-type]
 
 
 def dense_layers(sizes: tuple[int, ...], activation: Activation) -> list[nn.Module]:

@@ -54,6 +54,9 @@ class VariationalAutoencoder(FlatAutoencoder):
         optimization: How to train.
     """
 
+    log_variance: Tensor | None
+    """Of the normal distribution p(x | z)."""
+
     def __init__(
         self,
         spec: TaskSpec,
@@ -88,11 +91,12 @@ class VariationalAutoencoder(FlatAutoencoder):
         last = initialized(nn.Linear(upwards[-1], self.numbers))
         self.decoder = nn.Sequential(*dense_layers(upwards, activation), last)
         self.ended = nn.Sequential(*self.ending())
-        self.log_variance: Tensor | None = None
-        if likelihood == "gaussian" and sigma is None:
+        if likelihood == "bernoulli":
+            self.log_variance = None
+        elif sigma is None:
             self.log_variance = nn.Parameter(torch.zeros(()))
-        elif likelihood == "gaussian":
-            self.register_buffer("log_variance", torch.tensor(2 * math.log(float(sigma or 1))))
+        else:
+            self.register_buffer("log_variance", torch.tensor(2 * math.log(sigma)))
 
     def posterior(self, inputs: Float[Tensor, "batch *input"]) -> tuple[Tensor, Tensor]:
         """Mean and logarithm of the variances of q(z | x), each ``[batch code]``."""

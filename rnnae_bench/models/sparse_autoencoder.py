@@ -1,5 +1,6 @@
 """Autoencoders of which only few numbers of a code are to be active at a time."""
 
+import math
 from typing import Annotated, Literal
 
 import torch
@@ -50,7 +51,7 @@ class SparseAutoencoder(FlatAutoencoder):
         sparsity: How codes are made sparse.
         weight: Factor of the term of l1 and of kl; None: 0.01 and 0.1.
         rho: The mean that kl wants of each number of a code.
-        k: How many numbers of a code top_k leaves; None: a sixteenth of them, at least one.
+        k: How many numbers of a code top_k leaves; None: the square root of their number.
         output: What ends the decoder; None: a sigmoid for images, and nothing for other numbers.
         optimization: How to train.
     """
@@ -77,7 +78,7 @@ class SparseAutoencoder(FlatAutoencoder):
         self.sparsity: Sparsity = sparsity
         self.weight = {"l1": 0.01, "kl": 0.1, "top_k": 0.0}[sparsity] if weight is None else weight
         self.rho = rho
-        self.k = max(1, self.code_size // 16) if k is None else k
+        self.k = round(math.sqrt(self.code_size)) if k is None else k
         if not 1 <= self.k <= self.code_size:
             raise UserError(f"k is {self.k}; it must be from 1 to {self.code_size}, the numbers of a code")
         sizes = (self.numbers, *hidden_sizes, self.code_size)

@@ -4,7 +4,7 @@ import contextlib
 import difflib
 import logging
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -25,10 +25,12 @@ from rnnae_bench.options.nested import flatten, merge, nest
 from rnnae_bench.plugins.unregistered import Unregistered
 from rnnae_bench.records.document import load
 from rnnae_bench.records.legible import printable
+from rnnae_bench.records.record import Match
 from rnnae_bench.records.store import Store
 from rnnae_bench.sweeps.grid import parse_text
 from rnnae_bench.trial.environment import require_matching_torchvision
 from rnnae_bench.trial.launchers import rank
+from rnnae_bench.trial.matching import match_width
 from rnnae_bench.trial.outcome import Outcome
 from rnnae_bench.trial.pair import TRAINER_OPTIONS, Pair
 from rnnae_bench.trial.trial import Trial
@@ -53,6 +55,7 @@ def run(
     loggers: Sequence[str] = (),
     checkpoint_every: str | float | None = None,
     keep: Literal["weights"] | None = None,
+    match: str | None = None,
     threads: int | None = None,
     progress: bool = True,
     **options: Any,
@@ -78,6 +81,8 @@ def run(
         checkpoint_every: Keep each trial's state so often, in seconds or as ``10m``; a trial that was stopped goes on
             from there when it is called for again.
         keep: ``weights``: keep the trained weights beside each record, so that `Result.model` is there later, too.
+        match: Choose the model's width so that it has so many weights, ``parameters=10k``, or numbers in its state,
+            ``state=256``.
         threads: CPU threads; torch's own number by default.
         progress: Whether to show it.
         **options: The model's options.
@@ -99,7 +104,8 @@ def run(
         require_positive(threads=threads)
     command = ("rnnae_bench.run", pair.label, pair.model_handle.name, *_written(given))
     with quiet(), _threads(threads):
-        trials = ready(pair, resolved, _seeds(seeds), data_seed, Path(out))
+        resolved, chosen = matched(pair, resolved, flatten(given["model"]), match)
+        trials = ready(pair, resolved, _seeds(seeds), data_seed, Path(out), chosen)
         console = progress_console(progress)
         lasting: dict[str, Any] = {"checkpoint_every": every, "keep_weights": keep == "weights"}
         results = train(trials, Path(out), overwrite, command, loggers, console, **lasting)
@@ -114,6 +120,7 @@ def ready(
     seeds: Sequence[int],
     data_seed: int | None = None,
     out: Path | None = None,
+    match: Match | None = None,
 ) -> list[Trial]:
     """The trials of a pair under some seeds, checked.
 
@@ -123,13 +130,34 @@ def ready(
         seeds: A trial each.
         data_seed: Seed of the training data where it is not to be each trial's own.
         out: Where records are to be left, if they are.
+        match: What the width was chosen by, as from `matched`.
 
     Raises:
         UserError: one of them can't be run, or the folder can't be written.
     """
     if out is not None:
         Store(out).require_writable()
-    return [Trial(pair, options, seed, data_seed) for seed in seeds]
+    return [Trial(pair, options, seed, data_seed, match=match) for seed in seeds]
+
+
+def matched(
+    pair: Pair, options: dict[str, dict[str, Any]], given: Iterable[str], wanted: str | None
+) -> tuple[dict[str, dict[str, Any]], Match | None]:
+    """All options of a pair with the width that a size was wanted for, and what came of it.
+
+    Args:
+        pair: The pair.
+        options: All of its options.
+        given: Names of the model's options that the user chose.
+        wanted: As ``parameters=10k``; None leaves the options as they are.
+
+    Raises:
+        UserError: as of `rnnae_bench.trial.matching.match_width`.
+    """
+    if wanted is None:
+        return options, None
+    width, match = match_width(pair, options, given, wanted)
+    return pair.resolve({**options, "model": merge(options["model"], width)}), match
 
 
 def label_of(trial: Trial) -> str:

@@ -16,6 +16,7 @@ from rnnae_bench.errors import UserError, require_positive
 from rnnae_bench.leaderboard.trackers import LOGGERS
 from rnnae_bench.options.configuration import read_configs
 from rnnae_bench.options.durations import positive_seconds
+from rnnae_bench.options.nested import flatten
 from rnnae_bench.plugins.registry import models, tasks
 from rnnae_bench.records.document import document_of
 from rnnae_bench.records.legible import printable
@@ -72,8 +73,13 @@ def main(arguments: list[str]) -> int:
         return 0
     pair = load_pair(_require("task", task, tasks().names()), _require("model", model, models().names()))
     rest = [*(f"--config={path}" for path in named.config), f"--task.name={pair.label}", f"--model.name={model}"]
-    options = _parse(pair, [*rest, *others, *(["--help"] if wants_help else [])])
-    return _run(pair, options, here / options.out, ["rnnae-bench", "run", *arguments], load)
+    arguments_of_pair = [*rest, *others, *(["--help"] if wants_help else [])]
+    options = _parse(pair, arguments_of_pair)
+    given: list[str] = []
+    if options.match is not None:
+        chosen = pair.parse(arguments_of_pair, defaults=False).as_dict().get("model") or {}
+        given = list(flatten(chosen))
+    return _run(pair, options, given, here / options.out, ["rnnae-bench", "run", *arguments], load)
 
 
 def _name(part: str, given: list[str] | None, configuration: dict[str, Any]) -> str | None:
@@ -105,15 +111,20 @@ def _parse(pair: "Pair", arguments: list[str]) -> "Namespace":
     about = "Keep the trial's state so often (30s, 10m, 2h); where it was stopped, the same command goes on from there."
     add("--checkpoint_every", "--checkpoint-every", type=str | None, metavar="DURATION", help=about)
     add("--keep", type=Literal["weights"] | None, help="What to keep beside the record: the trained weights.")
+    about = (
+        "Choose the model's width so that it has so many weights, or numbers in its state: parameters=10k, state=256."
+    )
+    add("--match", type=str | None, metavar="QUANTITY=AMOUNT", help=about)
     add("--threads", type=int | None, help="CPU threads for torch; by default one a core that others leave.")
     add("--json", action="store_true", help="Print the records as JSON, and nothing else, on standard output.")
     return pair.parse(arguments)
 
 
-def _run(pair: "Pair", options: "Namespace", out: Path, command: list[str], load: Load) -> int:
+def _run(pair: "Pair", options: "Namespace", given: Sequence[str], out: Path, command: list[str], load: Load) -> int:
+    """Run the trials; `given` names the model's options that were."""
     import torch
 
-    from rnnae_bench.api.running import is_helper, label_of, ready, train
+    from rnnae_bench.api.running import is_helper, label_of, matched, ready, train
 
     require_positive(seeds=options.seeds)
     every = options.checkpoint_every
@@ -124,7 +135,8 @@ def _run(pair: "Pair", options: "Namespace", out: Path, command: list[str], load
         torch.set_num_threads(options.threads)
     seeds = range(options.seed, options.seed + options.seeds)
     with plugins_aside():
-        trials = ready(pair, pair.options(options), seeds, options.data_seed, out)
+        chosen, match = matched(pair, pair.options(options), given, options.match)
+        trials = ready(pair, chosen, seeds, options.data_seed, out, match)
     helper = is_helper(trials)
     console = Console(stderr=True, quiet=helper)
     if options.threads is None and trials[0].layout["devices"] == 1 and "OMP_NUM_THREADS" not in os.environ:

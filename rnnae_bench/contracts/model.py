@@ -37,6 +37,10 @@ class BenchModule(BlockLoop, ABC):
         optimization: How to train; a model with a `fit` leaves it out.
     """
 
+    width_option: ClassVar[str | None] = None
+    """The hyper-parameter that says how wide the model is, which ``--match`` chooses: a whole number, or sizes that
+    keep their proportion. None: the first of ``hidden_size``, ``hidden_sizes`` and ``channels`` that there is."""
+
     shown_to: Callable[..., object] | None = None
     """What `watch` shows a state to; None outside of profiles."""
 

@@ -289,6 +289,7 @@ def _baseline(name: str, beside: Side) -> Side:
         parameters=None,
         state_size=None,
         state_size_per_step=None,
+        match=None,
         ids=[],
     )
     entry = replace(

@@ -49,6 +49,8 @@ class Row:
     state_size: int | None
     state_size_per_step: int | None
     """Of a state that grows."""
+    match: str | None
+    """What the width was chosen by, in words."""
     ids: list[str]
 
     @property
@@ -155,6 +157,7 @@ def _row(group: Sequence[Record], failure: float) -> Row:
         parameters=first.measures.parameters,
         state_size=first.measures.state_size,
         state_size_per_step=first.measures.state_size_per_step,
+        match=next((str(record.match) for record in group if record.match is not None), None),
         ids=[record.id for record in group],
     )
 

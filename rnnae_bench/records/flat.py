@@ -67,6 +67,12 @@ COLUMNS = (
     Column("data_seed", WHOLE, "of the training data", lambda one: one.data_seed),
     Column("data_version", TEXT, "of the task's data, as its card has it", lambda one: one.data_version),
     Column("needed_lag", WHOLE, "steps that a gradient has to bridge", lambda one: one.needed_lag),
+    Column(
+        "match",
+        JSON,
+        "what the model's width was chosen by: quantity, asked, got, option, width; null where it was not",
+        lambda one: one.match and _json(asdict(one.match)),
+    ),
     Column("metric", TEXT, "name of the primary metric", lambda one: one.primary.metric),
     Column("direction", TEXT, "maximize or minimize", lambda one: one.primary.direction),
     Column(

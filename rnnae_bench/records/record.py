@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct, ValidationError, convert
 
+from rnnae_bench.options.quantities import Quantity
 from rnnae_bench.statistics.score import score
 
 SCHEMA_VERSION: Literal[2] = 2
@@ -165,6 +166,20 @@ class Environment(Part, frozen=True, kw_only=True):
         return self.accelerator, self.devices, self.precision
 
 
+class Match(Part, frozen=True, kw_only=True):
+    """What the model's width was chosen by, so that models of one size could be compared."""
+
+    quantity: Quantity
+    asked: Several
+    got: Count
+    option: Annotated[str, Meta(description="The hyper-parameter that the width is of; its value is in configuration")]
+    width: Annotated[Several, Meta(description="Of several sizes, the largest")]
+
+    def __str__(self) -> str:
+        of_what = {"parameters": "parameters", "state": "numbers in the state"}[self.quantity]
+        return f"{self.got:,} {of_what} of {self.asked:,} asked"
+
+
 class Attachment(Part, frozen=True, kw_only=True):
     """A file beside the record."""
 
@@ -223,6 +238,9 @@ class Record(Part, frozen=True, kw_only=True):
     ] = {}
     needed_lag: Annotated[Count | None, Meta(description="Steps that a gradient has to bridge")] = None
     data_version: Annotated[str | None, Meta(description="Of the task's data, as its card has it")] = None
+    match: Annotated[
+        Match | None, Meta(description="By what the width was chosen; the id rests on the width alone")
+    ] = None
     samples: Annotated[Attachment | None, Meta(description="What the model made of a few fixed rows")] = None
     weights: Annotated[Attachment | None, Meta(description="The trained model's")] = None
     history: History
@@ -250,7 +268,7 @@ class Record(Part, frozen=True, kw_only=True):
         return f"{self.model} on {self.task}:{self.variant}, seed {self.seed}"
 
 
-NEW = ("needed_lag", "data_version", "samples", "weights")
+NEW = ("needed_lag", "data_version", "match", "samples", "weights")
 """Keys that the first form of the record has not."""
 
 

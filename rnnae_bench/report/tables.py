@@ -95,7 +95,9 @@ class Section:
     @property
     def note(self) -> str:
         """What the rows don't say."""
-        return FAILURE_COUNTS if any(row.failed for row in self.rows) else ""
+        said = [FAILURE_COUNTS] if any(row.failed for row in self.rows) else []
+        matched = [f"{row.label}, {row.match}" for row in self.rows if row.match is not None]
+        return "; ".join([*said, f"matched: {'; '.join(matched)}"] if matched else said)
 
     @property
     def title(self) -> str:

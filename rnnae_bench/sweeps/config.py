@@ -23,6 +23,7 @@ from rnnae_bench.options import yaml12
 from rnnae_bench.options.durations import seconds
 from rnnae_bench.options.explained import Complaint, either, in_words
 from rnnae_bench.options.parsing import MODE
+from rnnae_bench.options.quantities import matched_to
 from rnnae_bench.plugins.registry import models, tasks
 from rnnae_bench.sweeps.grid import Axes
 
@@ -74,6 +75,8 @@ class SweepOptions:
             search.journal in the folder for the records.
         search_space: What to search, by option; by model and option where models differ. It takes the place of what
             the models declare.
+        match: Choose the width of each model so that it has so many weights (parameters=10k), or numbers in its state
+            (state=256).
         logger: Log elsewhere too, comma-separated: wandb, csv, tensorboard.
         retries: How often a trial is started again whose worker went away through no fault of the trial.
         dry_run: Print the trials, their ids and what they are likely to cost, and run none.
@@ -105,6 +108,7 @@ class SweepOptions:
     search_trials: int = 20
     search_storage: str | None = None
     search_space: dict[str, Any] = field(default_factory=dict)
+    match: str | None = None
     logger: str = ""
     retries: int = 3
     dry_run: bool = False
@@ -129,6 +133,10 @@ class SweepOptions:
         require_not_negative(**{_flag(name): value for name, value in or_none.items() if value is not None})
         if self.search_space and self.search is None:
             raise UserError("--search-space is given and no --search; add --search optuna")
+        if self.match is not None:
+            matched_to(self.match)
+            if self.search is not None:
+                raise UserError("--match and --search both choose hyper-parameters; leave one of them out")
         if self.ray_address is not None and self.executor != "ray":
             raise UserError(f"--ray-address {self.ray_address} needs --executor ray")
 

@@ -3,6 +3,7 @@
 It shows nothing: whoever wants to see it gives a `rnnae_bench.sweeps.driver.Watcher`.
 """
 
+import dataclasses
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,7 +64,7 @@ class Session:
         self._command, self._loggers = tuple(command), tuple(loggers)
         # A checkpoint is of one trial.
         self._vectorize = options.vectorize if options.checkpoint_every is None else "off"
-        self._wanted = settings(options.axes)
+        self._wanted = [dataclasses.replace(one, match=options.match) for one in settings(options.axes)]
         if not options.dry_run:
             self.store.require_writable()
             self.store.tidy()

@@ -21,6 +21,7 @@ from rnnae_bench.records.record import (
     Configuration,
     Environment,
     Failure,
+    Match,
     Primary,
     Record,
     Status,
@@ -86,12 +87,14 @@ class Recorder:
         overrides: The options that are not the defaults, by dotted name.
         baselines: Test-set metrics of the task's baselines, by their names.
         fingerprints: Of its data.
+        match: What the model's width was chosen by, if it was.
     """
 
     trial: Determinants
     overrides: Mapping[str, Any]
     baselines: Mapping[str, Mapping[str, float]]
     fingerprints: Mapping[str, str]
+    match: Match | None = None
 
     def record(
         self,
@@ -153,6 +156,7 @@ class Recorder:
             absent=dict(found.absent),
             needed_lag=None if altered else variant.needed_lag,
             data_version=None if altered else variant.data_version,
+            match=self.match,
             history=unwritten(self.trial.identity),
         )
         return publishable(record)

@@ -136,8 +136,13 @@ class Pair:
         action = parser._option_string_actions[option]
         action.metavar, action.help = metavar, text
 
-    def parse(self, arguments: list[str]) -> Namespace:
-        """Parse a command line of this pair; `UserError` in one line where it or a file of its is wrong."""
+    def parse(self, arguments: list[str], defaults: bool = True) -> Namespace:
+        """Parse a command line of this pair; `UserError` in one line where it or a file of its is wrong.
+
+        Args:
+            arguments: The command line.
+            defaults: Whether options that are not given have their defaults, rather than being left out.
+        """
         files = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
         files.add_argument("--config", action="append", type=Path, default=[])
         try:
@@ -146,7 +151,7 @@ class Pair:
             # encoding, and have the flags that stand before it lose.
             configuration = read_configs(found.config)
             before = [f"--config={yaml12.dump(configuration)}"] if configuration else []
-            return self.parser.parse_args([*before, *others])
+            return self.parser.parse_args([*before, *others], defaults=defaults)
         except argparse.ArgumentError as error:
             raise UserError(self._explain(str(error))) from error
 

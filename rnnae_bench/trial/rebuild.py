@@ -52,7 +52,8 @@ def rebuild(record: Record) -> Trial:
     configuration = to_builtins(record.configuration)
     if record.environment.accelerator == "cpu" and torch.cuda.is_available():
         configuration["trainer"]["accelerator"] = "cpu"
-    trial = Trial(pair, resolved(pair, record, configuration), record.seed, record.data_seed)
+    options = resolved(pair, record, configuration)
+    trial = Trial(pair, options, record.seed, record.data_seed, match=record.match)
     with _told_of(record):
         trial.build_without_weights()
     return trial

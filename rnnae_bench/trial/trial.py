@@ -28,7 +28,7 @@ from rnnae_bench.probes import (
     Underflow,
 )
 from rnnae_bench.records.history import Series
-from rnnae_bench.records.record import Failure, Record, Status
+from rnnae_bench.records.record import Failure, Match, Record, Status
 from rnnae_bench.records.store import Store
 from rnnae_bench.training.allocator import keep_freed_memory, release_freed_memory
 from rnnae_bench.training.blocks import Blocks
@@ -69,6 +69,7 @@ class Trial:
             the same data.
         may_be_skipped: Where the model does not support the task, or this machine not the precision, keep the reason in
             `unsupported` instead of raising it.
+        match: What the model's width was chosen by, for the record to say.
 
     Raises:
         UserError: the options can't work: a value out of range, a model that does not support the task, data that
@@ -85,8 +86,10 @@ class Trial:
         seed: int,
         data_seed: int | None = None,
         may_be_skipped: bool = False,
+        match: Match | None = None,
     ) -> None:
         require_not_negative(seed=seed)
+        self.match = match
         with fresh_process():
             self._check(pair, options, seed, data_seed, may_be_skipped)
 
@@ -141,7 +144,7 @@ class Trial:
     @property
     def recorder(self) -> Recorder:
         """What writes the trial's record."""
-        return Recorder(self.determinants, self.overrides, self.baselines, self.fingerprints)
+        return Recorder(self.determinants, self.overrides, self.baselines, self.fingerprints, self.match)
 
     def run(
         self,

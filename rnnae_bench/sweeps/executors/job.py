@@ -20,6 +20,8 @@ class Setting:
     model: str
     overrides: dict[str, Any]
     """Options that are not the pair's defaults, nested in ``task``, ``model`` and ``trainer``."""
+    match: str | None = None
+    """What the model's width is yet to be matched to, as ``parameters=10k``."""
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,11 @@ from collections.abc import Sequence
 
 from rnnae_bench.contracts.search_space import declared, plain
 from rnnae_bench.errors import UserError
+from rnnae_bench.options.nested import flatten, merge
+from rnnae_bench.records.record import Match
 from rnnae_bench.sweeps.executors.job import Member, Plan, Refusal, Setting
 from rnnae_bench.trial.environment import require_matching_torchvision
+from rnnae_bench.trial.matching import match_width
 from rnnae_bench.trial.pair import Pair
 from rnnae_bench.trial.trial import Trial
 from rnnae_bench.trial.vectorized import reason_apart, worthwhile
@@ -22,7 +25,10 @@ def plan(setting: Setting, seeds: Sequence[int], data_seed: int | None = None) -
     try:
         require_matching_torchvision()
         pair = Pair(setting.task, setting.model)
-        trial = Trial(pair, pair.resolve(setting.overrides), seeds[0], data_seed, may_be_skipped=True)
+        match = None
+        if setting.match is not None:
+            setting, match = _matched(pair, setting, setting.match)
+        trial = Trial(pair, pair.resolve(setting.overrides), seeds[0], data_seed, may_be_skipped=True, match=match)
     except UserError as error:
         return Refusal(setting, str(error))
     members = []
@@ -44,3 +50,15 @@ def plan(setting: Setting, seeds: Sequence[int], data_seed: int | None = None) -
         apart=apart,
         ranges={option: plain(one) for option, one in declared(pair.model_class).items()},
     )
+
+
+def _matched(pair: Pair, setting: Setting, wanted: str) -> tuple[Setting, Match | None]:
+    """The setting with the width that was wanted; as it is where the model does not support the task.
+
+    Raises:
+        UserError: as of `match_width`.
+    """
+    given = setting.overrides.get("model", {})
+    options, match = match_width(pair, pair.resolve(setting.overrides), flatten(given), wanted)
+    model = {"model": merge(given, options)} if options else {}
+    return Setting(setting.task, setting.model, {**setting.overrides, **model}), match

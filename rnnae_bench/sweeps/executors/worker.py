@@ -154,7 +154,8 @@ def _outcomes(job: Job, store: Store, flush_every: float, tell: Tell) -> list[Ou
     pair = Pair(job.setting.task, job.setting.model)
     trials = []
     for member in job.trials:
-        trial = Trial(pair, pair.resolve(job.overrides_of(member)), member.seed, member.data_seed)
+        options = pair.resolve(job.overrides_of(member))
+        trial = Trial(pair, options, member.seed, member.data_seed, match=job.draft.match)
         if trial.identity != member.identity:
             raise RuntimeError(
                 f"planned as trial {member.identity}, but here it would be {trial.identity}: options that depend on "

@@ -1,0 +1,193 @@
+"""The width at which a model has as many parameters, or as large a state, as is wanted.
+
+Nothing is trained: models are built on torch's meta device, without memory for their weights.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import torch
+from lightning import LightningModule
+
+from rnnae_bench.contracts.state_size import Growing
+from rnnae_bench.errors import UserError
+from rnnae_bench.options.limits import bounded
+from rnnae_bench.options.nested import flatten, merge, nest
+from rnnae_bench.options.quantities import Quantity, matched_to
+from rnnae_bench.probes.base import is_lazy
+from rnnae_bench.probes.cost import trained_numbers
+from rnnae_bench.records.record import Match
+from rnnae_bench.trial.pair import Pair
+from rnnae_bench.trial.preflight import BUILD_MEMORY, BUILD_SECONDS
+from rnnae_bench.trial.process_state import fresh_process
+
+WIDTH_OPTIONS = ("hidden_size", "hidden_sizes", "channels")
+"""What the width of a model is called that does not say it by `BenchModule.width_option`: the first that it has."""
+
+WIDEST = 2**16
+"""The largest width that is tried."""
+
+TOLERANCE = 0.05
+"""By how much of it a quantity may miss what was asked."""
+
+_GAP = 64
+"""Widths in a row that a model may refuse, as one that wants a multiple of its heads does."""
+
+Measure = Callable[[int], int | None]
+"""The quantity at a width; None where the model refuses that."""
+
+
+def match_width(
+    pair: Pair, options: Mapping[str, Mapping[str, Any]], given: Iterable[str], wanted: str
+) -> tuple[dict[str, Any], Match | None]:
+    """The model's options that give it the wanted size, nested, and what was asked and got.
+
+    There are none where the task can't be made, or the model does not support it, which is for the trial to tell.
+
+    Args:
+        pair: Task variant and model.
+        options: All options of the pair, as from `Pair.resolve`.
+        given: Names of the model's options that the user chose.
+        wanted: As ``parameters=10k`` or ``state=256``.
+
+    Raises:
+        UserError: the user chose the width too, there is none, or no width comes near enough.
+    """
+    quantity, asked = matched_to(wanted)
+    option, who = _width_option(pair), f"{pair.model_handle.name} on {pair.label}"
+    if option in given:
+        raise UserError(f"--match {wanted} chooses --model.{option}, which is given too; leave one of them out")
+    default = flatten(pair.defaults["model"])[option]
+    refusals: list[UserError] = []
+    seen: dict[int, int | None] = {}
+
+    def measure(width: int) -> int | None:
+        if width not in seen:
+            chosen = merge(options["model"], nest({option: _widened(default, width)}))
+            try:
+                seen[width] = _MEASURES[quantity](_built(pair, task, chosen))
+            except UserError as error:
+                refusals.append(error)
+                seen[width] = None
+        return seen[width]
+
+    with fresh_process():
+        try:
+            task = pair.build_task(options["task"], data_seed=0)
+        except (Exception, SystemExit):
+            return {}, None
+        if pair.unsupported(task, options["model"]):
+            return {}, None
+        found = nearest(measure, asked)
+        if found is None:
+            raise refusals[-1]
+        width, got = found
+        others = [factor * width for factor in (2, 4, 16, 256) if factor * width <= WIDEST]
+        fixed = all(measure(other) in (got, None) for other in [*seen, *others])
+    value = _widened(default, width)
+    has = f"{got:,} {_IN_WORDS[quantity]}"
+    if fixed:
+        raise UserError(f"--match {wanted}: {who} has {has}, whatever its {option}")
+    if abs(got - asked) > TOLERANCE * asked:
+        raise UserError(
+            f"--match {wanted}: the nearest that {who} reaches is {has}, at {option}={value}; ask for that, or match "
+            "another quantity"
+        )
+    return nest({option: value}), Match(quantity=quantity, asked=asked, got=got, option=option, width=width)
+
+
+def nearest(measure: Measure, asked: int) -> tuple[int, int] | None:
+    """The width whose quantity is nearest to what is asked, the smaller of two that are as near, and the quantity.
+
+    Widths are doubled until the quantity is reached, and halved between the last two: it must not fall with the width.
+    None where every width that is tried is refused.
+
+    >>> nearest(lambda width: width**2, 50)
+    (7, 49)
+    """
+
+    def first_from(start: int, end: int) -> int | None:
+        taken = (width for width in range(start, min(start + _GAP, end)) if measure(width) is not None)
+        return next(taken, None)
+
+    def value(width: int) -> int:
+        found = measure(width)
+        assert found is not None
+        return found
+
+    low = first_from(1, WIDEST + 1)
+    if low is None:
+        return None
+    high: int | None = low
+    while high is not None and value(high) < asked:
+        low, high = high, first_from(2 * high, WIDEST + 1)
+    if high is None:
+        # Beyond the last doubling there is only what fits below the end.
+        high = next((width for width in range(WIDEST, max(low, WIDEST - _GAP), -1) if measure(width) is not None), low)
+    end = high
+    while (middle := (low + end) // 2) > low:
+        found = first_from(middle, end)
+        if found is None:
+            end = middle
+        elif value(found) < asked:
+            low = found
+        else:
+            high = end = found
+    width = min((low, high), key=lambda one: (abs(value(one) - asked), one))
+    return width, value(width)
+
+
+def _width_option(pair: Pair) -> str:
+    """The dotted name of the hyper-parameter that says how wide the model is."""
+    declared = getattr(pair.model_class, "width_option", None)
+    known = [name for name in ([declared] if declared else WIDTH_OPTIONS) if f"model.{name}" in pair.hints]
+    if not known:
+        called = declared or ", ".join(WIDTH_OPTIONS)
+        raise UserError(
+            f"--match: model '{pair.model_handle.name}' has no width to choose (an option {called}); its class may "
+            "name one as width_option"
+        )
+    return str(known[0])
+
+
+def _widened(default: Any, width: int) -> Any:
+    """The option's value for a width: of several sizes the largest, to which the others keep their proportion."""
+    if not isinstance(default, list | tuple):
+        return width
+    largest = max(default, default=width)
+    return [max(1, round(width * size / largest)) for size in default or [largest]]
+
+
+def _built(pair: Pair, task: Any, options: Mapping[str, Any]) -> LightningModule:
+    """The model without its weights; with them, where it can't be built without."""
+    with bounded("building the model", BUILD_MEMORY, BUILD_SECONDS):
+        try:
+            with torch.device("meta"):
+                return pair.build_model(task, options, seed=0)
+        except UserError:
+            raise
+        except (Exception, SystemExit):
+            pass
+        try:
+            return pair.build_model(task, options, seed=0)
+        except ValueError as error:
+            raise UserError(f"model '{pair.model_handle.name}' refuses these options: {error}") from error
+
+
+def _parameters(model: LightningModule) -> int:
+    if any(is_lazy(weight) for weight in model.parameters()):
+        raise UserError("--match parameters: the model has lazy layers, whose weights are not known before it runs")
+    return trained_numbers(model)
+
+
+def _state(model: LightningModule) -> int:
+    size = getattr(model, "state_size", None)
+    if isinstance(size, Growing):
+        raise UserError(f"--match state: the model's state grows with time, by {size} numbers; match parameters")
+    if size is None:
+        raise UserError("--match state: the model does not say how large its state is; match parameters")
+    return int(size)
+
+
+_MEASURES: dict[Quantity, Callable[[LightningModule], int]] = {"parameters": _parameters, "state": _state}
+_IN_WORDS: dict[Quantity, str] = {"parameters": "parameters", "state": "numbers in its state"}

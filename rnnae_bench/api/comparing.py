@@ -146,7 +146,7 @@ class Standings(Sequence[Standing]):
                     )
                     for entry in one.entries
                 ],
-                standing_tables.title(one),
+                "; ".join(filter(None, (standing_tables.title(one), standing_tables.unequal(one)))),
             )
             for one in self
         )

@@ -169,6 +169,10 @@ class Card:
         own = self.variants[variant].tuned
         return own[model] if model in own else self.tuned.get(model, {})
 
+    def is_tuned_on(self, variant: str, model: str) -> bool:
+        """Whether a model's hyper-parameters were tuned for a variant, be they the model's own defaults then or not."""
+        return model in self.variants[variant].tuned or model in self.tuned
+
     def variant(self, name: str) -> Variant:
         """The variant of that name; `UserError` where there is none, or it is broken."""
         if name in self.broken:

@@ -19,6 +19,7 @@ from rnnae_bench.rankings.standing import (
     compare,
     standings,
 )
+from rnnae_bench.rankings.terms import unequal
 from rnnae_bench.records.record import Record
 from rnnae_bench.statistics.paired import probability
 
@@ -96,11 +97,21 @@ class Contrast:
             if one.get(name) != other.get(name)
         }
 
+    def unequal(self) -> list[str]:
+        """What one of the two had more of, in words; nothing beside a baseline."""
+        if len(self._models()) < 2:
+            return []
+        return unequal(self.first.entry.row, self.second.entry.row, (self.first.name, self.second.name))
+
     def _models(self) -> list[Side]:
         return [side for side in (self.first, self.second) if not side.is_baseline]
 
     def sentence(self) -> str:
-        """The verdict."""
+        """The verdict; and, where it is on models of other sizes or of which one was tuned, that it is."""
+        terms = "" if self.comparison.difference is None else "; and ".join(self.unequal())
+        return self._verdict() + (f"; not on equal terms: {terms}" if terms else "")
+
+    def _verdict(self) -> str:
         first, second, found = self.first.name, self.second.name, self.comparison
         where, metric = self.standing.setting, self.standing.metric
         if found.difference is None:
@@ -124,6 +135,7 @@ class Contrast:
             "metric": self.standing.metric,
             "direction": self.standing.direction,
             "sentence": self.sentence(),
+            "unequal": self.unequal(),
             **{
                 part: {
                     "name": side.name,
@@ -289,6 +301,7 @@ def _baseline(name: str, beside: Side) -> Side:
         parameters=None,
         state_size=None,
         state_size_per_step=None,
+        tuned=None,
         match=None,
         ids=[],
     )

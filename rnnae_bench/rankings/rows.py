@@ -49,6 +49,8 @@ class Row:
     state_size: int | None
     state_size_per_step: int | None
     """Of a state that grows."""
+    tuned: bool | None
+    """Whether the task's card has hyper-parameters tuned for the model; None where the records don't say."""
     match: str | None
     """What the width was chosen by, in words."""
     ids: list[str]
@@ -157,6 +159,7 @@ def _row(group: Sequence[Record], failure: float) -> Row:
         parameters=first.measures.parameters,
         state_size=first.measures.state_size,
         state_size_per_step=first.measures.state_size_per_step,
+        tuned=next((record.tuned for record in group if record.tuned is not None), None),
         match=next((str(record.match) for record in group if record.match is not None), None),
         ids=[record.id for record in group],
     )

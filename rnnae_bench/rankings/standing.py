@@ -10,6 +10,7 @@ import numpy as np
 
 from rnnae_bench.rankings.counting import counted, distinct, failed
 from rnnae_bench.rankings.rows import Row, baselines, counts_of_failures, summarize
+from rnnae_bench.rankings.terms import unequal_among
 from rnnae_bench.records.identity import row_key
 from rnnae_bench.records.record import Primary, Record
 from rnnae_bench.statistics import estimates, paired, power
@@ -97,6 +98,11 @@ class Standing:
     average; None where there are no two ranked entries."""
     seeds: int
     """The least seeds that two ranked entries have in common."""
+
+    @property
+    def unequal(self) -> list[str]:
+        """What some of the ranked rows had more of than others, in words."""
+        return unequal_among(entry.row for entry in self.entries if entry.ranks is not None)
 
     def scores(self, entry: Entry) -> dict[int, float]:
         """The scores of an entry by seed: 0 = floor, 1 = ceiling."""

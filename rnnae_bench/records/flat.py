@@ -67,6 +67,7 @@ COLUMNS = (
     Column("data_seed", WHOLE, "of the training data", lambda one: one.data_seed),
     Column("data_version", TEXT, "of the task's data, as its card has it", lambda one: one.data_version),
     Column("needed_lag", WHOLE, "steps that a gradient has to bridge", lambda one: one.needed_lag),
+    Column("tuned", TRUTH, "whether the card has hyper-parameters tuned for the model", lambda one: one.tuned),
     Column(
         "match",
         JSON,

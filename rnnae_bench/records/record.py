@@ -238,6 +238,10 @@ class Record(Part, frozen=True, kw_only=True):
     ] = {}
     needed_lag: Annotated[Count | None, Meta(description="Steps that a gradient has to bridge")] = None
     data_version: Annotated[str | None, Meta(description="Of the task's data, as its card has it")] = None
+    tuned: Annotated[
+        bool | None,
+        Meta(description="Whether the card's hyper-parameters for the model were tuned on this task; absent: unknown"),
+    ] = None
     match: Annotated[
         Match | None, Meta(description="By what the width was chosen; the id rests on the width alone")
     ] = None
@@ -268,7 +272,7 @@ class Record(Part, frozen=True, kw_only=True):
         return f"{self.model} on {self.task}:{self.variant}, seed {self.seed}"
 
 
-NEW = ("needed_lag", "data_version", "match", "samples", "weights")
+NEW = ("needed_lag", "data_version", "tuned", "match", "samples", "weights")
 """Keys that the first form of the record has not."""
 
 

@@ -85,6 +85,11 @@ def resolution(standing: Standing) -> str:
     )
 
 
+def unequal(standing: Standing) -> str:
+    """That the ranked models are of several sizes, or not all tuned, in words; nothing where they are alike."""
+    return f"not on equal terms: {'; '.join(standing.unequal)}" if standing.unequal else ""
+
+
 def _columns(standing: Standing) -> list[_Column]:
     """The columns that say something: not the layout where all have the same, nor failures where there are none."""
     columns = list(_COLUMNS)
@@ -106,9 +111,7 @@ def _notes(standing: Standing, columns: Sequence[_Column]) -> str:
     notes = [f"without training: {names}"] if names else []
     if len(layouts) == 1 and all(column.head != "on" for column in columns):
         notes.append(f"on {layouts.pop()}")
-    if resolution(standing):
-        notes.append(resolution(standing))
-    return "; ".join(notes)
+    return "; ".join([*notes, *filter(None, (resolution(standing), unequal(standing)))])
 
 
 def terminal(standings: Sequence[Standing], console: Console) -> Iterator[Group | Text]:

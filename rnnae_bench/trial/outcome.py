@@ -156,6 +156,7 @@ class Recorder:
             absent=dict(found.absent),
             needed_lag=None if altered else variant.needed_lag,
             data_version=None if altered else variant.data_version,
+            tuned=self.trial.pair.card.is_tuned_on(variant.name, self.trial.pair.model_handle.name),
             match=self.match,
             history=unwritten(self.trial.identity),
         )

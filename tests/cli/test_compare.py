@@ -8,11 +8,14 @@ import pytest
 from rnnae_tasks.names.datamodule import NamesTask
 from scipy import stats
 
+import rnnae_bench
 from rnnae_bench.cli import compare
 from rnnae_bench.errors import UserError
+from rnnae_bench.rankings.standing import standings
 from rnnae_bench.records.document import record_from
 from rnnae_bench.records.history import Series
 from rnnae_bench.records.store import Store
+from rnnae_bench.report import standing_tables
 
 GRU, LSTM = [0.98, 0.97, 0.99, 0.98, 0.96], [0.52, 0.47, 0.55, 0.41, 0.5]
 
@@ -59,6 +62,40 @@ def test_as_json_the_numbers_are_scipys(folder, capsys):
     assert found["costs"]["training_seconds"] == {"first": 2.0, "second": 4.0, "ratio": 0.5}
     assert found["first"]["mean"]["value"] == pytest.approx(np.mean(GRU))
     assert found["configuration"] == {"model": {"first": "gru", "second": "lstm"}}
+
+
+@pytest.mark.parametrize(
+    ("sizes", "tuned", "said"),
+    [
+        ((1000, 1100), (True, True), ""),
+        ((1000, 1101), (None, True), "gru has 1,000 parameters and lstm 1,101"),
+        ((5000, 40), (False, False), "gru has 5,000 parameters and lstm 40"),
+        ((None, 40), (True, None), ""),
+        ((0, 0), (True, False), "only gru was tuned on this task"),
+        ((0, 7), (False, True), "gru has 0 parameters and lstm 7; and only lstm was tuned on this task"),
+    ],
+)
+def test_the_verdict_says_where_the_two_were_not_on_equal_terms(
+    tmp_path, make_document, capsys, monkeypatch, sizes, tuned, said
+):
+    monkeypatch.setenv("COLUMNS", "400")
+    store = Store(tmp_path / "uneven")
+    for number, value in enumerate([*GRU, *LSTM]):
+        place, seed = divmod(number, 5)
+        record = make_document(value, model=("gru", "lstm")[place], seed=seed, id=f"{number:016x}")
+        record["measures"]["parameters"] = sizes[place]
+        record |= {"schema": 2} | ({} if tuned[place] is None else {"tuned": tuned[place]})
+        store.write(record_from(record), {})
+    (found,) = json.loads(run(capsys, "gru", "lstm", "--from", store.folder, "--json"))
+    ending = f"; not on equal terms: {said}" if said else ""
+    assert found["sentence"].endswith(f", 5 shared seeds, p = 0.002{ending}")
+    assert "; and ".join(found["unequal"]) == said
+    assert run(capsys, "gru", "lstm", "--from", store.folder).splitlines()[0] == found["sentence"]
+    assert repr(rnnae_bench.compare("gru", "lstm", source=store.folder)) == found["sentence"]
+    baseline = run(capsys, "gru", "memoryless", "--from", store.folder).splitlines()[0]
+    assert "equal terms" not in baseline
+    table = standing_tables.markdown(standings(store.read().records))
+    assert ("not on equal terms" in table) == bool(said)
 
 
 def test_where_nothing_is_established_it_says_how_many_more_seeds(folder, capsys, monkeypatch):

@@ -52,6 +52,14 @@ def test_the_id_is_the_hash_of_what_determines_the_result(pair):
     assert trial(pair, trainer={"accelerator": "cpu"}).identity == trial(pair, trainer={"devices": 1}).identity
 
 
+def test_the_record_says_whether_the_card_has_tuned_the_model(pair):
+    assert trial(pair).unmeasured("skipped", "").tuned is True
+    card = Pair("forecast:sunspots", "rnn").card
+    assert card.is_tuned_on("sunspots", "rnn")
+    assert not card.is_tuned_on("smoke", "rnn")
+    assert not card.is_tuned_on("sunspots", "dense_ae")
+
+
 @pytest.mark.parametrize(
     ("error", "status"),
     [

@@ -79,6 +79,7 @@ def as_dict(standings: "Sequence[Standing]", overview: "Overview | None") -> dic
                 **{name: value for name, value in vars(standing).items() if name not in ("entries", "comparisons")},
                 "entries": [asdict(entry) for entry in standing.entries],
                 "comparisons": [asdict(one) for one in standing.comparisons.values()],
+                "unequal": standing.unequal,
             }
             for standing in standings
         ],

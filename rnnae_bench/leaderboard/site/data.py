@@ -7,6 +7,7 @@ from typing import Any
 from rnnae_bench.leaderboard.site.downsampled import heatmap, of_trial, over_seeds, over_trials, packed, short
 from rnnae_bench.rankings.overview import Overview
 from rnnae_bench.rankings.standing import Comparison, Entry, Estimate, Standing
+from rnnae_bench.rankings.terms import unequal
 from rnnae_bench.records.history import Series
 from rnnae_bench.records.profile import Profiles
 from rnnae_bench.records.record import Record
@@ -60,9 +61,20 @@ def for_task(standing: Standing, entries: Sequence[Mapping[str, Any]]) -> dict[s
         "ceiling": short(standing.ceiling),
         "solvedAt": short(standing.solved_at),
         "entries": list(entries),
-        "fields": ["first", "second", "verdict", "seeds", "difference", "superiority", "p", "corrected", "more"],
+        "fields": [
+            "first",
+            "second",
+            "verdict",
+            "seeds",
+            "difference",
+            "superiority",
+            "p",
+            "corrected",
+            "more",
+            "unequal",
+        ],
         "comparisons": [
-            [i, j, *_comparison(one)]
+            [i, j, *_comparison(one), "; ".join(unequal(first.row, second.row, (first.row.label, second.row.label)))]
             for i, first in enumerate(standing.entries)
             for j, second in enumerate(standing.entries)
             if i < j and (one := standing.comparisons.get((first.key, second.key))) is not None

@@ -108,7 +108,7 @@
       const many = one.superiority === null ? "" : `better in ${number(100 * one.superiority[0], 3)} % of pairs; `;
       const p = one.corrected === null ? "" : `corrected p ${one.corrected < 0.001 ? "< 0.001" : number(one.corrected, 2)}; `;
       return element("td", { class: `verdict ${one.verdict.replaceAll(" ", "-")}` },
-        element("b", {}, verdictOf(one)), element("br"), interval(one.difference), element("br"), element("small", {}, `${many}${p}${one.seeds} seeds`));
+        element("b", {}, verdictOf(one)), element("br"), interval(one.difference), element("br"), element("small", {}, `${many}${p}${one.seeds} seeds${one.unequal && `; ${one.unequal}`}`));
     })));
     table.replaceChildren(caption, element("thead", {}, head), element("tbody", {}, ...body));
   }

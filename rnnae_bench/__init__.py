@@ -6,6 +6,7 @@ load("runs")                    what was measured before
 compare("gru", "lstm")          who is better, and whether it is real
 standings("runs")               the ranks that the data don't exclude
 probe("copy", "gru")            Jacobians, exponents, gradients by lag
+horizon("copy", "gru", seeds=5) the longest lag that is solved
 
 Models and tasks of your own derive from SequenceModel, Autoencoder and
 Task. Names are loaded when first used: importing this imports no torch.
@@ -19,6 +20,7 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from rnnae_bench.api.comparing import compare as compare
     from rnnae_bench.api.comparing import standings as standings
+    from rnnae_bench.api.horizons import horizon as horizon
     from rnnae_bench.api.probing import probe as probe
     from rnnae_bench.api.reading import load as load
     from rnnae_bench.api.running import run as run
@@ -69,6 +71,7 @@ _HOME = {
     "Vectors": "rnnae_bench.contracts.spec",
     "compare": "rnnae_bench.api.comparing",
     "frame": "rnnae_bench.records.frame",
+    "horizon": "rnnae_bench.api.horizons",
     "load": "rnnae_bench.api.reading",
     "probe": "rnnae_bench.api.probing",
     "rollout": "rnnae_bench.contracts.rollout",

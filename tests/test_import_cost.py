@@ -7,6 +7,7 @@ import pytest
 
 COMMANDS = [
     ["--help"],
+    ["horizon", "--help"],
     ["list"],
     ["list", "--json"],
     ["show", "model", "gru"],

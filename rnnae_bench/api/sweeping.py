@@ -1,7 +1,8 @@
 """Sweeps: `sweep`, and what the command line's ``sweep`` does once its options are read."""
 
 import difflib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -79,24 +80,44 @@ def sweep(
         KeyboardInterrupt: it was stopped; the same call goes on with what is left.
     """
     require_loggers(loggers)
-    own = {name: value for name, value in options.items() if name in _OWN}
-    grid = {name: value for name, value in options.items() if name not in _OWN}
-    asked = options_from({"seeds": seeds, "out": str(out), **own})
-    asked |= {name: seconds(asked[name]) for name in DURATIONS if name in asked}
     tasks = [task] if isinstance(task, str | Mapping) else list(task)
     models = [model] if isinstance(model, str | Mapping) else list(model)
+    chosen = chosen_options(tasks, models, {"seeds": seeds, "out": str(out), **options})
+    with meant(options), SweepProgress(progress_console(progress)) as shown:
+        return run_sweep(chosen, shown, ("rnnae_bench.sweep",), loggers)
+
+
+def chosen_options(tasks: Sequence[Named], models: Sequence[Named], options: Mapping[str, Any]) -> SweepOptions:
+    """The options of a sweep from the keywords of a call: those that are none of its own are the models'.
+
+    Args:
+        tasks: The tasks.
+        models: The models.
+        options: By name.
+
+    Raises:
+        UserError: a task or model is no name, or a value is wrong.
+    """
     for named in (*tasks, *models):
         if not isinstance(named, str | Mapping):
             raise UserError(
                 f"a sweep trains in processes of its own, where only what is installed is known; got {named!r:.80}: "
                 "name it, or train the class here with rnnae_bench.run"
             )
-    chosen = SweepOptions(**{**asked, "task": tasks, "model": [with_options("model", one, grid) for one in models]})
+    grid = {name: value for name, value in options.items() if name not in _OWN}
+    asked = options_from({name: value for name, value in options.items() if name in _OWN})
+    asked |= {name: seconds(asked[name]) for name in DURATIONS if name in asked}
+    return SweepOptions(**{**asked, "task": tasks, "model": [with_options("model", one, grid) for one in models]})
+
+
+@contextmanager
+def meant(options: Iterable[str]) -> Iterator[None]:
+    """Have a mistake found in the block say which option of a sweep a model's may have been meant for."""
     try:
-        with SweepProgress(progress_console(progress)) as shown:
-            return run_sweep(chosen, shown, ("rnnae_bench.sweep",), loggers)
+        yield
     except UserError as error:
-        near = [meant for name in grid for meant in difflib.get_close_matches(name, _OWN, n=1, cutoff=0.8)]
+        others = [name for name in options if name not in _OWN]
+        near = [known for name in others for known in difflib.get_close_matches(name, _OWN, n=1, cutoff=0.8)]
         raise UserError(f"{error}; or did you mean {near[0]}?" if near else str(error)) from error
 
 

@@ -12,6 +12,7 @@ from rnnae_bench.trial.interruption import Interruptions
 COMMANDS = {
     "run": "train a model on a task and keep a record of it",
     "sweep": "many trials at once: a grid or a search, on this machine or on a Ray cluster",
+    "horizon": "the longest lag at which a model still solves a task",
     "list": "the models and tasks that are installed",
     "show": "a task's card, or a model's hyper-parameters",
     "baselines": "what a task's baselines score, ready for its card",

@@ -61,6 +61,7 @@ def describe_task(text: str) -> dict[str, Any]:
         "options": _parameters(source),
         "variants": {variant.name: _variant(variant) for variant in shown},
         "broken_variants": card.broken,
+        "lag_option": card.lag_option,
         "tuning": card.tuning,
         "tuned": card.tuned,
         "retired": card.retired,
@@ -252,6 +253,8 @@ def _print_task(shown: dict[str, Any]) -> None:
             for each in shown["options"] or []
         ],
     )
+    if shown["lag_option"]:
+        _paragraph(f"{shown['lag_option']} sets the lag: rnnae-bench horizon finds the longest that a model solves.")
     of_variants = {
         f"{model} on {name}": settings for name, each in variants.items() for model, settings in each["tuned"].items()
     }

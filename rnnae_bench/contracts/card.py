@@ -150,6 +150,8 @@ class Card:
     variants: dict[str, Variant]
     family: str = ""
     """What it is listed among: memory, language, series, image sequences, autoencoding, or another."""
+    lag_option: str | None = None
+    """The task's option, a whole number, that sets how many steps must be bridged; None where no single one does."""
     tuning: str = ""
     """How the hyper-parameters below were found."""
     tuned: dict[str, dict[str, Any]] = field(default_factory=dict)

@@ -22,6 +22,7 @@ from rnnae_bench.sweeps.driver import Driver, Terms, Watcher
 from rnnae_bench.sweeps.estimate import estimate
 from rnnae_bench.sweeps.executors.job import Plan, Refusal, Setting
 from rnnae_bench.sweeps.grid import label, settings
+from rnnae_bench.sweeps.horizon import Bounds, Bracket, Reaching, lag_of, trials_expected
 from rnnae_bench.sweeps.leases import Leases
 from rnnae_bench.sweeps.queue import Queue, candidates
 from rnnae_bench.sweeps.search import Search, Searching, space_of
@@ -41,6 +42,24 @@ class Swept:
     """Settings that are a mistake; they have no trials."""
     found: Sequence[Found] | None = None
     """What each study found, in a search."""
+
+
+@dataclass(frozen=True)
+class Reached:
+    """The longest lags that were solved."""
+
+    setting: Setting
+    """What was tried, the lag as it was to begin with."""
+    option: str
+    """The task's option that sets the lag."""
+    steps: int
+    """Optimiser steps of each trial."""
+    brackets: Sequence[Bracket]
+    """One a seed."""
+    records: Sequence[Record]
+    """Of all that was tried; of what had one before, too."""
+    seconds: float
+    """Of training, of all of them."""
 
 
 class Session:
@@ -164,6 +183,26 @@ class Session:
         self._drive(queue, searching.refill)
         return Swept([*skipped, *queue.done.values()], mistakes, search.found())
 
+    def reach(self, bounds: Bounds) -> Reached:
+        """Find the longest lag that the one setting solves, under each seed by itself.
+
+        Raises:
+            UserError: the setting can't be run here, or its task has no option that sets the lag.
+        """
+        if len(self._wanted) != 1:
+            raise UserError(f"a horizon is of one task and one model, and {len(self._wanted)} settings are given")
+        plans, refusals = self._checked()
+        if refusals:
+            raise UserError(refusals[0].reason)
+        (plan,), (wanted,) = plans, self._wanted
+        option, first = lag_of(plan)
+        brackets = [Bracket(member.seed, first, bounds) for member in plan.trials]
+        queue = Queue([], self.store, self.options.overwrite)
+        reaching = Reaching(wanted, option, brackets, queue, self._planned_under, self._vectorize)
+        self.watcher.expects({}, [], len(brackets) * trials_expected(bounds), plan.steps)
+        self._drive(queue, reaching.refill)
+        return Reached(plan.setting, option, plan.steps, brackets, list(reaching.records.values()), reaching.spent)
+
     def _drive(self, queue: Queue, refill: Callable[[], None] = lambda: None) -> None:
         """Run what is in the queue, and what `refill` puts into it."""
         options = self.options
@@ -200,9 +239,10 @@ class Session:
 
     def _replan(self, setting: Setting) -> Plan | Refusal:
         first = self.options.first_seed
-        found: Plan | Refusal = self._executor.plan(
-            setting, range(first, first + self.options.seeds), self.options.data_seed
-        )
+        return self._planned_under(setting, range(first, first + self.options.seeds))
+
+    def _planned_under(self, setting: Setting, seeds: Sequence[int]) -> Plan | Refusal:
+        found: Plan | Refusal = self._executor.plan(setting, seeds, self.options.data_seed)
         return found
 
     def _record_skipped(self, refusals: Sequence[Refusal]) -> list[Record]:

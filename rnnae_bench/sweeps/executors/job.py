@@ -112,6 +112,8 @@ class Plan:
     """Why its trials can't be trained as one; None where they can."""
     ranges: dict[str, Any] = field(default_factory=dict)
     """What the model declares that a search may try, as `contracts.search_space.plain` writes it."""
+    lag: tuple[str, Any] | None = None
+    """The task's option that sets the lag, as its card names it, with its value; None where it names none."""
 
 
 @dataclass(frozen=True)

@@ -38,7 +38,7 @@ def plan(setting: Setting, seeds: Sequence[int], data_seed: int | None = None) -
     if trial.unsupported is not None:
         skipped = trial.unmeasured("skipped", trial.unsupported)
         return Refusal(setting, trial.unsupported, skipped, tuple(members))
-    apart = reason_apart(trial)
+    apart, lag = reason_apart(trial), pair.card.lag_option
     return Plan(
         setting=setting,
         trials=tuple(members),
@@ -48,6 +48,7 @@ def plan(setting: Setting, seeds: Sequence[int], data_seed: int | None = None) -
         accelerator=trial.layout["accelerator"],
         together=1 if apart else worthwhile(trial),
         apart=apart,
+        lag=None if lag is None else (lag, flatten(trial.options["task"]).get(lag)),
         ranges={option: plain(one) for option, one in declared(pair.model_class).items()},
     )
 

@@ -34,7 +34,9 @@ def figure(
         axes.axvline(median, color="0.5", linewidth=0.8)
     axes.set_xscale("log", base=2)
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
-    axes.set(title=title.replace("$", r"\$"), xlabel=option, ylabel=metric)
+    axes.set(xlabel=option, ylabel=metric)
+    # A line for the task and one for the model; small, since either may have many options.
+    axes.set_title(title.replace("$", r"\$").replace(" ", "\n", 1), fontsize="small", wrap=True)
     if len(seeds) <= 10:
         axes.legend(fontsize="small")
     return picture

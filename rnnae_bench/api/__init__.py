@@ -1,1 +1,1 @@
-"""What a notebook calls, and what the command line calls too: run, sweep, load, compare, probe, standings."""
+"""What a notebook calls, and what the command line calls too: run, sweep, horizon, load, compare, probe, standings."""

@@ -53,12 +53,17 @@ class Head(nn.Module):
     """Turns states into a prediction of the task's kind by one affine map, shared by all steps.
 
     Classes get logits, values their numbers, pixels a sigmoid on top (they lie in [0, 1]).
+
+    Args:
+        spec: The task to serve.
+        features: Numbers in a state.
+        bias: Whether the map has one.
     """
 
-    def __init__(self, spec: TaskSpec, features: int) -> None:
+    def __init__(self, spec: TaskSpec, features: int, bias: bool = True) -> None:
         super().__init__()
         self.outputs = spec.outputs
-        self.affine = nn.Linear(features, output_size(spec))
+        self.affine = nn.Linear(features, output_size(spec), bias)
 
     def forward(self, states: Float[Tensor, "*axes features"]) -> Tensor:
         """Logits or values ``[*axes, size]``; for images ``[*model batch channel height width]``."""

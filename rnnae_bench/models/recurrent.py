@@ -1,151 +1,32 @@
-"""Vanilla RNN, LSTM and GRU on the recurrences of this suite.
+"""Vanilla RNN, IRNN, LSTM and GRU on the recurrences of this suite.
 
 Notation: x_t input, h_t state, sigma the logistic function, * elementwise product, [.] a matrix product. Weights
-are laid out as in ``torch.nn``.
+are laid out as in ``torch.nn``. Weights are counted of one layer and direction that reads F numbers into a state of H;
+the layers above read those of the one below, and to all comes the head's affine map.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from jaxtyping import Float, Int
-from torch import Tensor, nn
+import torch
 
-from rnnae_bench.contracts.model import SequenceModel
+from rnnae_bench.contracts.heads import Head
 from rnnae_bench.contracts.optimization import Optimization
 from rnnae_bench.contracts.search_space import Range
 from rnnae_bench.contracts.spec import TaskSpec
-from rnnae_bench.errors import UserError, require_choice, require_fraction, require_not_negative, require_positive
-from rnnae_bench.models.initialization import Initialization, initialize, set_gate_bias
-from rnnae_bench.models.stacked import RecurrentStack
+from rnnae_bench.errors import require_choice, require_positive
+from rnnae_bench.models.initialization import Initialization, set_gate_bias
+from rnnae_bench.models.recurrence_model import RecurrenceModel, ThroughTime
 from rnnae_bench.recurrence import gru, lstm, vanilla
-from rnnae_bench.recurrence.stack import Stack, States
+from rnnae_bench.recurrence.lstm import Forget
+from rnnae_bench.recurrence.reference import Reset
+from rnnae_bench.recurrence.reset_before import ResetBeforeGRU
 
 
-@dataclass(frozen=True)
-class ThroughTime:
-    """How state and gradient pass through time while training.
-
-    Args:
-        window: Steps after which the gradient is cut (truncated backpropagation through time, Williams & Peng 1990);
-            the state is carried on. 0 never cuts.
-        learned_state: Learn the initial state, instead of starting from zero.
-        stateful: Start each training batch from the final state of the one before; for tasks whose batches continue
-            each other.
-        recurrent_dropout: Share of the recurrent weights zeroed, the same at all steps of a batch (DropConnect,
-            Merity, Keskar & Socher 2018).
-    """
-
-    window: int = 0
-    learned_state: bool = False
-    stateful: bool = False
-    recurrent_dropout: float = 0.0
-
-    def __post_init__(self) -> None:
-        require_not_negative(window=self.window)
-        require_fraction(recurrent_dropout=self.recurrent_dropout)
-        if self.learned_state and self.stateful:
-            raise UserError("learned_state and stateful are both set, and a batch can start from one state only")
-
-
-class _Recurrent(SequenceModel):
-    """What the three have in common: a stack of recurrences run over padded sequences."""
-
-    def __init__(
-        self,
-        kind: Callable[..., Stack],
-        spec: TaskSpec,
-        hidden_size: int,
-        layers: int,
-        bidirectional: bool,
-        dropout: float,
-        initialization: Initialization,
-        through_time: ThroughTime,
-        optimization: Optimization,
-        **options: Any,
-    ) -> None:
-        require_positive(hidden_size=hidden_size, layers=layers)
-        require_fraction(dropout=dropout)
-        require_choice(("pytorch", "orthogonal", "identity"), initialization=initialization)
-        if dropout and layers == 1:
-            raise UserError(f"dropout is {dropout} with one layer; it acts between layers, so set layers to 2 or more")
-        super().__init__(spec, hidden_size * (2 if bidirectional else 1), optimization, bidirectional)
-        self.recurrence = kind(
-            self.embedding.features,
-            hidden_size,
-            num_layers=layers,
-            bidirectional=bidirectional,
-            dropout=dropout,
-            recurrent_dropout=through_time.recurrent_dropout,
-            window=through_time.window,
-            learned_state=through_time.learned_state,
-            **options,
-        )
-        initialize(self.recurrence, initialization)
-        self._stateful = through_time.stateful
-        self._carried: States | None = None
-
-    @classmethod
-    def supports(cls, spec: TaskSpec, **hyperparameters: Any) -> str | None:
-        """Refuses what `SequenceModel` does, and to carry a state over to batches that don't continue the last."""
-        through_time = hyperparameters.get("through_time", ThroughTime())
-        stateful = through_time["stateful"] if isinstance(through_time, dict) else through_time.stateful
-        if stateful and not spec.continues:
-            return "its batches don't continue each other, so that no state can be carried over (through_time.stateful)"
-        return super().supports(spec, **hyperparameters)
-
-    @property
-    def state_size(self) -> int:
-        """Numbers carried from one step to the next, over all layers and directions."""
-        recurrence = self.recurrence
-        per_layer = recurrence.hidden_size * recurrence.states
-        return per_layer * recurrence.num_layers * (2 if recurrence.bidirectional else 1)
-
-    def stackable(self) -> str | None:
-        """On their own model axis, which a class derived from these may not use: without dropout or a carried state."""
-        if type(self) not in (RNN, LSTM, GRU):
-            return super().stackable()
-        if self.recurrence.dropout or self.recurrence.recurrent_dropout:
-            return "dropout would draw other random numbers than in the trial alone"
-        if self._stateful:
-            return "it carries its state from batch to batch"
-        return None
-
-    @classmethod
-    def stack(cls, models: Sequence[Any]) -> nn.Module:
-        """K models on the recurrence's own model axis."""
-        return RecurrentStack(models) if cls in (RNN, LSTM, GRU) else super().stack(models)
-
-    def states(
-        self,
-        inputs: Float[Tensor, "batch time features"],
-        lengths: Int[Tensor, " batch"] | None = None,
-    ) -> Float[Tensor, "batch time hidden"]:
-        """The last layer's state at every step; where sequences differ in length, zero beyond their end."""
-        if not (self._stateful and self.training):
-            return self.recurrence(inputs, lengths)[0]
-        carried = self._carried
-        if carried is not None and carried[0].shape[-2] != len(inputs):
-            carried = None
-        states, final = self.recurrence(inputs, lengths, carried)
-        self._carried = tuple(one.detach() for one in final)
-        return states
-
-    @property
-    def resumes(self) -> bool:
-        """Whether `resume` gives what `forward` reads: not where half of it is read from the end."""
-        own = type(self)
-        return not self.bidirectional and (own.forward, own.states) == (SequenceModel.forward, _Recurrent.states)
-
-    def resume(
-        self, inputs: Float[Tensor, "batch time features"], state: States | None = None
-    ) -> tuple[Float[Tensor, "batch time hidden"], States]:
-        """The last layer's state at every step of inputs that go on from the states of all layers, and the latter."""
-        return self.recurrence(inputs, None, state)
-
-
-class RNN(_Recurrent):
+class RNN(RecurrenceModel):
     """Vanilla recurrent network (Elman 1990): h_t = f(W_ih x_t + b_ih + W_hh h_(t-1) + b_hh).
+
+    The prediction is W_hy h_t + b_y. Without biases that is h_t = f(W_ih x_t + W_hh h_(t-1)) and W_hy h_t. It has
+    H (F + H + 2) weights, H (F + H) without biases, and a state of H numbers.
 
     Args:
         spec: The task to serve.
@@ -157,7 +38,10 @@ class RNN(_Recurrent):
         initialization: PyTorch's uniform, orthogonal, or identity recurrent weights (with relu: the IRNN).
         through_time: How state and gradient pass through time while training.
         optimization: How to train.
+        bias: Whether recurrence and head have biases.
     """
+
+    model_axis = True
 
     def __init__(
         self,
@@ -168,8 +52,9 @@ class RNN(_Recurrent):
         bidirectional: bool = False,
         dropout: float = 0.0,
         initialization: Initialization = "orthogonal",
-        through_time: ThroughTime = ThroughTime(),
+        through_time: ThroughTime = ThroughTime(),  # noqa: B008 (frozen)
         optimization: Optimization = Optimization(),  # noqa: B008 (frozen)
+        bias: bool = True,
     ) -> None:
         require_choice(("tanh", "relu", "identity"), activation=activation)
         super().__init__(
@@ -183,14 +68,73 @@ class RNN(_Recurrent):
             through_time,
             optimization,
             activation=activation,
+            bias=bias,
         )
+        if not bias:
+            self.head = Head(spec, self.head.affine.in_features, bias=False)
 
 
-class LSTM(_Recurrent):
+class IRNN(RecurrenceModel):
+    """RNN of rectified linear units that starts as the identity (Le, Jaitly & Hinton 2015, arXiv:1504.00941).
+
+    h_t = relu(W_ih x_t + b_ih + W_hh h_(t-1) + b_hh), where W_hh starts as the identity times `scale`, W_ih normal with
+    standard deviation 0.001 and the biases as zero: until it has learned, a state stays as it is. It has H (F + H + 2)
+    weights and a state of H numbers.
+
+    Args:
+        spec: The task to serve.
+        hidden_size: Numbers in the state of one layer and direction.
+        layers: Recurrent layers, each reading the states of the one below.
+        scale: What the identity is multiplied with at the start; below 1 an IRNN forgets (0.01 in the paper's speech).
+        bidirectional: Add a second recurrence that reads from the end; refused on causal tasks.
+        dropout: Share of the states zeroed between layers while training.
+        through_time: How state and gradient pass through time while training.
+        optimization: How to train; states grow without bound where the learning rate is large, so it is small.
+    """
+
+    model_axis = True
+
+    def __init__(
+        self,
+        spec: TaskSpec,
+        hidden_size: Annotated[int, Range(16, 256, log=True)] = 128,
+        layers: int = 1,
+        scale: float = 1.0,
+        bidirectional: bool = False,
+        dropout: float = 0.0,
+        through_time: ThroughTime = ThroughTime(),  # noqa: B008 (frozen)
+        optimization: Optimization = Optimization(learning_rate=1e-3),  # noqa: B008 (frozen)
+    ) -> None:
+        require_positive(scale=scale)
+        super().__init__(
+            vanilla.RNN,
+            spec,
+            hidden_size,
+            layers,
+            bidirectional,
+            dropout,
+            "identity",
+            through_time,
+            optimization,
+            activation="relu",
+            # A state adds up what comes in, each time little beside what there is.
+            in_full=True,
+        )
+        with torch.no_grad():
+            for name, weight in self.recurrence.named_parameters():
+                if name.startswith("weight_hh"):
+                    weight.mul_(scale)
+
+
+class LSTM(RecurrenceModel):
     """Long short-term memory (Hochreiter & Schmidhuber 1997) with forget gates (Gers et al. 2000).
 
     i, f, o = sigma(W x_t + U h_(t-1) + b) gate by gate, g = tanh(...) likewise,
     c_t = f * c_(t-1) + i * g, h_t = o * tanh(c_t).
+    With `forget` coupled, i = 1 - f (Greff et al. 2017); with none, f = 1, as in 1997. With `peepholes` (Gers &
+    Schmidhuber 2000) i and f add p * c_(t-1) before their sigma, and o adds p * c_t. It has 4 H (F + H + 2) weights, or
+    3 H (F + H + 2) without a forget gate of its own, and as many peepholes as gates i, f, o, H each. The state is h and
+    c, 2 H numbers.
 
     Args:
         spec: The task to serve.
@@ -202,7 +146,11 @@ class LSTM(_Recurrent):
         forget_bias: Bias of the forget gate at the start; positive remembers (Jozefowicz et al. 2015).
         through_time: How state and gradient pass through time while training.
         optimization: How to train.
+        forget: A forget gate of its own, one coupled to the input gate, or none; without one forget_bias does nothing.
+        peepholes: Whether the gates see the cell; these weights start as zero.
     """
+
+    model_axis = True
 
     def __init__(
         self,
@@ -213,20 +161,36 @@ class LSTM(_Recurrent):
         dropout: float = 0.0,
         initialization: Initialization = "orthogonal",
         forget_bias: float = 1.0,
-        through_time: ThroughTime = ThroughTime(),
+        through_time: ThroughTime = ThroughTime(),  # noqa: B008 (frozen)
         optimization: Optimization = Optimization(),  # noqa: B008 (frozen)
+        forget: Forget = "gate",
+        peepholes: bool = False,
     ) -> None:
+        require_choice(("gate", "coupled", "none"), forget=forget)
         super().__init__(
-            lstm.LSTM, spec, hidden_size, layers, bidirectional, dropout, initialization, through_time, optimization
+            lstm.LSTM,
+            spec,
+            hidden_size,
+            layers,
+            bidirectional,
+            dropout,
+            initialization,
+            through_time,
+            optimization,
+            forget=forget,
+            peepholes=peepholes,
         )
-        set_gate_bias(self.recurrence, gate=1, bias=forget_bias)
+        if forget != "none":
+            set_gate_bias(self.recurrence, gate=1 if forget == "gate" else 0, bias=forget_bias)
 
 
-class GRU(_Recurrent):
+class GRU(RecurrenceModel):
     """Gated recurrent unit (Cho et al. 2014), in PyTorch's form with the reset gate after the matrix product.
 
     r, z = sigma(W x_t + b + U h_(t-1) + b') gate by gate, n = tanh(W x_t + b + r * (U h_(t-1) + b')),
     h_t = (1 - z) * n + z * h_(t-1).
+    With `reset` before, as first published, n = tanh(W x_t + b + U (r * h_(t-1)) + b'). It has 3 H (F + H + 2) weights
+    and a state of H numbers.
 
     Args:
         spec: The task to serve.
@@ -238,7 +202,10 @@ class GRU(_Recurrent):
         update_bias: Bias of the update gate z at the start; positive remembers, as the LSTM's forget bias does.
         through_time: How state and gradient pass through time while training.
         optimization: How to train.
+        reset: Whether the reset gate acts after the recurrent matrix product (as in PyTorch and cuDNN) or before it.
     """
+
+    model_axis = True
 
     def __init__(
         self,
@@ -249,10 +216,20 @@ class GRU(_Recurrent):
         dropout: float = 0.0,
         initialization: Initialization = "orthogonal",
         update_bias: float = 0.0,
-        through_time: ThroughTime = ThroughTime(),
+        through_time: ThroughTime = ThroughTime(),  # noqa: B008 (frozen)
         optimization: Optimization = Optimization(),  # noqa: B008 (frozen)
+        reset: Reset = "after",
     ) -> None:
+        require_choice(("after", "before"), reset=reset)
         super().__init__(
-            gru.GRU, spec, hidden_size, layers, bidirectional, dropout, initialization, through_time, optimization
+            gru.GRU if reset == "after" else ResetBeforeGRU,
+            spec,
+            hidden_size,
+            layers,
+            bidirectional,
+            dropout,
+            initialization,
+            through_time,
+            optimization,
         )
         set_gate_bias(self.recurrence, gate=1, bias=update_bias)

@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -10,9 +10,6 @@ from torch import Tensor, nn
 
 from rnnae_bench.contracts.heads import last_state
 from rnnae_bench.training.stacking import stack_weights
-
-if TYPE_CHECKING:
-    from rnnae_bench.models.recurrent import GRU, LSTM, RNN
 
 
 class _Affine(nn.Module):
@@ -24,7 +21,10 @@ class _Affine(nn.Module):
 
     def forward(self, states: Float[Tensor, "models *axes features"]) -> Float[Tensor, "models *axes size"]:
         rows = states.flatten(1, -2)
-        product = torch.baddbmm(self.bias.unsqueeze(-2), rows, self.weight.mT)
+        if self.bias is None:
+            product = torch.bmm(rows, self.weight.mT)
+        else:
+            product = torch.baddbmm(self.bias.unsqueeze(-2), rows, self.weight.mT)
         return product.unflatten(1, states.shape[1:-1])
 
 
@@ -32,17 +32,17 @@ class RecurrentStack(nn.Module):
     """K models of one class and shape; weights named as in one of them, with an axis K in front.
 
     Args:
-        models: The models; they are copied.
+        models: The models, of `rnnae_bench.models.recurrence_model`; they are copied.
     """
 
-    def __init__(self, models: "Sequence[RNN | LSTM | GRU]") -> None:
+    def __init__(self, models: Sequence[Any]) -> None:
         super().__init__()
         first = models[0]
         self.bidirectional, self.predicts = first.bidirectional, first.spec.predicts
         self.embedding = copy.deepcopy(first.embedding)
         self.head = copy.deepcopy(first.head)
         self.recurrence = copy.deepcopy(first.recurrence)
-        self.head.affine = _Affine(self.head.affine)  # type: ignore[assignment]
+        self.head.affine = _Affine(self.head.affine)
         self.recurrence.models = len(models)
         stack_weights(self, models)
 

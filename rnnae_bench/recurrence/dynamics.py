@@ -13,16 +13,9 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from rnnae_bench.errors import UserError, require_positive
-from rnnae_bench.recurrence.gru import GRU
-from rnnae_bench.recurrence.lstm import LSTM
 from rnnae_bench.recurrence.recording import Passage, Recording, padding_of
 from rnnae_bench.recurrence.recovery import Transposed
-from rnnae_bench.recurrence.reference import Weights
 from rnnae_bench.recurrence.stack import Stack
-from rnnae_bench.recurrence.vanilla import RNN
-
-GATES: dict[type[Stack], tuple[str, ...]] = {RNN: ("h",), LSTM: ("i", "f", "g", "o"), GRU: ("r", "z", "n")}
-"""The names of the gates, in the order in which their matrices are stacked; the vanilla recurrence has one, ``h``."""
 
 TURNING_STEPS = 1000
 """Steps over which a frame is carried at least, until it counts as turned to the leading directions."""
@@ -30,8 +23,7 @@ TURNING_STEPS = 1000
 
 def recurrent_matrices(stack: Stack, name: str) -> dict[str, Float[Tensor, "*model hidden hidden"]]:
     """W_hh of one layer and direction (``l0``, ``l0_reverse``, ...), one matrix a gate, by the gate's name."""
-    parts = stack.weights_of(name).w_hh.detach().double().split(stack.hidden_size, dim=-2)
-    return dict(zip(GATES[type(stack)], parts, strict=True))
+    return stack.recurrent_matrices(stack.weights_of(name).map(lambda weight: weight.detach().double()))
 
 
 def spectral_radius(matrix: Float[Tensor, "*axes n n"]) -> Float[Tensor, "*axes"]:
@@ -77,7 +69,7 @@ class Linearization:
         exact = Passage(
             passage.name,
             passage.x.double(),
-            Weights(*(weight.double() for weight in passage.weights)),
+            passage.weights.map(Tensor.double),
             tuple(one.double() for one in passage.initial),
             passage.states.double(),
             [],

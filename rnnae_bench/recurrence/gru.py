@@ -49,7 +49,7 @@ def gru(
             be finite there too.
         deltas: Takes dL/dh_t when the backward pass has come by.
     """
-    states: Tensor = _run(x, *weights, initial, padding, deltas)
+    states: Tensor = _run(x, *weights[:4], initial, padding, deltas)
     return states
 
 
@@ -233,7 +233,7 @@ class GRUTape:
 class GRU(Stack):
     """Gated recurrent unit (Cho et al. 2014); weights as in ``torch.nn.GRU``."""
 
-    gates = 3
+    gate_names = ("r", "z", "n")
 
     def kernel(
         self, x: Tensor, weights: Weights, initial: States, padding: Tensor | None, deltas: Deltas | None
@@ -243,7 +243,7 @@ class GRU(Stack):
 
     def fused(self, x: Tensor, weights: Weights, initial: States) -> tuple[Tensor, States]:
         """The same by PyTorch."""
-        states, final = torch.gru(x, initial[0], list(weights), True, 1, 0.0, True, False, False)
+        states, final = torch.gru(x, initial[0], list(weights[:4]), True, 1, 0.0, True, False, False)
         return states, (final,)
 
     def tape(self, passage: Passage) -> GRUTape:

@@ -8,7 +8,7 @@ from torch import Tensor
 def differentiable_gradients(
     outputs: tuple[Tensor, ...],
     needs: tuple[bool, ...],
-    inputs: tuple[Tensor, ...],
+    inputs: tuple[Tensor | None, ...],
     directs: tuple[Tensor | None, ...],
     padding: Bool[Tensor, "*model time batch 1"] | None,
 ) -> tuple[Tensor | None, ...]:
@@ -19,7 +19,7 @@ def differentiable_gradients(
     """
     if padding is not None:
         outputs = tuple(output.masked_fill(padding, 0.0) for output in outputs)
-    wanted = [one for one, needed in zip(inputs, needs, strict=False) if needed]
+    wanted = [one for one, needed in zip(inputs, needs, strict=False) if one is not None and needed]
     known = [(output, direct) for output, direct in zip(outputs, directs, strict=True) if direct is not None]
     found = iter(
         torch.autograd.grad(

@@ -3,8 +3,9 @@
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from typing import Literal
+from contextlib import contextmanager, nullcontext
+from functools import partial
+from typing import ClassVar, Literal
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -39,13 +40,15 @@ class Stack(nn.Module, ABC):
         window: Truncated backpropagation through time (Williams & Peng 1990): the state is carried on, and the
             gradient is cut every so many steps; 0 never cuts.
         learned_state: Learn the initial state (it starts as zero) instead of leaving it zero.
+        bias: Whether there are biases; without them b_ih and b_hh are zero.
+        in_full: Compute in the format of the weights under autocast too, as where the rounding of many steps adds up.
         models: K; None for one stack without a model axis.
         backend: ``kernel``, the recurrence of this suite, which leaves dL/dh_t behind; ``fused``, PyTorch's; ``auto``
             takes the faster one of those that can do what is asked.
     """
 
-    gates: int
-    """Matrices W_ih stacked in one weight."""
+    gate_names: ClassVar[tuple[str, ...]]
+    """The gates in the order in which their matrices are stacked; a recurrence without gates has one, ``h``."""
     states: int = 1
     """Vectors carried from step to step."""
 
@@ -59,6 +62,8 @@ class Stack(nn.Module, ABC):
         recurrent_dropout: float = 0.0,
         window: int = 0,
         learned_state: bool = False,
+        bias: bool = True,
+        in_full: bool = False,
         models: int | None = None,
         backend: Backend = "auto",
     ) -> None:
@@ -75,20 +80,16 @@ class Stack(nn.Module, ABC):
             )
         self.input_size, self.hidden_size, self.num_layers = input_size, hidden_size, num_layers
         self.bidirectional, self.dropout, self.recurrent_dropout = bidirectional, dropout, recurrent_dropout
-        self.window, self.models, self.backend = window, models, backend
+        self.window, self.bias, self.in_full = window, bias, in_full
+        self.models, self.backend = models, backend
         self._recordings: list[list[Recording]] = []
         lead = () if models is None else (models,)
-        rows, directions = self.gates * hidden_size, 2 if bidirectional else 1
+        directions = 2 if bidirectional else 1
         for layer in range(num_layers):
             features = input_size if layer == 0 else hidden_size * directions
             for suffix in ("", "_reverse")[:directions]:
-                for name, shape in (
-                    ("weight_ih", (rows, features)),
-                    ("weight_hh", (rows, hidden_size)),
-                    ("bias_ih", (rows,)),
-                    ("bias_hh", (rows,)),
-                ):
-                    self.register_parameter(f"{name}_l{layer}{suffix}", nn.Parameter(torch.empty(*lead, *shape)))
+                for kind, shape in self.shapes(features).items():
+                    self.register_parameter(f"{kind}_l{layer}{suffix}", nn.Parameter(torch.empty(*lead, *shape)))
         self.learned: nn.ParameterList | None = None
         bound = 1 / math.sqrt(hidden_size)
         for weight in self.parameters():
@@ -96,6 +97,16 @@ class Stack(nn.Module, ABC):
         if learned_state:
             shape = (*lead, num_layers * directions, 1, hidden_size)
             self.learned = nn.ParameterList([nn.Parameter(torch.zeros(shape)) for _ in range(self.states)])
+
+    def shapes(self, features: int) -> dict[str, tuple[int, ...]]:
+        """The shapes of the weights of one layer and direction, by kind: as in ``torch.nn``.
+
+        Args:
+            features: Of what the layer reads.
+        """
+        rows = len(self.gate_names) * self.hidden_size
+        biases = {"bias_ih": (rows,), "bias_hh": (rows,)} if self.bias else {}
+        return {"weight_ih": (rows, features), "weight_hh": (rows, self.hidden_size), **biases}
 
     @abstractmethod
     def kernel(
@@ -128,8 +139,19 @@ class Stack(nn.Module, ABC):
         return self.weight_ih_l0  # type: ignore[return-value]
 
     def weights_of(self, name: str) -> Weights:
-        """The weights of one layer and direction, named as in ``l0_reverse``."""
-        return Weights(*(getattr(self, f"{kind}_{name}") for kind in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")))
+        """The weights of one layer and direction, named as in ``l0_reverse``, as the kernel takes them."""
+        own = self.own_weights(name)
+        w_ih = own["weight_ih"]
+        zero = w_ih if self.bias else w_ih.new_zeros(w_ih.shape[:-1])
+        return Weights(w_ih, own["weight_hh"], own.get("bias_ih", zero), own.get("bias_hh", zero))
+
+    def own_weights(self, name: str) -> dict[str, Tensor]:
+        """The weights of one layer and direction by their kind, as they are trained; see `shapes`."""
+        return {kind: getattr(self, f"{kind}_{name}") for kind in self.shapes(self.input_size)}
+
+    def recurrent_matrices(self, weights: Weights) -> dict[str, Float[Tensor, "*model hidden hidden"]]:
+        """W_hh gate by gate, by the gate's name."""
+        return dict(zip(self.gate_names, weights.w_hh.split(self.hidden_size, dim=-2), strict=True))
 
     @contextmanager
     def recording(self) -> Iterator[list[Recording]]:
@@ -183,13 +205,14 @@ class Stack(nn.Module, ABC):
                 start = initial if places == 1 else tuple(one.narrow(-3, len(finals), 1) for one in initial)
                 weights = self.weights_of(name)
                 if weights.w_hh.dtype != x.dtype:
-                    weights = Weights(*(weight.to(x.dtype) for weight in weights))
+                    weights = weights.map(partial(Tensor.to, dtype=x.dtype))
                 if self.recurrent_dropout:
                     kept = dropout(weights.w_hh, self.recurrent_dropout, self.training)
                     weights = weights._replace(w_hh=kept)
                 read = turned(x, lengths) if suffix else x
                 deltas: list[Deltas] | None = None if recording is None else []
-                states, final = self._run(read, weights, start, padding, lengths, deltas)
+                with torch.autocast(x.device.type, enabled=False) if self.in_full else nullcontext():
+                    states, final = self._run(read, weights, start, padding, lengths, deltas)
                 finals.append(final)
                 outputs.append(turned(states, lengths) if suffix else states)
                 if recording is not None:
@@ -228,7 +251,7 @@ class Stack(nn.Module, ABC):
     def _cast(self, x: Tensor) -> Tensor:
         """The inputs in the type to compute in: that of the weights, or of autocast, which leaves float64 alone."""
         device, dtype = x.device.type, self._first.dtype
-        if torch.is_autocast_enabled(device) and dtype != torch.float64:
+        if torch.is_autocast_enabled(device) and dtype != torch.float64 and not self.in_full:
             dtype = torch.get_autocast_dtype(device)
         return x.to(dtype)
 
@@ -311,5 +334,6 @@ def _passage(name: str, x: Tensor, weights: Weights, initial: States, states: Te
     dtype = torch.promote_types(states.dtype, torch.float32)
     x, states = x.detach().to(dtype), states.detach().to(dtype)
     # The optimiser changes these in place before anybody looks.
-    rest = [one.detach().to(dtype, copy=True) for one in (*weights, *initial)]
-    return Passage(name, x, Weights(*rest[:4]), tuple(one.squeeze(-3) for one in rest[4:]), states, deltas)
+    kept = weights.map(lambda weight: weight.detach().to(dtype, copy=True))
+    start = tuple(one.detach().to(dtype, copy=True).squeeze(-3) for one in initial)
+    return Passage(name, x, kept, start, states, deltas)

@@ -1,5 +1,7 @@
 """The vanilla recurrence (Elman 1990): h_t = f(W_ih x_t + b_ih + W_hh h_(t-1) + b_hh).
 
+With modrelu (Arjovsky, Shah & Bengio 2016) b_hh is the bias of f: f(a) = sign(a) * relu(|a| + b_hh).
+
 Backwards, with delta_t = dL/dh_t and a_t what f is applied to:
 dL/da_t = f'(a_t) * delta_t, delta_(t-1) = dL/dy_(t-1) + W_hh^T dL/da_t.
 """
@@ -29,11 +31,19 @@ from rnnae_bench.recurrence.reference import Activation, Weights
 from rnnae_bench.recurrence.second_order import differentiable_gradients
 from rnnae_bench.recurrence.stack import Stack, States
 
-_IN_PLACE: dict[str, Callable[[Tensor], Tensor]] = {
-    "tanh": Tensor.tanh_,
-    "relu": Tensor.relu_,
-    "identity": lambda states: states,
+
+def _modrelu(preactivation: Tensor, bias: Tensor) -> Tensor:
+    sign = preactivation.sign()
+    return preactivation.abs_().add_(bias).relu_().mul_(sign)
+
+
+_IN_PLACE: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "tanh": lambda states, bias: states.tanh_(),
+    "relu": lambda states, bias: states.relu_(),
+    "identity": lambda states, bias: states,
+    "modrelu": _modrelu,
 }
+"""f in place, by name, given its own bias."""
 
 
 def rnn(
@@ -55,7 +65,7 @@ def rnn(
             be finite there too.
         deltas: Takes dL/dh_t when the backward pass has come by.
     """
-    states: Tensor = _run(x, *weights, initial, activation, padding, deltas)
+    states: Tensor = _run(x, *weights[:4], initial, activation, padding, deltas)
     return states
 
 
@@ -63,7 +73,7 @@ def slope(states: Float[Tensor, "*axes"], activation: Activation) -> Float[Tenso
     """f' as a function of f's value; None for the identity."""
     if activation == "tanh":
         return 1 - states * states
-    return (states > 0).to(states.dtype) if activation == "relu" else None
+    return None if activation == "identity" else (states != 0).to(states.dtype)
 
 
 def _through_time(factor: Tensor | None, w_hh: Tensor, direct: Tensor) -> tuple[Tensor, Tensor]:
@@ -97,12 +107,13 @@ class _VanillaKernel(torch.autograd.Function):
         padding: Tensor | None,
         deltas: Deltas | None,
     ) -> Tensor:
-        states = stepwise(affine(x, w_ih, b_ih + b_hh))
+        own = b_hh.unsqueeze(-2) if activation == "modrelu" else b_hh
+        states = stepwise(affine(x, w_ih, b_ih if activation == "modrelu" else b_ih + b_hh))
         multiply, activate, w = addmm(w_hh), _IN_PLACE[activation], w_hh.mT
         h = initial
         for step in states.unbind(-3):
             multiply(step, h, w, out=step)
-            h = activate(step)
+            h = activate(step, own)
         if padding is not None:
             states.masked_fill_(padding, 0.0)
         ctx.save_for_backward(x, w_ih, w_hh, b_ih, b_hh, initial, states)
@@ -127,7 +138,7 @@ class _VanillaKernel(torch.autograd.Function):
             weight_gradient(gates, x),
             recurrent_weight_gradient(gates, states, initial),
             bias,
-            bias,
+            (gates * states.sign()).sum(dim=(-3, -2)) if ctx.activation == "modrelu" else bias,
             torch.matmul(gates[..., 0, :, :], w_hh) if needs[5] else None,
             None,
             None,
@@ -197,21 +208,21 @@ class RNN(Stack):
         options: As of `Stack`.
     """
 
-    gates = 1
+    gate_names = ("h",)
 
     def __init__(
         self, input_size: int, hidden_size: int, *, activation: Activation = "tanh", **options: object
     ) -> None:
-        require_choice(("tanh", "relu", "identity"), activation=activation)
+        require_choice(("tanh", "relu", "identity", "modrelu"), activation=activation)
         self.activation: Activation = activation
         super().__init__(input_size, hidden_size, **options)  # type: ignore[arg-type]
-        if self.backend == "fused" and activation == "identity":
-            raise UserError("PyTorch has no fused recurrence with the identity activation; use backend 'kernel'")
+        if self.backend == "fused" and activation not in ("tanh", "relu"):
+            raise UserError(f"PyTorch has no fused recurrence with the {activation} activation; use backend 'kernel'")
 
     @property
     def prefers_fused(self) -> bool:
-        """On a GPU, but for the identity."""
-        return super().prefers_fused and self.activation != "identity"
+        """On a GPU, with tanh and relu."""
+        return super().prefers_fused and self.activation in ("tanh", "relu")
 
     def extra_repr(self) -> str:
         """Sizes, the activation, and what else differs from the defaults."""
@@ -226,7 +237,7 @@ class RNN(Stack):
     def fused(self, x: Tensor, weights: Weights, initial: States) -> tuple[Tensor, States]:
         """The same by PyTorch."""
         run = torch.rnn_tanh if self.activation == "tanh" else torch.rnn_relu
-        states, final = run(x, initial[0], list(weights), True, 1, 0.0, True, False, False)
+        states, final = run(x, initial[0], list(weights[:4]), True, 1, 0.0, True, False, False)
         return states, (final,)
 
     def tape(self, passage: Passage) -> VanillaTape:

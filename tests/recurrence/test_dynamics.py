@@ -1,5 +1,7 @@
 """Jacobians and Lyapunov exponents against closed forms, eigenvalues and autograd."""
 
+from operator import itemgetter
+
 import numpy as np
 import pytest
 import torch
@@ -8,7 +10,10 @@ from rnnae_bench.errors import UserError
 from rnnae_bench.recurrence import dynamics, reference
 from rnnae_bench.recurrence.dynamics import Linearization, recurrent_matrices, spectral_norm, spectral_radius
 from rnnae_bench.recurrence.gru import GRU
+from rnnae_bench.recurrence.independent import IndRNN
 from rnnae_bench.recurrence.lstm import LSTM
+from rnnae_bench.recurrence.orthogonal import OrthogonalRNN
+from rnnae_bench.recurrence.reset_before import ResetBeforeGRU
 from rnnae_bench.recurrence.stack import Stack
 from rnnae_bench.recurrence.vanilla import RNN
 
@@ -18,6 +23,9 @@ KINDS = {
     "identity": lambda *sizes, **options: RNN(*sizes, activation="identity", **options),
     "lstm": LSTM,
     "gru": GRU,
+    "modrelu": lambda *sizes, **options: OrthogonalRNN(*sizes, **options),
+    "reset_before": ResetBeforeGRU,
+    "independent": lambda *sizes, **options: IndRNN(*sizes, bound=1.05, **options),
 }
 
 
@@ -49,8 +57,10 @@ def step_of(kind: str):
     def step(state, x, weights):
         if kind == "lstm":
             return torch.cat(reference.lstm_step(x[None], *state[None].chunk(2, dim=-1), weights), dim=-1)[0]
-        if kind == "gru":
-            return reference.gru_step(x[None], state[None], weights)[0]
+        if kind in ("gru", "reset_before"):
+            return reference.gru_step(x[None], state[None], weights, "after" if kind == "gru" else "before")[0]
+        if kind == "independent":
+            return reference.independent_step(x[None], state[None], weights)[0]
         return reference.rnn_step(x[None], state[None], weights, kind)[0]
 
     return step
@@ -69,7 +79,7 @@ def test_jacobians_are_those_of_autograd(kind, models):
         norms = found.largest_singular_values()
         for place in np.ndindex(*lead, 2):
             model, row = place[:-1], place[-1]
-            weights = reference.Weights(*(weight[model] for weight in passage.weights))
+            weights = passage.weights.map(itemgetter(model))
             state = torch.zeros(stack.states * 4, dtype=torch.float64)
             for t in range(5):
                 x = passage.x[(*model, t, row)]
@@ -193,6 +203,14 @@ def test_recurrent_matrices_are_the_gates_in_torchs_order(kind):
     matrices = recurrent_matrices(stack, "l0_reverse")
     assert "".join(matrices) == {"tanh": "h", "lstm": "ifgo", "gru": "rzn"}[kind]
     torch.testing.assert_close(torch.cat([*matrices.values()]), stack.weight_hh_l0_reverse, rtol=0, atol=0)
+
+
+def test_recurrent_matrices_of_other_kinds():
+    independent, orthogonal = seeded("independent", 3, 4, models=2), seeded("modrelu", 3, 4)
+    (diagonal,) = recurrent_matrices(independent, "l0").values()
+    torch.testing.assert_close(diagonal.diagonal(dim1=-2, dim2=-1), independent.weight_hh_l0.squeeze(1))
+    assert torch.count_nonzero(diagonal) == 2 * 4
+    assert spectral_norm(recurrent_matrices(orthogonal, "l0")["h"]).item() == pytest.approx(1.0, rel=1e-12)
 
 
 def test_radius_and_norm_of_matrices():

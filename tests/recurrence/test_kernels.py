@@ -1,6 +1,7 @@
 """Every kernel against the reference and torch.nn: outputs, gradients and the deltas left behind, in float64."""
 
 from itertools import product
+from operator import itemgetter
 from typing import NamedTuple
 
 import pytest
@@ -8,16 +9,21 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from rnnae_bench.recurrence import reference
+from rnnae_bench.recurrence import reference, reset_before
 from rnnae_bench.recurrence.deltas import Deltas
 from rnnae_bench.recurrence.gru import GRUTape, gru
+from rnnae_bench.recurrence.independent import IndependentTape, independent
 from rnnae_bench.recurrence.lstm import LSTMTape, lstm
 from rnnae_bench.recurrence.recovery import on_a_logarithmic_scale
 from rnnae_bench.recurrence.reference import Weights
+from rnnae_bench.recurrence.reset_before import ResetBeforeTape
 from rnnae_bench.recurrence.scaled import Scaled
 from rnnae_bench.recurrence.vanilla import VanillaTape, rnn
 
-GATES = {"tanh": 1, "relu": 1, "identity": 1, "gru": 3, "lstm": 4}
+GATES = {"tanh": 1, "relu": 1, "identity": 1, "modrelu": 1, "gru": 3, "lstm": 4}
+GATES |= {"peephole": 4, "reset_before": 3, "independent": 1}
+CELLS = ("lstm", "peephole")
+"""Those with a cell beside the state."""
 TOLERANCE = 1e-12
 FEATURES, HIDDEN = 3, 7
 
@@ -34,7 +40,11 @@ class Case(NamedTuple):
 
     @property
     def leaves(self) -> list[Tensor]:
-        return [self.x, *self.weights, *self.initial]
+        return [self.x, *self.learned, *self.initial]
+
+    @property
+    def learned(self) -> list[Tensor]:
+        return [one for one in self.weights if one is not None]
 
 
 def make(kind, steps, batch, models=None, scale=0.3, features=FEATURES, hidden=HIDDEN) -> Case:
@@ -45,33 +55,42 @@ def make(kind, steps, batch, models=None, scale=0.3, features=FEATURES, hidden=H
         return (torch.randn(*lead, *shape) * scale).requires_grad_()
 
     rows = GATES[kind] * hidden
-    weights = Weights(draw(rows, features), draw(rows, hidden), draw(rows), draw(rows))
+    recurrent = draw(1 if kind == "independent" else rows, hidden)
+    weights = Weights(draw(rows, features), recurrent, draw(rows), draw(rows))
+    if kind == "peephole":
+        weights = weights._replace(peepholes=draw(3 * hidden))
     return Case(
-        draw(steps, batch, features), weights, tuple(draw(batch, hidden) for _ in range(2 if kind == "lstm" else 1))
+        draw(steps, batch, features), weights, tuple(draw(batch, hidden) for _ in range(2 if kind in CELLS else 1))
     )
 
 
 def kernel(kind, case, padding=None, deltas=None) -> tuple[Tensor, ...]:
     """The kernel's states, and its cells where it has them."""
-    if kind == "lstm":
+    if kind in CELLS:
         return lstm(case.x, case.weights, case.initial, padding, deltas)
-    if kind == "gru":
-        return (gru(case.x, case.weights, case.initial[0], padding, deltas),)
+    others = {"gru": gru, "reset_before": reset_before.gru, "independent": independent}
+    if kind in others:
+        return (others[kind](case.x, case.weights, case.initial[0], padding, deltas),)
     return (rnn(case.x, case.weights, case.initial[0], kind, padding, deltas),)
 
 
 def twin(kind, case) -> tuple[list[Tensor], ...]:
     """The same by the reference, step by step."""
-    if kind == "lstm":
+    if kind in CELLS:
         return reference.lstm(case.x, case.weights, case.initial)
-    if kind == "gru":
-        return (reference.gru(case.x, case.weights, case.initial[0]),)
+    if kind == "independent":
+        return (reference.independent(case.x, case.weights, case.initial[0]),)
+    if kind in ("gru", "reset_before"):
+        return (reference.gru(case.x, case.weights, case.initial[0], "after" if kind == "gru" else "before"),)
     return (reference.rnn(case.x, case.weights, case.initial[0], kind),)
 
 
 def tape(kind, case, states):
-    if kind in ("gru", "lstm"):
-        return (GRUTape if kind == "gru" else LSTMTape).recompute(case.x, case.weights, case.initial, states)
+    tapes = {"gru": GRUTape, "reset_before": ResetBeforeTape, "lstm": LSTMTape, "peephole": LSTMTape}
+    if kind in tapes:
+        return tapes[kind].recompute(case.x, case.weights, case.initial, states)
+    if kind == "independent":
+        return IndependentTape((states > 0).to(states.dtype), case.weights.w_ih, case.weights.w_hh)
     return VanillaTape.recompute(case.x, case.weights, case.initial, states, kind)
 
 
@@ -98,7 +117,7 @@ def check_against_reference(kind, case) -> None:
     gradients = torch.autograd.grad(theirs, case.leaves, retain_graph=True)
     assert_close(torch.autograd.grad(loss_of(found, directs), case.leaves), gradients)
     totals = [reference.deltas(theirs, each) for each in steps]
-    left = [deltas.h, deltas.c] if kind == "lstm" else [deltas.h]
+    left = [deltas.h, deltas.c] if kind in CELLS else [deltas.h]
     assert_close(left, totals)
     with torch.no_grad():
         backward = tape(kind, case, found[0].detach())
@@ -135,7 +154,7 @@ def test_agrees_with_torch(kind, steps, batch):
         module = (nn.GRU if kind == "gru" else nn.LSTM)(FEATURES, HIDDEN)
     names = ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")
     start = tuple(one.unsqueeze(0) for one in case.initial)
-    weights = dict(zip(names, case.weights, strict=True))
+    weights = dict(zip(names, case.weights[:4], strict=True))
     states, _ = functional_call(module, weights, (case.x, start if kind == "lstm" else start[0]))
     found = kernel(kind, case)[0]
     assert_close([found], [states])
@@ -151,17 +170,18 @@ def test_with_models_it_is_as_many_recurrences_side_by_side(kind):
     for model in range(3):
         alone = Case(
             case.x[model],
-            Weights(*(weight[model] for weight in case.weights)),
+            case.weights.map(itemgetter(model)),
             tuple(one[model] for one in case.initial),
         )
         assert_close([one[model] for one in states], kernel(kind, alone))
 
 
 @pytest.mark.parametrize("only", [0, 1])
-def test_an_lstm_whose_loss_reads_one_of_its_two_outputs(only):
-    case = make("lstm", 5, 2)
+@pytest.mark.parametrize("kind", CELLS)
+def test_an_lstm_whose_loss_reads_one_of_its_two_outputs(kind, only):
+    case = make(kind, 5, 2)
     deltas = Deltas()
-    found, steps = kernel("lstm", case, deltas=deltas), twin("lstm", case)
+    found, steps = kernel(kind, case, deltas=deltas), twin(kind, case)
     direct = torch.randn_like(found[only])
     theirs = (torch.stack(steps[only], dim=-3) * direct).sum()
     mine = torch.autograd.grad((found[only] * direct).sum(), case.leaves)
@@ -198,16 +218,18 @@ def test_gradients_that_nobody_wants_are_left_out_and_change_no_other(kind):
     whole = torch.autograd.grad(kernel(kind, case)[0].square().sum(), case.leaves)
     fixed = Case(case.x.detach(), case.weights, tuple(one.detach() for one in case.initial))
     deltas = Deltas()
-    found = torch.autograd.grad(kernel(kind, fixed, deltas=deltas)[0].square().sum(), list(case.weights))
-    assert all(torch.equal(mine, theirs) for mine, theirs in zip(found, whole[1:5], strict=True))
+    found = torch.autograd.grad(kernel(kind, fixed, deltas=deltas)[0].square().sum(), case.learned)
+    of_weights = whole[1 : 1 + len(case.learned)]
+    assert all(torch.equal(mine, theirs) for mine, theirs in zip(found, of_weights, strict=True))
     assert deltas.h is not None
 
 
 def flat(kind, padding=None):
     """The kernel as a function of its leaves, as gradcheck wants it."""
 
-    def function(x, w_ih, w_hh, b_ih, b_hh, *initial):
-        return kernel(kind, Case(x, Weights(w_ih, w_hh, b_ih, b_hh), initial), padding)
+    def function(x, *leaves):
+        many = 5 if kind == "peephole" else 4
+        return kernel(kind, Case(x, Weights(*leaves[:many]), leaves[many:]), padding)
 
     return function
 
@@ -257,7 +279,7 @@ def test_padding_changes_nothing_whatever_it_holds(kind):
     for filling in (1.0, 1e30):
         for found, expected in zip(padded(filling), (over_time, of_weights), strict=True):
             assert all(torch.equal(mine, theirs) for mine, theirs in zip(found, expected, strict=True)), filling
-    assert len(over_time) == (5 if kind == "lstm" else 3)
+    assert len(over_time) == (5 if kind in CELLS else 3)
     assert not any(one[real:].any() for one in over_time)
     expected, gradients = results(alone, None)
     assert_close([one[:real] for one in over_time], expected)

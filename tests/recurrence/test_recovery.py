@@ -4,6 +4,7 @@ import copy
 import math
 from fractions import Fraction
 from itertools import product
+from operator import itemgetter
 
 import pytest
 import torch
@@ -12,10 +13,11 @@ from torch import Tensor
 from rnnae_bench.errors import UserError
 from rnnae_bench.recurrence import reference
 from rnnae_bench.recurrence.gru import GRU
+from rnnae_bench.recurrence.independent import IndRNN
 from rnnae_bench.recurrence.lstm import LSTM
 from rnnae_bench.recurrence.recording import Recording, joined
 from rnnae_bench.recurrence.recovery import backpropagate, on_a_logarithmic_scale
-from rnnae_bench.recurrence.reference import Weights
+from rnnae_bench.recurrence.reset_before import ResetBeforeGRU
 from rnnae_bench.recurrence.scaled import Scaled, add, normalized
 from rnnae_bench.recurrence.stack import Stack
 from rnnae_bench.recurrence.vanilla import RNN, VanillaTape
@@ -26,6 +28,10 @@ KINDS = {
     "identity": (RNN, {"activation": "identity"}),
     "gru": (GRU, {}),
     "lstm": (LSTM, {}),
+    "modrelu": (RNN, {"activation": "modrelu"}),
+    "reset_before": (ResetBeforeGRU, {}),
+    "peephole": (LSTM, {"forget": "coupled", "peepholes": True}),
+    "independent": (IndRNN, {"bound": 1.05}),
 }
 FEATURES, HIDDEN, BATCH, STEPS = 3, 4, 3, 7
 LENGTHS = ((7, 1, 4), (2, 7, 5))
@@ -37,7 +43,22 @@ pytestmark = pytest.mark.usefixtures("double")
 def build(kind, **options) -> Stack:
     torch.manual_seed(0)
     made, more = KINDS[kind]
-    return made(FEATURES, HIDDEN, **more, **options)
+    stack = made(FEATURES, HIDDEN, **more, **options)
+    for name, weight in stack.named_parameters():
+        if name.startswith("peephole"):
+            torch.nn.init.normal_(weight)
+    return stack
+
+
+def next_state(stack, x, state, weights) -> tuple[Tensor, ...]:
+    """One step of the reference."""
+    if isinstance(stack, LSTM):
+        return reference.lstm_step(x, *state, weights)
+    if isinstance(stack, GRU):
+        return (reference.gru_step(x, *state, weights, "before" if isinstance(stack, ResetBeforeGRU) else "after"),)
+    if isinstance(stack, IndRNN):
+        return (reference.independent_step(x, *state, weights),)
+    return (reference.rnn_step(x, *state, weights, stack.activation),)
 
 
 def assert_close(found, expected, tolerance=1e-12) -> None:
@@ -70,18 +91,13 @@ def one_by_one(stack, recording, x, state, steps, where, sequence) -> tuple[Tens
         outputs = []
         for passage in passages:
             # The recorded weights are those that recurrent dropout left.
-            weights = Weights(*(weight[where] for weight in passage.weights))
+            weights = passage.weights.map(itemgetter(where))
             carried = tuple(one[where][len(finals), sequence : sequence + 1] for one in state)
             steps_of = states[passage.name] = [[] for _ in carried]
             for t, step in enumerate(inputs.flip(0) if passage.backward else inputs):
                 if stack.window and t and t % stack.window == 0:
                     carried = tuple(one.detach() for one in carried)
-                if isinstance(stack, LSTM):
-                    carried = reference.lstm_step(step, *carried, weights)
-                elif isinstance(stack, GRU):
-                    carried = (reference.gru_step(step, *carried, weights),)
-                else:
-                    carried = (reference.rnn_step(step, *carried, weights, stack.activation),)
+                carried = next_state(stack, step, carried, weights)
                 for kept, one in zip(steps_of, carried, strict=True):
                     kept.append(one)
             finals.append(carried)
@@ -487,11 +503,11 @@ def test_passes_over_pieces_of_a_sequence_are_joined(kind):
     loss.backward()
     whole = joined(recordings)
     weights, start = stack.weights_of("l0"), torch.zeros(BATCH, HIDDEN)
-    if kind == "lstm":
-        kept = reference.lstm(x.transpose(0, 1), weights, (start, start))
-    else:
-        options = () if kind == "gru" else (stack.activation,)
-        kept = ((reference.gru if kind == "gru" else reference.rnn)(x.transpose(0, 1), weights, start, *options),)
+    steps, state = [], (start,) * stack.states
+    for one in x.unbind(1):
+        state = next_state(stack, one, state, weights)
+        steps.append(state)
+    kept = [*zip(*steps, strict=True)]
     loss = sum((state * read[0]).sum() for state, read in zip(kept[0], reads, strict=True))
     loss = loss + sum((each[t] * reads[t][0]).sum() for t in ends for each in kept)
     recovered, left = whole.recover()["l0"], whole.layers[0][0].totals()

@@ -1,0 +1,71 @@
+"""A recurrent network each of whose units hears itself alone."""
+
+from typing import Annotated
+
+import torch
+from torch import nn
+
+from rnnae_bench.contracts.optimization import Optimization
+from rnnae_bench.contracts.search_space import Range
+from rnnae_bench.contracts.spec import TaskSpec
+from rnnae_bench.errors import UserError
+from rnnae_bench.models.recurrence_model import RecurrenceModel, ThroughTime
+from rnnae_bench.recurrence import independent
+
+
+class IndRNN(RecurrenceModel):
+    """Independently recurrent network (Li, Li, Cook, Zhu & Gao 2018, arXiv:1803.04831).
+
+    h_t = relu(W x_t + b_ih + u * h_(t-1) + b_hh) with |u| <= gain^(1/T), T the length of the task's sequences: over all
+    of one, no unit grows more than `gain` times. Units meet in the next layer alone. With F numbers read into a state
+    of H, a layer and direction has H (F + 3) weights. The state is h, H numbers a layer.
+
+    Args:
+        spec: The task to serve.
+        hidden_size: Numbers in the state of one layer and direction.
+        layers: Recurrent layers, each reading the states of the one below.
+        gain: What a unit may multiply its state with over a whole sequence, 1 or more.
+        bidirectional: Add a second recurrence that reads from the end; refused on causal tasks.
+        dropout: Share of the states zeroed between layers while training.
+        through_time: How state and gradient pass through time while training.
+        optimization: How to train.
+    """
+
+    model_axis = True
+
+    def __init__(
+        self,
+        spec: TaskSpec,
+        hidden_size: Annotated[int, Range(16, 256, log=True)] = 128,
+        layers: int = 2,
+        gain: float = 2.0,
+        bidirectional: bool = False,
+        dropout: float = 0.0,
+        through_time: ThroughTime = ThroughTime(),  # noqa: B008 (frozen)
+        optimization: Optimization = Optimization(),  # noqa: B008 (frozen)
+    ) -> None:
+        if not gain >= 1:
+            raise UserError(f"gain is {gain}; a unit that is to keep its state must be let multiply it with 1 or more")
+        bound = gain ** (1 / spec.sequence.length)
+        super().__init__(
+            independent.IndRNN,
+            spec,
+            hidden_size,
+            layers,
+            bidirectional,
+            dropout,
+            None,
+            through_time,
+            optimization,
+            bound=bound,
+        )
+        # The last layer starts with long memories, the others with memories of all lengths (section 4.2 of the paper).
+        last = f"l{layers - 1}"
+        with torch.no_grad():
+            for name, weight in self.recurrence.named_parameters():
+                if name.startswith("weight_hh"):
+                    nn.init.uniform_(weight, 1 / bound if last in name.split("_") else 0.0, bound)
+                elif name.startswith("weight_ih"):
+                    nn.init.kaiming_uniform_(weight, nonlinearity="relu")
+                elif name.startswith("bias"):
+                    nn.init.zeros_(weight)

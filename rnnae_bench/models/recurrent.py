@@ -8,6 +8,7 @@ the layers above read those of the one below, and to all comes the head's affine
 from typing import Annotated, Literal
 
 import torch
+from torch import nn
 
 from rnnae_bench.contracts.heads import Head
 from rnnae_bench.contracts.optimization import Optimization
@@ -78,14 +79,15 @@ class IRNN(RecurrenceModel):
     """RNN of rectified linear units that starts as the identity (Le, Jaitly & Hinton 2015, arXiv:1504.00941).
 
     h_t = relu(W_ih x_t + b_ih + W_hh h_(t-1) + b_hh), where W_hh starts as the identity times `scale`, W_ih normal with
-    standard deviation 0.001 and the biases as zero: until it has learned, a state stays as it is. It has H (F + H + 2)
-    weights and a state of H numbers.
+    standard deviation `input_scale` and the biases as zero: until it has learned, a state adds up what comes in. It has
+    H (F + H + 2) weights and a state of H numbers.
 
     Args:
         spec: The task to serve.
         hidden_size: Numbers in the state of one layer and direction.
         layers: Recurrent layers, each reading the states of the one below.
         scale: What the identity is multiplied with at the start; below 1 an IRNN forgets (0.01 in the paper's speech).
+        input_scale: Standard deviation of W_ih at the start. With the paper's 0.001 Adam needs more steps to learn.
         bidirectional: Add a second recurrence that reads from the end; refused on causal tasks.
         dropout: Share of the states zeroed between layers while training.
         through_time: How state and gradient pass through time while training.
@@ -100,12 +102,13 @@ class IRNN(RecurrenceModel):
         hidden_size: Annotated[int, Range(16, 256, log=True)] = 128,
         layers: int = 1,
         scale: float = 1.0,
+        input_scale: float = 0.1,
         bidirectional: bool = False,
         dropout: float = 0.0,
         through_time: ThroughTime = ThroughTime(),  # noqa: B008 (frozen)
         optimization: Optimization = Optimization(learning_rate=1e-3),  # noqa: B008 (frozen)
     ) -> None:
-        require_positive(scale=scale)
+        require_positive(scale=scale, input_scale=input_scale)
         super().__init__(
             vanilla.RNN,
             spec,
@@ -124,6 +127,8 @@ class IRNN(RecurrenceModel):
             for name, weight in self.recurrence.named_parameters():
                 if name.startswith("weight_hh"):
                     weight.mul_(scale)
+                elif name.startswith("weight_ih"):
+                    nn.init.normal_(weight, std=input_scale)
 
 
 class LSTM(RecurrenceModel):

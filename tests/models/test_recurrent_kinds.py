@@ -271,7 +271,7 @@ def test_the_default_options_are_the_models_without_them():
 
 
 def test_an_irnn_starts_as_the_identity():
-    model = IRNN(SPEC, hidden_size=200, scale=0.5)
+    model = IRNN(SPEC, hidden_size=200, scale=0.5, input_scale=0.001)
     assert torch.equal(model.recurrence.weight_hh_l0, 0.5 * torch.eye(200))
     assert model.recurrence.weight_ih_l0.std().item() == pytest.approx(0.001, rel=0.1)
     assert not model.recurrence.bias_ih_l0.any()
@@ -364,6 +364,7 @@ def test_independent_weights_are_held_within_their_bound_and_come_back():
         (LSTM, {"forget": "often"}, "forget is 'often'"),
         (GRU, {"reset": "between"}, "reset is 'between'"),
         (IRNN, {"scale": 0.0}, "scale is 0.0"),
+        (IRNN, {"input_scale": 0.0}, "input_scale is 0.0"),
         (ExpRNN, {"orthogonal_rate": -1.0}, "orthogonal_rate is -1.0"),
         (ExpRNN, {"start": "zero"}, "start is 'zero'"),
         (ExpRNN, {"through_time": ThroughTime(recurrent_dropout=0.1)}, "recurrent_dropout is 0.1"),

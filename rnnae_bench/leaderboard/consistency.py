@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from rnnae_bench.options.nested import flatten
 from rnnae_bench.records.document import document_of
 from rnnae_bench.records.history import Series
 from rnnae_bench.records.record import Record
@@ -47,6 +48,7 @@ def inconsistent(record: Record, series: Mapping[str, Series]) -> Iterator[str]:
     yield from _inconsistent_value(record)
     yield from _inconsistent_steps(record, series)
     yield from _inconsistent_times(record)
+    yield from _inconsistent_match(record)
 
 
 def _inconsistent_value(record: Record) -> Iterator[str]:
@@ -124,3 +126,15 @@ def _inconsistent_times(record: Record) -> Iterator[str]:
     # Times are of whole seconds, so two roundings.
     if seconds is not None and not 0 <= seconds <= max(taken, 0) + 2:
         yield f"it says {seconds:.6g} seconds of training, and took {taken:.0f} in all"
+
+
+def _inconsistent_match(record: Record) -> Iterator[str]:
+    match, measures = record.match, record.measures
+    if match is None:
+        return
+    has = measures.parameters if match.quantity == "parameters" else measures.state_size
+    if has is not None and has != match.got:
+        yield f"its width was matched to {match}, and its measures say {has:,}"
+    value = flatten(record.configuration.model).get(match.option)
+    if match.width not in (value, max(value, default=None) if isinstance(value, list) else None):
+        yield f"its width was matched by {match.option} {match.width}, and its configuration says {value}"

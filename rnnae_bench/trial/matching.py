@@ -10,6 +10,7 @@ import torch
 from lightning import LightningModule
 
 from rnnae_bench.contracts.state_size import Growing
+from rnnae_bench.contracts.task import Task
 from rnnae_bench.errors import UserError
 from rnnae_bench.options.limits import bounded
 from rnnae_bench.options.nested import flatten, merge, nest
@@ -54,23 +55,6 @@ def match_width(
         UserError: the user chose the width too, there is none, or no width comes near enough.
     """
     quantity, asked = matched_to(wanted)
-    option, who = _width_option(pair), f"{pair.model_handle.name} on {pair.label}"
-    if option in given:
-        raise UserError(f"--match {wanted} chooses --model.{option}, which is given too; leave one of them out")
-    default = flatten(pair.defaults["model"])[option]
-    refusals: list[UserError] = []
-    seen: dict[int, int | None] = {}
-
-    def measure(width: int) -> int | None:
-        if width not in seen:
-            chosen = merge(options["model"], nest({option: _widened(default, width)}))
-            try:
-                seen[width] = _MEASURES[quantity](_built(pair, task, chosen))
-            except UserError as error:
-                refusals.append(error)
-                seen[width] = None
-        return seen[width]
-
     with fresh_process():
         try:
             task = pair.build_task(options["task"], data_seed=0)
@@ -78,13 +62,17 @@ def match_width(
             return {}, None
         if pair.unsupported(task, options["model"]):
             return {}, None
-        found = nearest(measure, asked)
+        option, who = _width_option(pair, wanted), f"{pair.model_handle.name} on {pair.label}"
+        if option in given:
+            raise UserError(f"--match {wanted} chooses --model.{option}, which is given too; leave one of them out")
+        sizes = _Sizes(pair, task, options["model"], option, quantity)
+        found = nearest(sizes, asked)
         if found is None:
-            raise refusals[-1]
+            raise sizes.refusals[-1]
         width, got = found
         others = [factor * width for factor in (2, 4, 16, 256) if factor * width <= WIDEST]
-        fixed = all(measure(other) in (got, None) for other in [*seen, *others])
-    value = _widened(default, width)
+        fixed = all(sizes(other) in (got, None) for other in [*sizes.seen, *others])
+    value = sizes.value(width)
     has = f"{got:,} {_IN_WORDS[quantity]}"
     if fixed:
         raise UserError(f"--match {wanted}: {who} has {has}, whatever its {option}")
@@ -137,28 +125,48 @@ def nearest(measure: Measure, asked: int) -> tuple[int, int] | None:
     return width, value(width)
 
 
-def _width_option(pair: Pair) -> str:
+class _Sizes:
+    """The quantity of a model by its width; each width is built once."""
+
+    def __init__(self, pair: Pair, task: Task, options: Mapping[str, Any], option: str, quantity: Quantity) -> None:
+        self._pair, self._task, self._options, self._option, self._quantity = pair, task, options, option, quantity
+        self._default = flatten(pair.defaults["model"])[option]
+        self.seen: dict[int, int | None] = {}
+        self.refusals: list[UserError] = []
+        """What the model said to the widths that it refused."""
+
+    def value(self, width: int) -> Any:
+        """The option's value for a width: of several sizes the largest, to which the others keep their proportion."""
+        if not isinstance(self._default, list | tuple):
+            return width
+        largest = max(self._default, default=width)
+        return [max(1, round(width * size / largest)) for size in self._default or [largest]]
+
+    def __call__(self, width: int) -> int | None:
+        if width not in self.seen:
+            chosen = merge(self._options, nest({self._option: self.value(width)}))
+            try:
+                self.seen[width] = _MEASURES[self._quantity](_built(self._pair, self._task, chosen))
+            except UserError as error:
+                self.refusals.append(error)
+                self.seen[width] = None
+        return self.seen[width]
+
+
+def _width_option(pair: Pair, wanted: str) -> str:
     """The dotted name of the hyper-parameter that says how wide the model is."""
     declared = getattr(pair.model_class, "width_option", None)
     known = [name for name in ([declared] if declared else WIDTH_OPTIONS) if f"model.{name}" in pair.hints]
     if not known:
         called = declared or ", ".join(WIDTH_OPTIONS)
         raise UserError(
-            f"--match: model '{pair.model_handle.name}' has no width to choose (an option {called}); its class may "
-            "name one as width_option"
+            f"--match {wanted}: model '{pair.model_handle.name}' has no width to choose (an option {called}); its class "
+            "may name one as width_option"
         )
     return str(known[0])
 
 
-def _widened(default: Any, width: int) -> Any:
-    """The option's value for a width: of several sizes the largest, to which the others keep their proportion."""
-    if not isinstance(default, list | tuple):
-        return width
-    largest = max(default, default=width)
-    return [max(1, round(width * size / largest)) for size in default or [largest]]
-
-
-def _built(pair: Pair, task: Any, options: Mapping[str, Any]) -> LightningModule:
+def _built(pair: Pair, task: Task, options: Mapping[str, Any]) -> LightningModule:
     """The model without its weights; with them, where it can't be built without."""
     with bounded("building the model", BUILD_MEMORY, BUILD_SECONDS):
         try:

@@ -151,6 +151,26 @@ def test_a_record_that_contradicts_itself_is_refused(runs, records, make, where,
 
 
 @pytest.mark.parametrize(
+    ("match", "reason"),
+    [
+        ({}, None),
+        ({"option": "sizes", "width": 5}, None),
+        ({"got": 41}, "matched to 41 parameters of 40 asked, and its measures say 42"),
+        ({"quantity": "state"}, "matched to 42 numbers in the state of 40 asked, and its measures say 8"),
+        ({"width": 4}, "matched by hidden_size 4, and its configuration says 3"),
+        ({"option": "sizes", "width": 4}, r"matched by sizes 4, and its configuration says [2, 5]"),
+    ],
+)
+def test_a_width_that_was_matched_is_what_the_record_says(runs, records, make, match, reason):
+    record = changed(make(0), "schema", 2)
+    record = changed(record, "configuration/model", {"hidden_size": 3, "sizes": [2, 5]})
+    stated = {"quantity": "parameters", "asked": 40, "got": 42, "option": "hidden_size", "width": 3}
+    runs.write(changed(record, "match", stated | match), SERIES)
+    reasons = refused(runs, records).get(f"{0:016x}", "")
+    assert reason in reasons if reason else "match" not in reasons
+
+
+@pytest.mark.parametrize(
     ("series", "reason"),
     [
         ({"loss": SERIES["loss"]}, "lack gradient_norm at some of its 10 steps"),

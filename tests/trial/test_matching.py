@@ -138,6 +138,7 @@ def test_a_models_own_refusal_is_told_and_an_unsupported_task_is_left_to_the_tri
     with pytest.raises(UserError, match="layers is 0"):
         found("gru", "state=8", layers=0)
     assert found("dense_ae", "parameters=10k", "copy:smoke") == ({}, None)
+    assert found("linear_ae", "parameters=10k", "copy:smoke") == ({}, None)
 
 
 @pytest.mark.parametrize("text", ["10k", "10K", "10_000", "10000", "0.01M"])

@@ -160,8 +160,8 @@ def _width_option(pair: Pair, wanted: str) -> str:
     if not known:
         called = declared or ", ".join(WIDTH_OPTIONS)
         raise UserError(
-            f"--match {wanted}: model '{pair.model_handle.name}' has no width to choose (an option {called}); its class "
-            "may name one as width_option"
+            f"--match {wanted}: model '{pair.model_handle.name}' has no width to choose (an option {called}); its "
+            "class may name one as width_option"
         )
     return str(known[0])
 

@@ -1,7 +1,8 @@
 """The two cells of xLSTM, each in layers of its own: a matrix that is read with queries, and scalars that mix.
 
 Source: Beck, Poeppel, Spanring, Auer, Prudnikova, Kopp, Klambauer, Brandstetter & Hochreiter (2024), xLSTM: extended
-long short-term memory, NeurIPS. Start values are those of the authors' code (github.com/NX-AI/xlstm).
+long short-term memory, NeurIPS. Biases start as in the authors' code (github.com/NX-AI/xlstm), but for what a card says
+of them.
 """
 
 from collections.abc import Sequence
@@ -33,15 +34,14 @@ class _MLSTM(MatrixMemory):
         heads: How many.
         keys: Numbers of a head's keys and queries.
         values: Numbers of a head's values.
+        forget_bias: Of the first and of the last head's forget gate at the start.
     """
 
-    def __init__(self, features: int, heads: int, keys: int, values: int) -> None:
+    def __init__(self, features: int, heads: int, keys: int, values: int, forget_bias: tuple[float, float]) -> None:
         super().__init__(features, heads, keys, values)
         self.input_gate, self.forget_gate = nn.Linear(features, heads), nn.Linear(features, heads)
-        for gate in (self.input_gate, self.forget_gate):
-            nn.init.zeros_(gate.weight)
         nn.init.normal_(self.input_gate.bias, std=0.1)
-        self.forget_gate.bias.data = torch.linspace(3.0, 6.0, heads)
+        self.forget_gate.bias.data = torch.linspace(*forget_bias, heads)
         self.output_gate = nn.Linear(features, heads * values)
 
     def written(self, inputs: Float[Tensor, "*axes features"]) -> Sequence[Float[Tensor, "*axes heads _"]]:
@@ -151,6 +151,9 @@ class MLSTM(ResidualModel):
         heads: Memories side by side in a layer.
         keys: Numbers of a head's keys and queries.
         values: Numbers of a head's values.
+        forget_bias: Of the first and of the last head's forget gate at the start, the others evenly between; positive
+            remembers. The authors' 3 and 6 are for layers with a convolution: without one, a head that forgets within
+            a step or two, as from 0, is what tells the step before.
         feedforward: Units of a layer without time after each, in multiples of `hidden_size`; 0 leaves it out.
         dropout: Share of what each layer adds that is zeroed while training.
         optimization: How to train.
@@ -164,13 +167,14 @@ class MLSTM(ResidualModel):
         heads: int = 2,
         keys: int = 32,
         values: int = 32,
+        forget_bias: tuple[float, float] = (0.0, 6.0),
         feedforward: int = 2,
         dropout: float = 0.0,
         optimization: Optimization = Optimization(),  # noqa: B008 (frozen)
     ) -> None:
         super().__init__(
             spec,
-            lambda: _MLSTM(hidden_size, heads, keys, values),
+            lambda: _MLSTM(hidden_size, heads, keys, values, forget_bias),
             hidden_size,
             layers,
             feedforward,

@@ -2,7 +2,7 @@
 
 Both keep a sum and the sum of its weights, whose quotient is read. An input gate e^i may be of any size, so that both
 are kept divided by e^m_t, where m_t = max(log f_t + m_(t-1), i_t): all factors are then at most 1, and no quotient
-changes.
+changes. Since none does, m_t is taken for a constant in gradients.
 
 Source: Beck, Poeppel, Spanring, Auer, Prudnikova, Kopp, Klambauer, Brandstetter & Hochreiter (2024), xLSTM: extended
 long short-term memory, NeurIPS.
@@ -27,7 +27,7 @@ def gates(
 ) -> tuple[Float[Tensor, "*axes units"], Float[Tensor, "*axes units"], Float[Tensor, "*axes units"]]:
     """Input gate, forget gate and stabiliser of a step: e^(i - m_t), f e^(m_(t-1) - m_t) and m_t."""
     held = log_forget + m
-    m = torch.maximum(held, i)
+    m = torch.maximum(held, i).detach()
     return (i - m).exp(), (held - m).exp(), m
 
 
@@ -104,7 +104,7 @@ def matrix_chunked(
     over = since_start[..., -1, 0]
     passed = over.cumsum(dim=-1)
     most = _causal(passed.unsqueeze(-1) - passed.unsqueeze(-2) + left[..., -1, :].amax(-1).unsqueeze(-2))
-    m_after = torch.maximum(passed + m, most.amax(-1))
+    m_after = torch.maximum(passed + m, most.amax(-1)).detach()
     m_before = torch.cat((m, m_after[..., :-1]), dim=-1)
 
     drive = (k * (left[..., -1, :] - m_after.unsqueeze(-1)).exp().unsqueeze(-1)).mT @ columns
@@ -112,7 +112,7 @@ def matrix_chunked(
     before, after = between_chunks(decay, drive, torch.cat((c, n.unsqueeze(-1)), dim=-1))
 
     held = since_start + m_before[..., None, None]
-    stabiliser = torch.maximum(held, left.amax(-1, keepdim=True))
+    stabiliser = torch.maximum(held, left.amax(-1, keepdim=True)).detach()
     read = (q * (held - stabiliser).exp()) @ before + ((q @ k.mT) * (left - stabiliser).exp()) @ columns
     return out_of_chunks(_quotient(read, stabiliser), steps), (after[..., :-1], after[..., -1], m_after[..., -1:])
 

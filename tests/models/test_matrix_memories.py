@@ -286,7 +286,8 @@ def test_forget_gates_start_as_in_the_papers():
     torch.testing.assert_close(first, 5 - 12 * units**0.3)
     torch.testing.assert_close(second, 5 - 12 * units**1.6)
     torch.testing.assert_close(
-        MLSTM(SPEC, heads=4).layers[0].mixer.forget_gate.bias, torch.tensor([3.0, 4.0, 5.0, 6.0])
+        MLSTM(SPEC, heads=4, forget_bias=(3.0, 6.0)).layers[0].mixer.forget_gate.bias,
+        torch.tensor([3.0, 4.0, 5.0, 6.0]),
     )
 
 

@@ -1,5 +1,7 @@
 """The longest lag at which a model still solves a task: `horizon`."""
 
+import math
+import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -68,6 +70,12 @@ class Horizon:
         """Seeds whose horizon may be longer than what was found, and what it was limited by."""
         return {one.seed: one.limit for one in self._reached.brackets if one.is_bound}
 
+    @property
+    def is_bound(self) -> bool:
+        """Whether the median may be longer than it was found to be; not where those above it are bounds alone."""
+        longest = [math.inf if seed in self.bounds_only else one or 0 for seed, one in self.longest.items()]
+        return statistics.median(longest) != self.median.value
+
     def as_dict(self) -> dict[str, Any]:
         """All of it as plain data."""
         return {
@@ -80,7 +88,7 @@ class Horizon:
             "ratio": self.bounds.ratio,
             "budget": self.bounds.budget,
             "seconds": self._reached.seconds,
-            "median": asdict(self.median),
+            "median": asdict(self.median) | {"is_bound": self.is_bound},
             "sentence": self.sentence(),
             "seeds": [plain(one) for one in self._reached.brackets],
         }
@@ -89,7 +97,7 @@ class Horizon:
         """What was found, and what it leaves open."""
         seeds, within = len(self.longest), f"within {self._reached.steps:,} steps of training"
         over = f"median over {seeds} seeds" if seeds > 1 else f"seed {next(iter(self.longest))}"
-        least = "at least " if self.bounds_only else ""
+        least = "at least " if self.is_bound else ""
         found = f"longest {self.option} solved {within}: {least}{self.median.text()} ({over})"
         if not any(self.longest.values()):
             found = f"no {self.option} that was tried is solved {within} ({seeds} seed{'s' * (seeds > 1)})"

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 import rnnae_bench
+from rnnae_bench.api.horizons import Horizon
 from rnnae_bench.cli import main
 from rnnae_bench.errors import UserError
 from rnnae_bench.plugins.registry import tasks
@@ -14,6 +15,7 @@ from rnnae_bench.records.store import Store
 from rnnae_bench.sweeps.executors.job import Member, Plan, Refusal, Setting
 from rnnae_bench.sweeps.horizon import Bounds, Bracket, Reaching, Tried, lag_of, plain
 from rnnae_bench.sweeps.queue import Queue
+from rnnae_bench.sweeps.session import Reached
 
 ANY = Bounds()
 SHORT = "copy:smoke[protocol.max_steps=4,protocol.evaluate_every=4]"
@@ -133,6 +135,35 @@ def test_the_budget_counts_all_trials_and_what_it_leaves_open_is_said(search):
     _, brackets, reaching = search([45, 90], Bounds(budget=5.0))
     assert reaching.spent == 8.0  # two rounds of two trials: the second begins after 4 s
     assert [(one.solved, one.unsolved, one.limit) for one in brackets] == [(40, None, "budget")] * 2
+
+
+@pytest.mark.parametrize(
+    ("horizons", "bounds", "said"),
+    [
+        ([45, 90, 45], ANY, "longest delay solved within 10 steps of training: 44 (median over 3 seeds)"),
+        (
+            [45, 90, 150],
+            Bounds(100, 1.5),
+            "80 (median over 3 seeds); limited by the longest lag, not the model, for 1 of ",
+        ),
+        ([150, 90, 150], Bounds(100, 1.5), "at least 100 (median over 3 seeds); limited by the longest lag, not the "),
+        ([150], Bounds(100), "at least 100 (seed 0); limited by the longest lag, not the model"),
+        (
+            [150, 90],
+            Bounds(budget=5.0),
+            "at least 40 [all equal] (median over 2 seeds); limited by the budget, not the ",
+        ),
+        ([0, 0], ANY, "no delay that was tried is solved within 10 steps of training (2 seeds)"),
+        ([10**6], ANY, "at least 160 (seed 0); limited by the task, not the model"),
+    ],
+)
+def test_the_sentence_says_what_is_a_lower_bound(search, tmp_path, horizons, bounds, said):
+    _, brackets, reaching = search(horizons, bounds)
+    setting = Setting("copy:standard", "gru", {})
+    reached = Reached(setting, "delay", 10, brackets, list(reaching.records.values()), reaching.spent)
+    found = Horizon(bounds, reached, tmp_path)
+    assert said in found.sentence()
+    assert found.as_dict()["median"]["is_bound"] == ("at least" in found.sentence())
 
 
 def test_a_card_that_names_no_lag_has_no_horizon(make_record):

@@ -72,9 +72,12 @@ def test_the_spectral_radius(topology):
 
 @pytest.mark.parametrize("topology", ["orthogonal", "cycle"])
 def test_a_linear_reservoir_remembers_as_many_inputs_as_it_has_units(topology):
-    """Jaeger (2001): the linear memory capacity is the number of units; beyond 40 steps almost nothing is left of it."""
+    """Jaeger (2001): the linear memory capacity is the number of units.
+
+    The present input takes one of them, unless the readout sees it directly; beyond 40 steps almost nothing is left.
+    """
     task = CapacityTask(lags=40, length=140, protocol=SHORT)
-    options = {"activation": "identity", "direct": False, "bias": 0.0, "radius": 0.8, "ridge": 0.0}
+    options = {"activation": "identity", "bias": 0.0, "radius": 0.8, "ridge": 0.0}
     model = EchoStateNetwork(task.spec, hidden_size=20, topology=topology, **options).double()
     model.fit(task)
     batch = task.evaluation_set("test")

@@ -62,8 +62,7 @@ class Clockwork(DrivenModel):
             torch.empty(size, hidden_size - end + size) for size, end in zip(sizes, self._ends, strict=True)
         )
         """W_gg, W_g(g+1), ..., W_g(M-1) of each module g, side by side."""
-        periods = torch.tensor([1 << place for place in range(modules)])
-        self.register_buffer("periods", periods.repeat_interleave(torch.tensor(sizes)), persistent=False)
+        self._periods = [1 << place for place, size in enumerate(sizes) for _ in range(size)]
         for weight in (*self.into.parameters(), *self.blocks):
             nn.init.normal_(weight, std=0.1)  # section 4 of the paper
 
@@ -81,7 +80,7 @@ class Clockwork(DrivenModel):
     ) -> tuple[Float[Tensor, "batch hidden"], dict[str, Tensor]]:
         """As `DrivenModel.advance`."""
         h, t = state["h"], state["t"]
-        runs = t.unsqueeze(-1) % self.periods == 0
+        runs = t.unsqueeze(-1) % torch.tensor(self._periods, device=t.device) == 0
         h = torch.where(runs, torch.tanh(drive + linear(h, self._recurrent())), h)
         return h, {"h": h, "t": t + 1}
 

@@ -35,15 +35,15 @@ _ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 }
 
 
-def _uniform(layer: nn.Linear, fan_in: int, fan_out: int) -> None:
+def _uniform(layer: nn.Module, fan_in: int, fan_out: int) -> None:
     bound = (6 / (fan_in + fan_out)) ** 0.5
-    nn.init.uniform_(layer.weight, -bound, bound)
+    nn.init.uniform_(layer.get_parameter("weight"), -bound, bound)
 
 
 class CfC(DrivenModel):
     """Closed-form continuous-time network (CfC; Hasani et al. 2022, Nature Machine Intelligence).
 
-    From a backbone v_t = phi(W (x_t, h_(t-1)) + b), of several such layers or none, and affine maps f, g, a and c of it,
+    From a backbone v_t = phi(W (x_t, h_(t-1)) + b), of several such layers or none, and affine maps f, g, a, c of v_t,
 
         default:  h_t = (1 - s) * tanh(f) + s * tanh(g),    s = sigma(a tau + c),
         no_gate:  h_t = tanh(f) + s * tanh(g),
@@ -95,8 +95,8 @@ class CfC(DrivenModel):
             """A."""
         # Uniform, after Glorot & Bengio (2010): of the first layer as one matrix, of the maps each as its own.
         fan_in = self.embedding.features + hidden_size
-        for layer in (self.into, self.recurrent):
-            _uniform(layer, fan_in, backbone_units if backbone_layers else hidden_size)
+        for part in (self.into, self.recurrent):
+            _uniform(part, fan_in, backbone_units if backbone_layers else hidden_size)
         for place, layer in enumerate(self.above, start=1):
             _uniform(layer, backbone_units, hidden_size if place == backbone_layers else backbone_units)
 

@@ -23,18 +23,21 @@ class _Delta(MatrixMemory):
         heads: How many.
         keys: Numbers of a head's keys and queries.
         values: Numbers of a head's values.
+        convolution: Steps that a query or a key is made of.
         largest: Of the step sizes beta; eigenvalues are 1 - beta and 1.
     """
 
-    def __init__(self, features: int, heads: int, keys: int, values: int, largest: float) -> None:
-        super().__init__(features, heads, keys, values)
+    def __init__(self, features: int, heads: int, keys: int, values: int, convolution: int, largest: float) -> None:
+        super().__init__(features, heads, keys, values, convolution)
         self.largest = largest
         self.rate = nn.Linear(features, heads, bias=False)
 
-    def written(self, inputs: Float[Tensor, "*axes features"]) -> Sequence[Float[Tensor, "*axes heads _"]]:
+    def written(
+        self, inputs: Float[Tensor, "*axes features"], seen: Float[Tensor, "*axes features"]
+    ) -> Sequence[Float[Tensor, "*axes heads _"]]:
         """q_t, k_t, v_t and beta_t."""
-        maps = self.query, self.key, self.value, self.rate
-        q, k, v, beta = (self.by_heads(each(inputs)) for each in maps)
+        q, k = (self.by_heads(each(seen)) for each in (self.query, self.key))
+        v, beta = (self.by_heads(each(inputs)) for each in (self.value, self.rate))
         return _unit(silu(q)), _unit(silu(k)), v, self.largest * beta.sigmoid()
 
     def one(self, written: Sequence[Tensor], state: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
@@ -63,8 +66,8 @@ class DeltaNet(ResidualModel):
     W_o norm(o_t) to its input. The memory's matrix has the eigenvalues 1 and 1 - beta_t, from 0 to 1. With twice that
     beta they go from -1 to 1, and a step may turn the sign of what is stored under a key, without which no such
     recurrence tells the parity of its inputs (Grazzi et al. 2025). With F features and H heads of K keys and V values
-    (a state of H K V numbers in each layer), a layer has 2 F H (K + V) + F H + V weights. Without the papers' short
-    convolutions.
+    (a state of H K V numbers in each layer), a layer has 2 F H (K + V) + F H + V weights. A short convolution of C
+    steps in front of queries and keys, as the later papers have, adds F (C + 1) weights and F (C - 1) numbers of state.
 
     Args:
         spec: The task to serve.
@@ -74,6 +77,7 @@ class DeltaNet(ResidualModel):
         keys: Numbers of a head's keys and queries.
         values: Numbers of a head's values.
         negative_eigenvalues: Take 2 sigma(w x_t) for beta_t.
+        convolution: Steps that a query or a key is made of, 2 or more; 0 is without a convolution.
         feedforward: Units of a layer without time after each, in multiples of `hidden_size`; 0 leaves it out.
         dropout: Share of what each layer adds that is zeroed while training.
         optimization: How to train.
@@ -88,6 +92,7 @@ class DeltaNet(ResidualModel):
         keys: int = 32,
         values: int = 32,
         negative_eigenvalues: bool = False,
+        convolution: int = 0,
         feedforward: int = 2,
         dropout: float = 0.0,
         optimization: Optimization = Optimization(),  # noqa: B008 (frozen)
@@ -95,7 +100,7 @@ class DeltaNet(ResidualModel):
         largest = 2.0 if negative_eigenvalues else 1.0
         super().__init__(
             spec,
-            lambda: _Delta(hidden_size, heads, keys, values, largest),
+            lambda: _Delta(hidden_size, heads, keys, values, convolution, largest),
             hidden_size,
             layers,
             feedforward,

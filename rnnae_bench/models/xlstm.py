@@ -1,8 +1,7 @@
 """The two cells of xLSTM, each in layers of its own: a matrix that is read with queries, and scalars that mix.
 
 Source: Beck, Poeppel, Spanring, Auer, Prudnikova, Kopp, Klambauer, Brandstetter & Hochreiter (2024), xLSTM: extended
-long short-term memory, NeurIPS. Biases start as in the authors' code (github.com/NX-AI/xlstm), but for what a card says
-of them.
+long short-term memory, NeurIPS. Gates start as in the authors' code (github.com/NX-AI/xlstm).
 """
 
 from collections.abc import Sequence
@@ -34,24 +33,37 @@ class _MLSTM(MatrixMemory):
         heads: How many.
         keys: Numbers of a head's keys and queries.
         values: Numbers of a head's values.
+        convolution: Steps that a query or a key is made of.
         forget_bias: Of the first and of the last head's forget gate at the start.
     """
 
-    def __init__(self, features: int, heads: int, keys: int, values: int, forget_bias: tuple[float, float]) -> None:
-        super().__init__(features, heads, keys, values)
+    def __init__(
+        self,
+        features: int,
+        heads: int,
+        keys: int,
+        values: int,
+        convolution: int,
+        forget_bias: tuple[float, float],
+    ) -> None:
+        super().__init__(features, heads, keys, values, convolution)
         self.input_gate, self.forget_gate = nn.Linear(features, heads), nn.Linear(features, heads)
+        for gate in (self.input_gate, self.forget_gate):
+            nn.init.zeros_(gate.weight)
         nn.init.normal_(self.input_gate.bias, std=0.1)
         self.forget_gate.bias.data = torch.linspace(*forget_bias, heads)
         self.output_gate = nn.Linear(features, heads * values)
 
-    def written(self, inputs: Float[Tensor, "*axes features"]) -> Sequence[Float[Tensor, "*axes heads _"]]:
+    def written(
+        self, inputs: Float[Tensor, "*axes features"], seen: Float[Tensor, "*axes features"]
+    ) -> Sequence[Float[Tensor, "*axes heads _"]]:
         """q_t, k_t, v_t, i_t and log f_t."""
-        maps = self.query, self.key, self.value, self.input_gate, self.forget_gate
-        q, k, v, i, f = (self.by_heads(each(inputs)) for each in maps)
+        q, k = (self.by_heads(each(seen)) for each in (self.query, self.key))
+        v, i, f = (self.by_heads(each(inputs)) for each in (self.value, self.input_gate, self.forget_gate))
         return q, self.keys**-0.5 * k, v, i, logsigmoid(f)
 
-    def initial_state(self, batch_size: int) -> dict[str, Tensor]:
-        """An empty memory."""
+    def empty(self, batch_size: int) -> dict[str, Tensor]:
+        """As `MatrixMemory.empty`."""
         rows = batch_size, self.heads
         return {
             "C": torch.zeros(*rows, self.keys, self.values),
@@ -138,11 +150,12 @@ class MLSTM(ResidualModel):
     """mLSTM of xLSTM (Beck et al. 2024): a matrix memory with an exponential input gate; all steps at once.
 
     C_t = f_t C_(t-1) + e^i_t v_t k_t^T, n_t = f_t n_(t-1) + e^i_t k_t and h_t = C_t q_t / max(|n_t . q_t|, 1) in each
-    head, where q_t, v_t and sqrt(K) k_t are linear in x_t, i_t = w_i . x_t + b_i and f_t = sigma(w_f . x_t + b_f); C
-    and n are kept divided by e^m_t, m_t = max(log f_t + m_(t-1), i_t). The layer adds W_o [sigma(W x_t + b) *
-    norm(h_t)] to its input. With F features and H heads of K keys and V values (a state of H (K V + K + 1) numbers in
-    each layer), a layer has 2 F H (K + V) + 2 (F + 1) H + (F + 1) H V + V weights. As in xLSTM 7B (Beck et al. 2025) it
-    has no convolution, and no layer that widens.
+    head, where v_t is linear in x_t, and q_t and sqrt(K) k_t are in silu of a short convolution of the inputs, i_t =
+    w_i . x_t + b_i and f_t = sigma(w_f . x_t + b_f); C and n are kept divided by e^m_t, m_t = max(log f_t + m_(t-1),
+    i_t). The layer adds W_o [sigma(W x_t + b) * norm(h_t)] to its input. With F features, H heads of K keys and V
+    values and a convolution of L steps (a state of H (K V + K + 1) + F (L - 1) numbers in each layer), a layer has
+    2 F H (K + V) + 2 (F + 1) H + (F + 1) H V + V + F (L + 1) weights. As in xLSTM 7B (Beck et al. 2025), whose layers
+    have no convolution, there is no map to more features in front.
 
     Args:
         spec: The task to serve.
@@ -151,9 +164,9 @@ class MLSTM(ResidualModel):
         heads: Memories side by side in a layer.
         keys: Numbers of a head's keys and queries.
         values: Numbers of a head's values.
+        convolution: Steps that a query or a key is made of, 2 or more; 0 is without a convolution.
         forget_bias: Of the first and of the last head's forget gate at the start, the others evenly between; positive
-            remembers. The authors' 3 and 6 are for layers with a convolution: without one, a head that forgets within
-            a step or two, as from 0, is what tells the step before.
+            remembers.
         feedforward: Units of a layer without time after each, in multiples of `hidden_size`; 0 leaves it out.
         dropout: Share of what each layer adds that is zeroed while training.
         optimization: How to train.
@@ -167,14 +180,15 @@ class MLSTM(ResidualModel):
         heads: int = 2,
         keys: int = 32,
         values: int = 32,
-        forget_bias: tuple[float, float] = (0.0, 6.0),
+        convolution: int = 4,
+        forget_bias: tuple[float, float] = (3.0, 6.0),
         feedforward: int = 2,
         dropout: float = 0.0,
         optimization: Optimization = Optimization(),  # noqa: B008 (frozen)
     ) -> None:
         super().__init__(
             spec,
-            lambda: _MLSTM(hidden_size, heads, keys, values, forget_bias),
+            lambda: _MLSTM(hidden_size, heads, keys, values, convolution, forget_bias),
             hidden_size,
             layers,
             feedforward,

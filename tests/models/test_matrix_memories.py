@@ -23,7 +23,10 @@ MODELS = {
     "deltanet": (DeltaNet, SIZES),
     "deltanet, negative": (DeltaNet, {**SIZES, "negative_eigenvalues": True}),
     "gla": (GLA, {**SIZES, "rank": 2, "temperature": 1.0}),
-    "mlstm": (MLSTM, SIZES),
+    "mlstm": (MLSTM, {**SIZES, "convolution": 0}),
+    "deltanet, convolution": (DeltaNet, {**SIZES, "convolution": 4}),
+    "gla, convolution": (GLA, {**SIZES, "convolution": 2}),
+    "mlstm, convolution": (MLSTM, {**SIZES, "convolution": 4}),
     "slstm": (SLSTM, {"heads": 2}),
 }
 
@@ -109,7 +112,7 @@ def gated_head(mixer, u, head):
 
 def matrix_head(mixer, u, head):
     """Without the stabiliser."""
-    q, k, v = of_head(mixer, u, head)
+    q, k, v = of_head(mixer, u, head, convolved(mixer.convolution, u))
     i, f = np.exp(affine(mixer.input_gate, u))[:, head], sigma(affine(mixer.forget_gate, u))[:, head]
     c, n, read = np.zeros((v.shape[1], k.shape[1])), np.zeros(k.shape[1]), []
     for t in range(len(u)):
@@ -119,8 +122,17 @@ def matrix_head(mixer, u, head):
     return sigma(affine(mixer.output_gate, u)[:, 5 * head : 5 * head + 5]) * scaled(mixer.norm, np.stack(read))
 
 
-def of_head(mixer, u, head):
-    q, k = (affine(part, u)[:, 3 * head : 3 * head + 3] for part in (mixer.query, mixer.key))
+def convolved(convolution, u):
+    """silu of the convolution with zeros in front, step by step."""
+    weight, bias = (part.detach().numpy() for part in (convolution.weight, convolution.bias))
+    mixed = np.zeros_like(u)
+    for t in range(len(u)):
+        mixed[t] = bias + sum(weight[-1 - j] * u[t - j] for j in range(len(weight)) if t >= j)
+    return mixed * sigma(mixed)
+
+
+def of_head(mixer, u, head, seen=None):
+    q, k = (affine(part, u if seen is None else seen)[:, 3 * head : 3 * head + 3] for part in (mixer.query, mixer.key))
     return q, k, affine(mixer.value, u)[:, 5 * head : 5 * head + 5]
 
 
@@ -140,7 +152,12 @@ def scalar_head(mixer, u, head):
 
 @pytest.mark.parametrize(
     ("name", "of_one_head"),
-    [("deltanet, negative", delta_head), ("gla", gated_head), ("mlstm", matrix_head), ("slstm", scalar_head)],
+    [
+        ("deltanet, negative", delta_head),
+        ("gla", gated_head),
+        ("mlstm, convolution", matrix_head),
+        ("slstm", scalar_head),
+    ],
 )
 def test_a_model_follows_its_papers_equations(name, of_one_head):
     kind, options = MODELS[name]
@@ -177,7 +194,7 @@ def test_steps_of_two_turn_the_sign_and_so_count_ones_modulo_two():
 def test_eigenvalues_are_in_their_range(negative, lowest):
     model = DeltaNet(SPEC, hidden_size=16, heads=4, keys=5, negative_eigenvalues=negative)
     inputs = 100 * torch.randn(64, 16)
-    _, k, _, beta = model.layers[0].mixer.written(inputs)
+    _, k, _, beta = model.layers[0].mixer.written(inputs, inputs)
     steps = torch.eye(5) - beta.unsqueeze(-1) * k.unsqueeze(-1) * k.unsqueeze(-2)
     eigenvalues = torch.linalg.eigvalsh(steps.detach())
     assert eigenvalues.min() == pytest.approx(lowest, abs=1e-3)
@@ -250,7 +267,8 @@ def test_what_stands_beyond_the_end_changes_nothing(kind):
     [
         (DeltaNet, SIZES, 2 * 3 * 5, 2 * 8 * 2 * (3 + 5) + 8 * 2 + 5),
         (GLA, {**SIZES, "rank": 4}, 2 * 3 * 5, 2 * 8 * 2 * 3 + 3 * 8 * 2 * 5 + 8 * 4 + 5 * 2 * 3 + 5),
-        (MLSTM, SIZES, 2 * (3 * 5 + 3 + 1), 2 * 8 * 2 * (3 + 5) + 2 * 9 * 2 + 9 * 2 * 5 + 5),
+        (DeltaNet, {**SIZES, "convolution": 3}, 2 * 3 * 5 + 2 * 8, 2 * 8 * 2 * (3 + 5) + 8 * 2 + 5 + 4 * 8),
+        (MLSTM, SIZES, 2 * (3 * 5 + 3 + 1) + 3 * 8, 2 * 8 * 2 * (3 + 5) + 2 * 9 * 2 + 9 * 2 * 5 + 5 + 5 * 8),
         (SLSTM, {"heads": 2}, 4 * 8, 5 * 64 + 4 * 64 // 2 + 4 * 8 + 4),
     ],
 )
@@ -286,8 +304,7 @@ def test_forget_gates_start_as_in_the_papers():
     torch.testing.assert_close(first, 5 - 12 * units**0.3)
     torch.testing.assert_close(second, 5 - 12 * units**1.6)
     torch.testing.assert_close(
-        MLSTM(SPEC, heads=4, forget_bias=(3.0, 6.0)).layers[0].mixer.forget_gate.bias,
-        torch.tensor([3.0, 4.0, 5.0, 6.0]),
+        MLSTM(SPEC, heads=4).layers[0].mixer.forget_gate.bias, torch.tensor([3.0, 4.0, 5.0, 6.0])
     )
 
 
@@ -301,6 +318,8 @@ def test_forget_gates_start_as_in_the_papers():
         ),
         (GLA, {"temperature": 0.0}, "temperature is 0.0"),
         (GLA, {"rank": -1}, "rank is -1"),
+        (GLA, {"convolution": 1}, "convolution is 1"),
+        (MLSTM, {"convolution": -4}, "convolution is -4"),
         (DeltaNet, {"feedforward": -2}, "feedforward is -2"),
         (SLSTM, {"heads": 0}, "heads is 0"),
         (SLSTM, {"hidden_size": 10, "heads": 4}, "hidden_size is 10 with 4 heads"),

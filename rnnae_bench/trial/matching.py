@@ -109,10 +109,8 @@ def nearest(measure: Measure, asked: int) -> tuple[int, int] | None:
     high: int | None = low
     while high is not None and value(high) < asked:
         low, high = high, first_from(2 * high, WIDEST + 1)
-    if high is None:
-        # Beyond the last doubling there is only what fits below the end.
-        high = next((width for width in range(WIDEST, max(low, WIDEST - _GAP), -1) if measure(width) is not None), low)
-    end = high
+    # Where the model refuses the last doubling, what is bisected is the widest that it takes.
+    end = min(2 * low, WIDEST + 1) if high is None else high
     while (middle := (low + end) // 2) > low:
         found = first_from(middle, end)
         if found is None:
@@ -121,7 +119,7 @@ def nearest(measure: Measure, asked: int) -> tuple[int, int] | None:
             low = found
         else:
             high = end = found
-    width = min((low, high), key=lambda one: (abs(value(one) - asked), one))
+    width = min((low, high or low), key=lambda one: (abs(value(one) - asked), one))
     return width, value(width)
 
 

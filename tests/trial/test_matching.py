@@ -75,6 +75,13 @@ def test_widths_that_a_model_refuses_are_passed_over(heads):
     assert nearest(lambda width: None, 5) is None
 
 
+@pytest.mark.parametrize("widest", [1, 2, 100, 1500, 2047, 2**16])
+def test_the_widest_that_a_model_takes_is_found(widest):
+    for asked in (10**9, widest, widest - 1, widest + 1):
+        best = min(max(asked, 1), widest)
+        assert nearest(lambda width: width if width <= widest else None, asked) == (best, best)
+
+
 @pytest.mark.parametrize(
     ("model", "size"),
     [

@@ -8,7 +8,8 @@ from torch import nn
 from rnnae_bench.contracts.optimization import Optimization
 from rnnae_bench.contracts.search_space import Range
 from rnnae_bench.contracts.spec import TaskSpec
-from rnnae_bench.errors import UserError
+from rnnae_bench.errors import UserError, require_positive
+from rnnae_bench.models.initialization import start_summing
 from rnnae_bench.models.recurrence_model import RecurrenceModel, ThroughTime
 from rnnae_bench.recurrence import independent
 
@@ -25,6 +26,8 @@ class IndRNN(RecurrenceModel):
         hidden_size: Numbers in the state of one layer and direction.
         layers: Recurrent layers, each reading the states of the one below.
         gain: What a unit may multiply its state with over a whole sequence, 1 or more.
+        input_scale: W starts as normal with a standard deviation of this times sqrt(2 / (F T)), since a state is a sum
+            over time.
         bidirectional: Add a second recurrence that reads from the end; refused on causal tasks.
         dropout: Share of the states zeroed between layers while training.
         through_time: How state and gradient pass through time while training.
@@ -39,14 +42,17 @@ class IndRNN(RecurrenceModel):
         hidden_size: Annotated[int, Range(16, 256, log=True)] = 128,
         layers: int = 2,
         gain: float = 2.0,
+        input_scale: float = 1.0,
         bidirectional: bool = False,
         dropout: float = 0.0,
         through_time: ThroughTime = ThroughTime(),  # noqa: B008 (frozen)
         optimization: Optimization = Optimization(),  # noqa: B008 (frozen)
     ) -> None:
+        require_positive(input_scale=input_scale)
         if not gain >= 1:
             raise UserError(f"gain is {gain}; a unit that is to keep its state must be let multiply it with 1 or more")
-        bound = gain ** (1 / spec.sequence.length)
+        steps = spec.sequence.length
+        bound = gain ** (1 / steps)
         super().__init__(
             independent.IndRNN,
             spec,
@@ -59,13 +65,12 @@ class IndRNN(RecurrenceModel):
             optimization,
             bound=bound,
         )
-        # The last layer starts with long memories, the others with memories of all lengths (section 4.2 of the paper).
-        last = f"l{layers - 1}"
+        # Memories of all lengths; long ones alone in the last layer, where its last state is all that is read of it.
+        long = f"l{layers - 1}" if spec.predicts == "last step" else None
+        start_summing(self.recurrence, steps, input_scale)
         with torch.no_grad():
             for name, weight in self.recurrence.named_parameters():
                 if name.startswith("weight_hh"):
-                    nn.init.uniform_(weight, 1 / bound if last in name.split("_") else 0.0, bound)
-                elif name.startswith("weight_ih"):
-                    nn.init.kaiming_uniform_(weight, nonlinearity="relu")
+                    nn.init.uniform_(weight, 1 / bound if long in name.split("_") else 0.0, bound)
                 elif name.startswith("bias"):
                     nn.init.zeros_(weight)

@@ -1,5 +1,6 @@
 """Ways to initialise a recurrence, applied to the weights of an RNN, LSTM or GRU."""
 
+import math
 from typing import Literal
 
 import torch
@@ -52,3 +53,15 @@ def set_gate_bias(recurrence: Stack, gate: int, bias: float) -> None:
             weight[..., rows] = bias
         elif name.startswith("bias_hh"):
             weight[..., rows] = 0.0
+
+
+@torch.no_grad()
+def start_summing(recurrence: Stack, steps: int, scale: float) -> None:
+    """Draw the input matrices of a recurrence whose states at the start are sums of all that came in.
+
+    They are normal with standard deviation scale * sqrt(2 / (features * steps)). By He et al. (2015) a rectified linear
+    unit keeps the variance of its inputs under sqrt(2 / features); here as many terms as steps come to one state.
+    """
+    for name, weight in recurrence.named_parameters():
+        if name.startswith("weight_ih"):
+            nn.init.normal_(weight, std=scale * math.sqrt(2 / (weight.shape[-1] * steps)))

@@ -8,14 +8,13 @@ the layers above read those of the one below, and to all comes the head's affine
 from typing import Annotated, Literal
 
 import torch
-from torch import nn
 
 from rnnae_bench.contracts.heads import Head
 from rnnae_bench.contracts.optimization import Optimization
 from rnnae_bench.contracts.search_space import Range
 from rnnae_bench.contracts.spec import TaskSpec
 from rnnae_bench.errors import require_choice, require_positive
-from rnnae_bench.models.initialization import Initialization, set_gate_bias
+from rnnae_bench.models.initialization import Initialization, set_gate_bias, start_summing
 from rnnae_bench.models.recurrence_model import RecurrenceModel, ThroughTime
 from rnnae_bench.recurrence import gru, lstm, vanilla
 from rnnae_bench.recurrence.lstm import Forget
@@ -78,16 +77,17 @@ class RNN(RecurrenceModel):
 class IRNN(RecurrenceModel):
     """RNN of rectified linear units that starts as the identity (Le, Jaitly & Hinton 2015, arXiv:1504.00941).
 
-    h_t = relu(W_ih x_t + b_ih + W_hh h_(t-1) + b_hh), where W_hh starts as the identity times `scale`, W_ih normal with
-    standard deviation `input_scale` and the biases as zero: until it has learned, a state adds up what comes in. It has
-    H (F + H + 2) weights and a state of H numbers.
+    h_t = relu(W_ih x_t + b_ih + W_hh h_(t-1) + b_hh), where W_hh starts as the identity times `scale` and the
+    biases as zero: until it has learned, a state adds up what comes in. It has H (F + H + 2) weights and a state of H
+    numbers.
 
     Args:
         spec: The task to serve.
         hidden_size: Numbers in the state of one layer and direction.
         layers: Recurrent layers, each reading the states of the one below.
         scale: What the identity is multiplied with at the start; below 1 an IRNN forgets (0.01 in the paper's speech).
-        input_scale: Standard deviation of W_ih at the start. With the paper's 0.001 Adam needs more steps to learn.
+        input_scale: W_ih starts as normal with a standard deviation of this times sqrt(2 / (F T)), T steps a sequence.
+            That is more than the paper's 0.001, with which Adam needs more steps.
         bidirectional: Add a second recurrence that reads from the end; refused on causal tasks.
         dropout: Share of the states zeroed between layers while training.
         through_time: How state and gradient pass through time while training.
@@ -102,7 +102,7 @@ class IRNN(RecurrenceModel):
         hidden_size: Annotated[int, Range(16, 256, log=True)] = 128,
         layers: int = 1,
         scale: float = 1.0,
-        input_scale: float = 0.1,
+        input_scale: float = 1.0,
         bidirectional: bool = False,
         dropout: float = 0.0,
         through_time: ThroughTime = ThroughTime(),  # noqa: B008 (frozen)
@@ -123,12 +123,11 @@ class IRNN(RecurrenceModel):
             # A state adds up what comes in, each time little beside what there is.
             in_full=True,
         )
+        start_summing(self.recurrence, spec.sequence.length, input_scale)
         with torch.no_grad():
             for name, weight in self.recurrence.named_parameters():
                 if name.startswith("weight_hh"):
                     weight.mul_(scale)
-                elif name.startswith("weight_ih"):
-                    nn.init.normal_(weight, std=input_scale)
 
 
 class LSTM(RecurrenceModel):

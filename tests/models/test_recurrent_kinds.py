@@ -271,9 +271,9 @@ def test_the_default_options_are_the_models_without_them():
 
 
 def test_an_irnn_starts_as_the_identity():
-    model = IRNN(SPEC, hidden_size=200, scale=0.5, input_scale=0.001)
+    model = IRNN(SPEC, hidden_size=200, scale=0.5, input_scale=2.0)
     assert torch.equal(model.recurrence.weight_hh_l0, 0.5 * torch.eye(200))
-    assert model.recurrence.weight_ih_l0.std().item() == pytest.approx(0.001, rel=0.1)
+    assert model.recurrence.weight_ih_l0.std().item() == pytest.approx(2 * math.sqrt(2 / (F * 10)), rel=0.1)
     assert not model.recurrence.bias_ih_l0.any()
 
 
@@ -346,9 +346,8 @@ def test_rotations_are_drawn_as_published():
 def test_independent_weights_are_held_within_their_bound_and_come_back():
     model = IndRNN(SPEC, hidden_size=4, layers=2, gain=2.0)
     bound = 2 ** (1 / 10)
-    first, last = (getattr(model.recurrence, f"weight_hh_l{layer}") for layer in (0, 1))
-    assert first.min() >= 0
-    assert 1 / bound <= last.min() <= last.max() <= bound
+    first = model.recurrence.weight_hh_l0
+    assert 0 <= first.min() <= first.max() <= bound
     with torch.no_grad():
         first.copy_(torch.tensor([[3.0, 3.0, -3.0, 0.5]]))
     used = model.recurrence.weights_of("l0").w_hh
@@ -358,9 +357,20 @@ def test_independent_weights_are_held_within_their_bound_and_come_back():
     assert gradient.tolist() == [[0.0, 1.0, 0.0, 1.0]]
 
 
+def test_independent_units_start_with_long_memories_where_the_last_state_is_read():
+    spec = TaskSpec("numbers", Vectors(F, 10), Values(2), "last step", causal=True)
+    for read, shortest in ((spec, 2**-0.1), (SPEC, 0.0)):
+        stack = IndRNN(read, hidden_size=500, layers=2, input_scale=0.5).recurrence
+        assert shortest <= stack.weight_hh_l1.min() < shortest + 0.02
+        assert stack.weight_hh_l0.min() < 0.02
+        assert 2**0.1 - 0.02 < stack.weight_hh_l1.max() <= 2**0.1
+        assert stack.weight_ih_l1.std().item() == pytest.approx(0.5 * math.sqrt(2 / 500 / 10), rel=0.02)
+
+
 @pytest.mark.parametrize(
     ("kind", "options", "message"),
     [
+        (IndRNN, {"input_scale": -1.0}, "input_scale is -1.0"),
         (LSTM, {"forget": "often"}, "forget is 'often'"),
         (GRU, {"reset": "between"}, "reset is 'between'"),
         (IRNN, {"scale": 0.0}, "scale is 0.0"),

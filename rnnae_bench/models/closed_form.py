@@ -73,7 +73,7 @@ class CfC(DrivenModel):
         backbone_layers: int = 1,
         activation: Literal["lecun_tanh", "tanh", "relu", "silu", "gelu"] = "lecun_tanh",
         tau: float = 1.0,
-        optimization: Optimization = Optimization(),  # noqa: B008 (frozen)
+        optimization: Optimization = Optimization(learning_rate=1e-3),  # noqa: B008 (frozen)
     ) -> None:
         require_positive(hidden_size=hidden_size, backbone_units=backbone_units, tau=tau)
         require_not_negative(backbone_layers=backbone_layers)

@@ -21,9 +21,6 @@ from rnnae_bench.models.matrix_memory import MatrixMemory
 from rnnae_bench.models.residual import Mixer, ResidualModel, full
 from rnnae_bench.recurrence import exponential_gates
 
-_NOTHING = -1e4
-"""Stabiliser of an empty scalar memory: as good as minus infinity."""
-
 
 class _MLSTM(MatrixMemory):
     """A matrix memory with scalar gates.
@@ -112,8 +109,7 @@ class _SLSTM(Mixer):
 
     def initial_state(self, batch_size: int) -> dict[str, Tensor]:
         """An empty memory."""
-        state = {name: torch.zeros(batch_size, self.features) for name in "hcnm"}
-        return {**state, "m": state["m"] + _NOTHING}
+        return {name: torch.zeros(batch_size, self.features) for name in "hcnm"}
 
     def step(
         self, inputs: Float[Tensor, "batch features"], state: dict[str, Tensor]

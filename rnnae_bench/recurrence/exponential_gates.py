@@ -18,6 +18,9 @@ from rnnae_bench.recurrence.chunks import between_chunks, in_chunks, out_of_chun
 _SMALLEST, _LARGEST = -14.0, 80.0
 """Of the exponent in e^-m: a quotient has at least 1e-6 below the line, and single precision goes to e^88."""
 
+_LEAST = 1e-30
+"""Weight below the line of the scalar memory, which is empty at the start; all that is less is nothing."""
+
 Memory = tuple[Float[Tensor, "*axes keys values"], Float[Tensor, "*axes keys"], Float[Tensor, "*axes 1"]]
 """C_t^T, n_t and m_t of the matrix memory."""
 
@@ -47,7 +50,7 @@ def scalar_step(
     entering, staying, m = gates(i, logsigmoid(f), m)
     c = staying * c + entering * z.tanh()
     n = staying * n + entering
-    return o.sigmoid() * c / n, c, n, m
+    return o.sigmoid() * (c / n.clamp(min=_LEAST)), c, n, m
 
 
 def matrix_step(

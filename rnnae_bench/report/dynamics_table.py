@@ -35,8 +35,8 @@ def _column(layer: Mapping[str, Any]) -> list[tuple[str, str]]:
     if singular is not None:
         cells += [(f"singular value of J_t, {of}", number(singular[of])) for of in ("median", "max")]
     for place, mean in enumerate([] if exponents is None else exponents["mean"]):
-        spread = exponents["standard_deviation"]
-        cell = number(mean) if spread is None else f"{number(mean)} ± {spread[place]:.2g}"
+        spread = (exponents["standard_deviation"] or {place: None})[place]
+        cell = number(mean) if spread is None else f"{number(mean)} ± {spread:.2g}"
         cells.append((f"Lyapunov exponent {place + 1} (nats per step)", cell))
     for state, found in layer["gradient_norm"].items():
         cells.append((f"decay rate of |dL/d{state}| (nats per lag)", number(found["decay_rate"])))

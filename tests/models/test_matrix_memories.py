@@ -298,6 +298,19 @@ def test_seeds_can_be_trained_as_one(kind):
     torch.testing.assert_close(kind.stack(models)(inputs), alone, rtol=1e-4, atol=1e-5)
 
 
+def test_a_scalar_memory_can_be_probed_from_its_first_step():
+    """No singular value of the first Jacobian is 0 for the numbers that are kept."""
+    mixer = SLSTM(SPEC, hidden_size=4, layers=1, heads=1).layers[0].mixer.double()
+    state = {name: part.double() for name, part in mixer.initial_state(1).items()}
+    inputs = torch.randn(1, 4, dtype=torch.float64)
+
+    def kept(c):
+        return mixer.step(inputs, {**state, "c": c})[1]["c"]
+
+    jacobian = torch.autograd.functional.jacobian(kept, state["c"]).squeeze()
+    assert (jacobian.diagonal() > 1e-4).all()
+
+
 def test_forget_gates_start_as_in_the_papers():
     first, second = (layer.mixer.bias[0, 1] for layer in SLSTM(SPEC, hidden_size=10, heads=1).layers)
     units = torch.arange(10) / 9

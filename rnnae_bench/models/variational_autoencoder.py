@@ -6,7 +6,7 @@ decoders, ICML; the linear case: Lucas, Tucker, Grosse & Norouzi (2019), Don't b
 """
 
 import math
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from jaxtyping import Float
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from rnnae_bench.contracts.batch import Batch
 from rnnae_bench.contracts.optimization import Optimization
 from rnnae_bench.contracts.search_space import Range
-from rnnae_bench.contracts.spec import TaskSpec
+from rnnae_bench.contracts.spec import Images, TaskSpec
 from rnnae_bench.errors import UserError, require_choice, require_not_negative, require_positive
 from rnnae_bench.models.dense import ACTIVATIONS, Activation, dense_layers, initialized
 from rnnae_bench.models.flat_autoencoder import FlatAutoencoder, Output, require_sizes
@@ -37,7 +37,7 @@ class VariationalAutoencoder(FlatAutoencoder):
         reconstruction = -ln p(x | z),    kl = beta/2 sum_j (m_j^2 + v_j - 1 - ln v_j),
 
     with p(x | z) normal around the decoder's output, of one variance for all numbers, or Bernoulli with the decoder's
-    output for chances, which takes rows within [0, 1]. The task's own loss does not train it. Without hidden layers and
+    output for chances, which serves images alone. The task's own loss does not train it. Without hidden layers and
     with a linear output it is the linear VAE, whose optimum is probabilistic PCA. With k numbers in the code, P = n_0
     of a row and hidden layers of n_1 to n_L it has 2 k (n_L + 1) + n_L (k + 1) + sum_(i>0) (2 n_(i-1) n_i + n_(i-1) +
     n_i) weights, and one more where the variance is learned; the state is the code.
@@ -81,7 +81,7 @@ class VariationalAutoencoder(FlatAutoencoder):
             if output == "linear":
                 raise UserError("output is 'linear' with likelihood 'bernoulli', whose chances need a sigmoid")
             output = "sigmoid"
-        super().__init__(spec, code_size, output, optimization, otherwise=16)
+        super().__init__(spec, code_size, output, optimization, otherwise=16, likelihood=likelihood)
         self.beta, self.likelihood = beta, likelihood
         sizes = (self.numbers, *hidden_sizes)
         self.encoder = nn.Sequential(nn.Flatten(), *dense_layers(sizes, activation))
@@ -97,6 +97,14 @@ class VariationalAutoencoder(FlatAutoencoder):
             self.log_variance = nn.Parameter(torch.zeros(()))
         else:
             self.register_buffer("log_variance", torch.tensor(2 * math.log(sigma)))
+
+    @classmethod
+    def supports(cls, spec: TaskSpec, **hyperparameters: Any) -> str | None:
+        """Refuses Bernoulli likelihoods of what is not between 0 and 1."""
+        reason = super().supports(spec, **hyperparameters)
+        if reason is None and hyperparameters.get("likelihood") == "bernoulli" and not isinstance(spec.inputs, Images):
+            return f"its likelihood 'bernoulli' is of numbers in [0, 1], and the task's inputs are {spec.inputs}"
+        return reason
 
     def posterior(self, inputs: Float[Tensor, "batch *input"]) -> tuple[Tensor, Tensor]:
         """Mean and logarithm of the variances of q(z | x), each ``[batch code]``."""

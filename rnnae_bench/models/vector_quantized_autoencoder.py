@@ -1,14 +1,14 @@
 """The autoencoder whose codes are entries of a learned codebook.
 
-Source: van den Oord, Vinyals & Kavukcuoglu (2017), Neural discrete representation learning, NeurIPS; the codebook as
-moving averages: its appendix A.1.
+Source: van den Oord, Vinyals & Kavukcuoglu (2017), Neural discrete representation learning, NeurIPS: equation 3, and
+the codebook as moving averages of appendix A.1.
 """
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
 
 from rnnae_bench.contracts.batch import Batch
 from rnnae_bench.contracts.optimization import Optimization
@@ -23,14 +23,15 @@ from rnnae_bench.training.loss_terms import Loss
 class Codebook(nn.Module):
     """Vectors that stand for others: the nearest takes the place of each.
 
-    In training its entries are moving averages of the vectors that they stood for, sums over counts, which is k-means
-    by the batch. They begin at vectors of the first batch; one that stands for less than a hundredth of its share is
-    set anew, at a vector of the batch.
+    They begin at vectors of the first batch in training. From there on they are moving averages of the vectors that
+    they stood for, sums over counts, which is k-means by the batch; one that stands for less than a hundredth of its
+    share is set anew, at a vector of the batch. Without a `decay` they are weights that a loss has to move. Nearest
+    entries and averages are computed in the precision of the entries, and from the vectors of all devices.
 
     Args:
         entries: How many.
         size: Numbers in each.
-        decay: Of the averages, a batch.
+        decay: Of the averages, a batch; None makes weights of the entries.
     """
 
     entries: Tensor
@@ -38,45 +39,65 @@ class Codebook(nn.Module):
     counts: Tensor
     begun: Tensor
 
-    def __init__(self, entries: int, size: int, decay: float = 0.99) -> None:
+    def __init__(self, entries: int, size: int, decay: float | None = 0.99) -> None:
         super().__init__()
         self.decay = decay
-        self.register_buffer("entries", torch.randn(entries, size))
-        self.register_buffer("sums", torch.zeros(entries, size))
-        self.register_buffer("counts", torch.zeros(entries))
         self.register_buffer("begun", torch.zeros((), dtype=torch.bool))
+        if decay is None:
+            self.entries = nn.Parameter(torch.randn(entries, size))
+        else:
+            self.register_buffer("entries", torch.randn(entries, size))
+            self.register_buffer("sums", torch.zeros(entries, size))
+            self.register_buffer("counts", torch.zeros(entries))
 
-    def nearest(self, vectors: Float[Tensor, "rows size"]) -> Int[Tensor, " rows"]:
+    def nearest(self, vectors: Float[Tensor, "*rows size"]) -> Int[Tensor, "*rows"]:
         """Which entry is nearest to each vector."""
-        return torch.cdist(vectors, self.entries.to(vectors.dtype)).argmin(1)
+        with torch.no_grad(), torch.autocast(vectors.device.type, enabled=False):
+            return torch.cdist(vectors.to(self.entries.dtype), self.entries).argmin(-1)
 
-    def forward(self, vectors: Float[Tensor, "rows size"]) -> Float[Tensor, "rows size"]:
-        """The entry that stands for each vector; in training, before it moves."""
-        if self.training and not self.begun:
-            self._begin(vectors.detach())
-        chosen = self.nearest(vectors.detach())
-        found = self.entries.to(vectors.dtype)[chosen]
-        if self.training:
-            self._move(vectors.detach().to(self.sums.dtype), chosen)
+    def forward(self, vectors: Float[Tensor, "*rows size"]) -> Float[Tensor, "*rows size"]:
+        """The entry that stands for each vector, in the precision of the entries; in training, before it moves.
+
+        On several devices the first axis is the batch, and all of them must come here together.
+        """
+        if not self.training or (self.begun and self.decay is None):
+            return self.entries[self.nearest(vectors)]
+        every = _of_all_devices(vectors.detach().to(self.entries.dtype)).flatten(0, -2)
+        if not self.begun:
+            self._begin(every)
+        found = self.entries[self.nearest(vectors)]
+        if self.decay is not None:
+            self._move(every, self.nearest(every), self.decay)
         return found
 
     @torch.no_grad()
     def _begin(self, vectors: Float[Tensor, "rows size"]) -> None:
-        self.entries.copy_(_some(vectors.to(self.entries.dtype), len(self.entries)))
-        self.sums.copy_(self.entries)
-        self.counts.fill_(1.0)
+        self.entries.copy_(_some(vectors, len(self.entries)))
         self.begun.fill_(True)
+        if self.decay is not None:
+            self.sums.copy_(self.entries)
+            self.counts.fill_(1.0)
 
     @torch.no_grad()
-    def _move(self, vectors: Float[Tensor, "rows size"], chosen: Int[Tensor, " rows"]) -> None:
+    def _move(self, vectors: Float[Tensor, "rows size"], chosen: Int[Tensor, " rows"], decay: float) -> None:
         own = nn.functional.one_hot(chosen, len(self.entries)).to(vectors.dtype)
-        self.counts.lerp_(own.sum(0), 1 - self.decay)
-        self.sums.lerp_(own.mT @ vectors, 1 - self.decay)
+        self.counts.lerp_(own.sum(0), 1 - decay)
+        with torch.autocast(vectors.device.type, enabled=False):
+            self.sums.lerp_(own.mT @ vectors, 1 - decay)
         idle = self.counts < 0.01 * len(vectors) / len(self.entries)
         fresh = _some(vectors, len(self.entries))
         self.counts.copy_(torch.where(idle, 1.0, self.counts))
         self.sums.copy_(torch.where(idle.unsqueeze(1), fresh, self.sums))
         self.entries.copy_(self.sums / self.counts.unsqueeze(1))
+
+
+def _of_all_devices(vectors: Float[Tensor, "batch *axes"]) -> Float[Tensor, "whole_batch *axes"]:
+    """The rows of the whole batch, of which every device has each so manieth; those given where there is one device."""
+    if not (distributed.is_available() and distributed.is_initialized()):
+        return vectors
+    found = [torch.empty_like(vectors) for _ in range(distributed.get_world_size())]
+    distributed.all_gather(found, vectors.contiguous())
+    return torch.stack(found, dim=1).flatten(0, 1)
 
 
 def _some(vectors: Float[Tensor, "rows size"], count: int) -> Float[Tensor, "count size"]:
@@ -91,10 +112,11 @@ class VectorQuantizedAutoencoder(FlatAutoencoder):
 
     The encoder gives M vectors of k/M numbers each, of which the nearest entry e takes the place; the decoder reads the
     entries. The gradient of the decoder's input goes on to the encoder unchanged (straight through), and the loss of a
-    row is |x - y|^2 + commitment sum |z - e|^2 with the entries held; they move as averages of what they stood for. The
-    second term, ``commitment``, is divided by the numbers of a row, as the squared error is. It has the weights of
-    `dense_ae` with a linear code, and K k/M numbers in the codebook; the state is the code's k numbers, and what they
-    tell are M log2 K bits.
+    row is |x - y|^2 + commitment sum |z - e|^2 with the entries held. With ``averages`` these move as averages of what
+    they stood for; with ``loss`` they are weights, and the loss has sum |z - e|^2 with the vectors held, too (equation
+    3). The terms, ``commitment`` and ``codebook``, are divided by the numbers of a row, as the squared error is. It has
+    the weights of `dense_ae` with a linear code, and K k/M numbers in the codebook; the state is the code's k numbers,
+    and what they tell are M log2 K bits.
 
     Args:
         spec: The task to serve.
@@ -104,6 +126,7 @@ class VectorQuantizedAutoencoder(FlatAutoencoder):
         hidden_sizes: Units of each layer between input and code.
         activation: What follows each hidden layer.
         commitment: Factor of the second term.
+        codebook: What moves the entries: averages, or a term of the loss.
         decay: Of the averages, a batch.
         output: What ends the decoder; None: a sigmoid for images, and nothing for other numbers.
         optimization: How to train.
@@ -118,6 +141,7 @@ class VectorQuantizedAutoencoder(FlatAutoencoder):
         hidden_sizes: tuple[int, ...] = (256,),
         activation: Activation = "relu",
         commitment: float = 0.25,
+        codebook: Literal["averages", "loss"] = "averages",
         decay: float = 0.99,
         output: Output | None = None,
         optimization: Optimization = Optimization(),  # noqa: B008 (frozen)
@@ -126,6 +150,7 @@ class VectorQuantizedAutoencoder(FlatAutoencoder):
         require_choice(ACTIVATIONS, activation=activation)
         require_positive(entries=entries)
         require_not_negative(commitment=commitment)
+        require_choice(("averages", "loss"), codebook=codebook)
         if not 0 <= decay < 1:
             raise UserError(f"decay is {decay}; it must be at least 0 and below 1")
         super().__init__(spec, code_size, output, optimization, otherwise=32)
@@ -134,7 +159,7 @@ class VectorQuantizedAutoencoder(FlatAutoencoder):
         if self.code_size % cut:
             raise UserError(f"vectors is {cut}; it must divide code_size, which is {self.code_size}")
         self.commitment = commitment
-        self.codebook = Codebook(entries, self.code_size // cut, decay)
+        self.codebook = Codebook(entries, self.code_size // cut, decay if codebook == "averages" else None)
         sizes = (self.numbers, *hidden_sizes)
         last = initialized(nn.Linear(sizes[-1], self.code_size))
         self.encoder = nn.Sequential(nn.Flatten(), *dense_layers(sizes, activation), last)
@@ -143,14 +168,12 @@ class VectorQuantizedAutoencoder(FlatAutoencoder):
         self.decoder = nn.Sequential(*dense_layers(upwards, activation), back, *self.ending())
 
     def stackable(self) -> str | None:
-        """Refuses: the codebook moves with each batch."""
-        return "its codebook moves in the forward pass, by no gradient"
+        """Refuses: the codebook begins at the first batch, and may move with each."""
+        return "its codebook begins at the first batch, in the forward pass"
 
     def quantised(self, continuous: Float[Tensor, "batch code"]) -> Float[Tensor, "batch code"]:
         """The entries in the place of the vectors of each code."""
-        return self.codebook(continuous.unflatten(1, (-1, self.codebook.entries.shape[1])).flatten(0, 1)).reshape(
-            continuous.shape
-        )
+        return self.codebook(continuous.unflatten(1, (-1, self.codebook.entries.shape[1]))).flatten(1)
 
     def encode(self, inputs: Float[Tensor, "batch *input"]) -> Float[Tensor, "batch code"]:
         """The entries that stand for each row; gradients pass them straight through."""
@@ -166,5 +189,12 @@ class VectorQuantizedAutoencoder(FlatAutoencoder):
         continuous = self.encoder(batch.inputs)
         entries = self.quantised(continuous)
         prediction = self.decode(continuous + (entries - continuous).detach())
-        apart = (continuous - entries.detach()).square().sum(1).mean()
-        return self.penalised(prediction, batch, commitment=self.commitment * apart)
+        terms = {"commitment": self.commitment * _apart(continuous, entries.detach())}
+        if self.codebook.decay is None:
+            terms["codebook"] = _apart(continuous.detach(), entries)
+        return self.penalised(prediction, batch, **terms)
+
+
+def _apart(continuous: Float[Tensor, "batch code"], entries: Float[Tensor, "batch code"]) -> Float[Tensor, ""]:
+    """The mean over the rows of sum |z - e|^2."""
+    return (continuous - entries).square().sum(1).mean()

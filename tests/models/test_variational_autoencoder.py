@@ -155,3 +155,12 @@ def test_the_number_of_weights(hidden_sizes):
 def test_bad_settings_are_refused_by_name(options, message):
     with pytest.raises(UserError, match=message):
         VariationalAutoencoder(SPEC, **options)
+
+
+def test_a_bernoulli_likelihood_serves_images_alone():
+    assert VariationalAutoencoder.supports(SPEC, likelihood="bernoulli") is None
+    assert VariationalAutoencoder.supports(vectors(5)) is None
+    with pytest.raises(
+        UserError, match=r"'bernoulli' is of numbers in \[0, 1\], and the task's inputs are 5 real numbers"
+    ):
+        VariationalAutoencoder(vectors(5), code_size=2, likelihood="bernoulli")

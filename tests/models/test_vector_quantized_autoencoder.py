@@ -5,6 +5,7 @@ import torch
 from sklearn.cluster import KMeans
 from sklearn.datasets import load_digits
 from sklearn.decomposition import PCA
+from torch import distributed
 
 from rnnae_bench.contracts.spec import Images, TaskSpec
 from rnnae_bench.errors import UserError
@@ -81,6 +82,71 @@ def test_an_idle_entry_is_set_anew():
     codebook.counts[2] = 1e-3
     codebook(torch.randn(30, 2))
     assert codebook.entries.abs().max() < 10
+
+
+def test_a_codebook_in_the_loss_has_the_gradient_of_equation_3(loss_terms):
+    """Of entry e: 2 sum (e - z) over the vectors that it stands for, by the rows and the numbers of one."""
+    model = VectorQuantizedAutoencoder(SPEC, code_size=4, vectors=2, entries=5, codebook="loss").double()
+    rows = torch.rand(6, 1, 4, 4, dtype=torch.float64)
+    sum(loss_terms(model, rows).values()).backward()
+    vectors, entries = model.encoder(rows).detach().view(12, 2), model.codebook.entries
+    expected = torch.zeros(5, 2, dtype=torch.float64)
+    for vector in vectors:
+        nearest = (entries.detach() - vector).square().sum(1).argmin()
+        expected[nearest] += 2 * (entries[nearest].detach() - vector) / (6 * 16)
+    torch.testing.assert_close(entries.grad, expected)
+
+
+def test_a_codebook_in_the_loss_learns(loss_terms):
+    model = VectorQuantizedAutoencoder(SPEC, code_size=4, vectors=2, entries=6, codebook="loss")
+    rows = (torch.rand(40, 1, 4, 4) > 0.5).float()
+    optimizer = torch.optim.Adam(model.parameters(), 0.01)
+    losses = []
+    for _ in range(80):
+        optimizer.zero_grad()
+        terms = loss_terms(model, rows)
+        sum(terms.values()).backward()
+        optimizer.step()
+        losses.append(terms["reconstruction"].item())
+    assert losses[-1] < 0.7 * losses[0]
+
+
+@pytest.mark.parametrize("codebook", ["averages", "loss"])
+def test_bfloat16_comes_near(codebook, loss_terms):
+    rows, found = torch.rand(32, 1, 4, 4), []
+    for enabled in (False, True):
+        torch.manual_seed(1)
+        model = VectorQuantizedAutoencoder(SPEC, code_size=4, entries=6, codebook=codebook)
+        for _ in range(2):
+            with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+                loss = sum(loss_terms(model, rows).values())
+            loss.backward()
+        assert model.codebook.entries.dtype == torch.float32
+        found.append(loss.item())
+    assert found[1] == pytest.approx(found[0], rel=0.03)
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_two_devices_have_the_codebook_of_one(rank, monkeypatch):
+    every = list(torch.randn(5, 16, 2, 3))
+    torch.manual_seed(0)
+    whole = Codebook(7, 3, decay=0.9)
+    for batch in every:
+        whole(batch)
+    torch.manual_seed(0)
+    part = Codebook(7, 3, decay=0.9)
+    monkeypatch.setattr(distributed, "is_initialized", lambda: True)
+    monkeypatch.setattr(distributed, "get_world_size", lambda: 2)
+    for batch in every:
+        shards = (batch[0::2], batch[1::2])
+        monkeypatch.setattr(
+            distributed,
+            "all_gather",
+            lambda found, own, shards=shards: [a.copy_(b) for a, b in zip(found, shards, strict=True)],
+        )
+        part(shards[rank])
+    for name, value in part.state_dict().items():
+        torch.testing.assert_close(value, whole.state_dict()[name])
 
 
 @pytest.mark.parametrize(("code_size", "vectors"), [(8, 2), (6, 1), (32, 8)])

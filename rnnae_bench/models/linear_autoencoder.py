@@ -44,7 +44,7 @@ class LinearAutoencoder(FlatAutoencoder):
         code_size: Annotated[int | None, Range(2, 256, log=True)] = None,
         tied: bool = False,
         l2: float = 0.0,
-        optimization: Optimization = Optimization(),  # noqa: B008 (frozen)
+        optimization: Optimization = Optimization(learning_rate=0.03),  # noqa: B008 (frozen)
     ) -> None:
         require_not_negative(l2=l2)
         super().__init__(spec, code_size, "linear", optimization, otherwise=32)

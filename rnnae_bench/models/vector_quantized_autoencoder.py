@@ -72,7 +72,8 @@ class Codebook(nn.Module):
 
     @torch.no_grad()
     def _begin(self, vectors: Float[Tensor, "rows size"]) -> None:
-        self.entries.copy_(_some(vectors, len(self.entries)))
+        # As drawn at construction, the entries keep those apart that begin at the same vector.
+        self.entries.mul_(1e-3 * vectors.std()).add_(_some(vectors, len(self.entries)))
         self.begun.fill_(True)
         if self.decay is not None:
             self.sums.copy_(self.entries)
@@ -101,10 +102,8 @@ def _of_all_devices(vectors: Float[Tensor, "batch *axes"]) -> Float[Tensor, "who
 
 
 def _some(vectors: Float[Tensor, "rows size"], count: int) -> Float[Tensor, "count size"]:
-    """So many of the vectors by chance, each as often as any other, with a little noise where one comes twice."""
-    places = torch.cat([torch.randperm(len(vectors)) for _ in range(-(-count // len(vectors)))])[:count]
-    noise = 1e-3 * torch.randn(count, vectors.shape[1]).to(vectors)
-    return vectors[places.to(vectors.device)] + noise * vectors.std()
+    """So many of the vectors, from the first on and again from there; a batch is in an order of chance as it is."""
+    return vectors[torch.arange(count, device=vectors.device) % len(vectors)]
 
 
 class VectorQuantizedAutoencoder(FlatAutoencoder):

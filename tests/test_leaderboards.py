@@ -9,6 +9,8 @@ from rnnae_bench.plugins.registry import tasks
 from rnnae_bench.rankings.standing import standings
 from rnnae_bench.records.store import Store
 from rnnae_bench.report.standing_tables import interval, rank
+from rnnae_bench.trial.pair import Pair
+from rnnae_bench.trial.trial import Trial
 from rnnae_bench.trial.verify import objections
 
 FOLDER = Path(__file__).parents[1] / "leaderboards"
@@ -51,6 +53,14 @@ def test_every_record_followed_the_frozen_protocol(records):
         }
         assert record.environment.git.dirty is False
         assert record.seed < 1000, "seeds from 1000 up are for tuning"
+
+
+def test_a_run_by_default_is_of_the_same_row(records):
+    """Options that came to a model later change nothing where they have their default (`later_options`)."""
+    rows = {(record.task, record.variant, record.model): record for record in records}
+    for (task, variant, model), record in rows.items():
+        pair = Pair(f"{task}:{variant}", model)
+        assert Trial(pair, pair.resolve({}), record.seed, record.data_seed).identity == record.id
 
 
 def test_every_record_has_its_histories(records):

@@ -41,6 +41,13 @@ class BenchModule(BlockLoop, ABC):
     """The hyper-parameter that says how wide the model is, which ``--match`` chooses: a whole number, or sizes that
     keep their proportion. None: the first of ``hidden_size``, ``hidden_sizes`` and ``channels`` that there is."""
 
+    later_options: ClassVar[tuple[str, ...]] = ("optimization.halve_every",)
+    """Options that came to the class after records of it were published, and whose default is what it did before.
+
+    Records leave them out where they have their default, so that older and newer ones are of one row. A class names its
+    own; those of its bases stay.
+    """
+
     shown_to: Callable[..., object] | None = None
     """What `watch` shows a state to; None outside of profiles."""
 

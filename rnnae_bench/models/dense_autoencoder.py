@@ -6,7 +6,7 @@ autoencoder (Vincent et al. 2008, Extracting and composing robust features with 
 error as in Vincent et al. 2010). Loss and corruption belong to the task.
 """
 
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -38,6 +38,8 @@ class DenseAutoencoder(FlatAutoencoder):
         tied: Take the encoder's weights, transposed, for the decoder's.
         optimization: How to train.
     """
+
+    later_options: ClassVar = ("output", "tied")
 
     def __init__(
         self,

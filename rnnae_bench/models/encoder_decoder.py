@@ -9,7 +9,7 @@ Sources: Sutskever, Vinyals & Le (2014), Sequence to sequence learning with neur
 Learning phrase representations using RNN encoder-decoder for statistical machine translation, EMNLP.
 """
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from jaxtyping import Float, Int
@@ -47,6 +47,8 @@ class Seq2Seq(EncoderDecoder):
         attention: How a state of the reader is scored: not at all, v tanh(W s + U h) (Bahdanau et al. 2015), or s W h.
         optimization: How to train.
     """
+
+    later_options: ClassVar = ("attention",)
 
     def __init__(
         self,

@@ -6,7 +6,7 @@ takes all monomials up to a degree.
 
 import math
 from itertools import combinations_with_replacement
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 from jaxtyping import Float, Int
@@ -16,6 +16,15 @@ from rnnae_bench.contracts.search_space import Range
 from rnnae_bench.contracts.spec import TaskSpec
 from rnnae_bench.errors import UserError, require_positive
 from rnnae_bench.models.ridge import LARGEST, RidgeModel, inputs_of
+
+
+def monomials(numbers: int, degree: int) -> int:
+    """How many products of some numbers there are, up to a degree and without the empty one.
+
+    >>> monomials(6, 2)
+    27
+    """
+    return math.comb(numbers + degree, degree) - 1
 
 
 class _Lagged(RidgeModel):
@@ -33,8 +42,7 @@ class _Lagged(RidgeModel):
     def __init__(self, spec: TaskSpec, taps: int, skip: int, degree: int, ridge: float | None, steps: int) -> None:
         require_positive(taps=taps, skip=skip, degree=degree)
         numbers = taps * inputs_of(spec)
-        features = math.comb(numbers + degree, degree) - 1
-        super().__init__(spec, features, ridge, steps)
+        super().__init__(spec, monomials(numbers, degree), ridge, steps)
         self.taps, self.skip, self.degree = taps, skip, degree
         for power in range(2, degree + 1):
             places = torch.tensor([*combinations_with_replacement(range(numbers), power)], device="cpu")
@@ -128,3 +136,15 @@ class NextGenerationReservoir(_Lagged):
         if degree > 6:
             raise UserError(f"degree is {degree}; it must be at most 6")
         super().__init__(spec, taps, skip, degree, ridge, steps)
+
+    @classmethod
+    def supports(cls, spec: TaskSpec, **hyperparameters: Any) -> str | None:
+        """Refuses where there would be more monomials than can be fitted."""
+        reason = super().supports(spec, **hyperparameters)
+        taps, degree = hyperparameters.get("taps", 2), hyperparameters.get("degree", 2)
+        features = monomials(taps * inputs_of(spec), degree)
+        if reason is None and features > LARGEST:
+            return (
+                f"it would read {features} products a step, and at most {LARGEST} can be fitted; lower taps or degree"
+            )
+        return reason

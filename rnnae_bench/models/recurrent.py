@@ -5,7 +5,7 @@ are laid out as in ``torch.nn``. Weights are counted of one layer and direction 
 the layers above read those of the one below, and to all comes the head's affine map.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
 
@@ -42,6 +42,8 @@ class RNN(RecurrenceModel):
     """
 
     model_axis = True
+
+    later_options: ClassVar = ("bias",)
 
     def __init__(
         self,
@@ -156,6 +158,8 @@ class LSTM(RecurrenceModel):
 
     model_axis = True
 
+    later_options: ClassVar = ("forget", "peepholes")
+
     def __init__(
         self,
         spec: TaskSpec,
@@ -210,6 +214,8 @@ class GRU(RecurrenceModel):
     """
 
     model_axis = True
+
+    later_options: ClassVar = ("reset",)
 
     def __init__(
         self,

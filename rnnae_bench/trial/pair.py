@@ -162,7 +162,8 @@ class Pair:
     def options(self, parsed: Namespace) -> dict[str, dict[str, Any]]:
         """The options of task, model and trainer as nested dictionaries of plain data, as a record has them.
 
-        Equal values are written alike: one that equals the default as that is.
+        Equal values are written alike: one that equals the default as that is. What the model's class names among its
+        `later_options` is left out where it equals the default.
 
         Raises:
             UserError: a value can't be written, or would not come back from a record as it is.
@@ -182,7 +183,12 @@ class Pair:
                         f"--{option}: {given[option]!r} would come back from a record as {again[option]!r}; give the "
                         "option the type hint of its value"
                     )
-        return _in_parts(written)
+        return _in_parts({option: value for option, value in written.items() if not self._left_out(option, value)})
+
+    def _left_out(self, option: str, value: Any) -> bool:
+        own = option.removeprefix("model.")
+        later = any(own in vars(base).get("later_options", ()) for base in self.model_class.__mro__)
+        return own != option and later and alike(value, self._defaults.get(option, ...))
 
     def _leaves(self, nested: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
         """Each option of task, model and trainer with its value, by dotted name."""

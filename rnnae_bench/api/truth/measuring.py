@@ -45,5 +45,5 @@ def _trained(training: Training, out: Path, progress: bool) -> list[float]:
     if broken:
         failure = broken[0].failure
         raise RuntimeError(f"seed {broken[0].seed}: {broken[0].status}: {failure.message if failure else ''}")
-    values = [record.metrics["test"][training.metric] for record in records]
+    values = [record.metrics[training.on][training.metric] for record in records]
     return [math.nan if value is None else float(value) for value in values]

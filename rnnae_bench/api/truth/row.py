@@ -12,14 +12,16 @@ class Training:
     Args:
         task: As for `rnnae_bench.sweep`: ``NAME:VARIANT[OPTION=VALUE,...]``.
         model: The same.
-        metric: On the test set.
+        metric: Of the trained model.
         seeds: How many trials.
+        on: The evaluation set.
     """
 
     task: str
     model: str
     metric: str
     seeds: int = 1
+    on: str = "test"
 
 
 @dataclass(frozen=True)

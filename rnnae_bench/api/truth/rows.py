@@ -5,6 +5,7 @@ from rnnae_bench.api.truth.row import Range, Row, Training, at_least, at_most, n
 _TACL = "Lan, Geyer, Chemla & Katzir (2022), TACL 10, 785, table 1"
 _BITS = {"anbn": 0.258, "anbncn": 0.172, "anbncndn": 0.129, "anb2n": 0.172, "anbmcnm": 0.269, "dyck": 0.882}
 _PCA = {2: 0.0534, 8: 0.0247, 16: 0.0116, 32: 0.0027}
+_PPCA = {2: 0.0057, 8: 14.2098, 16: 23.9294, 32: 35.247}
 _UCR = {"gunpoint": 0.9133, "arrowhead": 0.8, "standard": 0.9553}
 
 EXACT = (
@@ -79,6 +80,48 @@ EXACT = (
     ),
 )
 
+LINEAR = (
+    Row(
+        "linear-ae-angle",
+        "angle of a linear autoencoder's span to eight principal components of scikit-learn's digits, degrees",
+        "Bourlard & Kamp (1988), Baldi & Hornik (1989): the same space",
+        "0",
+        "linear:principal_angle",
+        3.0,
+        within=at_most(1.0),
+    ),
+    Row(
+        "linear-ae-gains",
+        "largest deviation of a regularised linear autoencoder's gains from 1 - l2 / sigma^2",
+        "Kunin, Bloom, Goeva & Seed (2019), Loss landscapes of regularized linear autoencoders, ICML",
+        "0",
+        "linear:shrunk_components",
+        2.0,
+        within=at_most(1e-3),
+    ),
+    *(
+        Row(
+            f"ppca-{size}",
+            f"nats an image that a linear VAE of {size} numbers reaches on all of scikit-learn's digits over 16",
+            "Tipping & Bishop (1999); Lucas, Tucker, Grosse & Norouzi (2019): the likelihood of probabilistic PCA",
+            f"{nats}",
+            "linear:linear_vae",
+            1.5 * size,
+            within=near(nats, 0.01),
+        )
+        for size, nats in _PPCA.items()
+    ),
+    Row(
+        "reservoir-capacity",
+        "linear memory capacity of a linear reservoir of 20 units",
+        "Jaeger (2001), Short term memory in echo state networks: the number of units",
+        "20",
+        "linear:reservoir_capacity",
+        2.0,
+        within=near(20.0, 0.5),
+    ),
+)
+
 CLASSICAL = (
     Row(
         "airline-seasonal-naive",
@@ -130,6 +173,9 @@ CLASSICAL = (
 _ADDING = "adding[length=100,protocol.max_steps=8000,protocol.evaluate_every=2000]"
 _ADAM = "optimization.learning_rate=0.005,optimization.warmup=0,optimization.decay=none,optimization.halve_every=1500"
 _ORDER = "temporal_order:three-50[protocol.max_steps=1500,protocol.evaluate_every=500]"
+
+_PARITY = "parity[protocol.max_steps=1000,protocol.evaluate_every=500]"
+_DELTA = "layers=1,hidden_size=32,keys=16,values=16,feedforward=0,optimization.learning_rate=0.01"
 
 TRAINED = (
     Row(
@@ -185,7 +231,26 @@ TRAINED = (
         200.0,
         within=at_most(0.0),
     ),
+    Row(
+        "parity-positive",
+        "accuracy of parity (40 bits, trained on 2 to 40): a linear recurrence with eigenvalues from 0 to 1",
+        "Grazzi, Siems, Zela, Franke, Hutter & Pontil (2025), ICLR: no better than chance",
+        "0.5",
+        Training(_PARITY, f"deltanet[{_DELTA}]", "accuracy", seeds=3),
+        80.0,
+        within=at_most(0.55),
+    ),
+    Row(
+        "parity-negative",
+        "the same with eigenvalues from -1 to 1, on 640 bits",
+        "Grazzi, Siems, Zela, Franke, Hutter & Pontil (2025), ICLR: solved, beyond the length of training",
+        "1.0",
+        Training(_PARITY, f"deltanet[{_DELTA},negative_eigenvalues=true]", "accuracy", seeds=3, on="test@16x"),
+        80.0,
+        within=at_least(0.99),
+        needed=2,
+    ),
 )
 
-ROWS = {row.name: row for row in (*EXACT, *CLASSICAL, *TRAINED)}
+ROWS = {row.name: row for row in (*EXACT, *LINEAR, *CLASSICAL, *TRAINED)}
 """By name, in the order of the table."""

@@ -17,6 +17,7 @@ from rnnae_bench.records.document import record_from
 torch.set_num_threads(1)
 
 LONGEST = (
+    "test_testing.py",
     *("sweeps/executors/test_local.py", "cli/test_sweep.py", "cli/test_run.py", "sweeps/executors/test_ray.py"),
     *("trial/vectorized/test_vectorized_trial.py", "test_docs.py", "trial/test_checkpointing.py"),
 )

@@ -32,7 +32,7 @@ GRID = (1e-12, 1e-10, 1e-8, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
 SCALES = tuple(2.0**power for power in range(7))
 """By which the answers of a regression on classes are multiplied to be logits."""
 
-LARGEST = 2000
+LARGEST = 1000
 """Features of a step at most: their products are held, and decomposed."""
 
 

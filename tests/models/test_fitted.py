@@ -198,7 +198,7 @@ def test_long_contexts_share_slots_by_a_hash_and_still_tell_more():
 
 def test_what_they_cannot_serve():
     letters = TaskSpec("letters", Tokens(60, 7), Classes(60), "every step", causal=True)
-    assert "7380 products a step, and at most 2000" in NextGenerationReservoir.supports(letters)
+    assert "7380 products a step, and at most 1000" in NextGenerationReservoir.supports(letters)
     assert NextGenerationReservoir.supports(letters, taps=1) is None
     image = Images(1, 4, 4)
     assert "asks for images" in LinearModel.supports(TaskSpec("images", image, image, "every step", causal=False))
@@ -211,13 +211,13 @@ def test_what_they_cannot_serve():
     ("kind", "options", "message"),
     [
         (EchoStateNetwork, {"hidden_size": 0}, "hidden_size is 0"),
-        (EchoStateNetwork, {"hidden_size": 3000}, "would have 3002 features a step, and at most 2000"),
+        (EchoStateNetwork, {"hidden_size": 3000}, "would have 3002 features a step, and at most 1000"),
         (EchoStateNetwork, {"leak": 0.0}, r"leak is 0\.0"),
         (EchoStateNetwork, {"density": 1.5}, r"density is 1\.5"),
         (EchoStateNetwork, {"ridge": -1.0}, r"ridge is -1\.0"),
         (LinearModel, {"taps": 0}, "taps is 0"),
         (NextGenerationReservoir, {"degree": 7}, "degree is 7"),
-        (NextGenerationReservoir, {"taps": 9, "degree": 5}, "features a step, and at most 2000"),
+        (NextGenerationReservoir, {"taps": 9, "degree": 5}, "features a step, and at most 1000"),
     ],
 )
 def test_bad_settings_are_refused_by_name(kind, options, message):

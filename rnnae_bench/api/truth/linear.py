@@ -86,7 +86,7 @@ def linear_vae(name: str) -> list[float]:
         return (likelihood + divergence).mean()
 
     _minimised(model, loss)
-    return [-float(loss())]
+    return [-loss().item()]
 
 
 def reservoir_capacity(name: str) -> list[float]:

@@ -199,7 +199,7 @@ def test_long_contexts_share_slots_by_a_hash_and_still_tell_more():
 def test_what_they_cannot_serve():
     letters = TaskSpec("letters", Tokens(60, 7), Classes(60), "every step", causal=True)
     assert "7380 products a step, and at most 1000" in NextGenerationReservoir.supports(letters)
-    assert NextGenerationReservoir.supports(letters, taps=1) is None
+    assert NextGenerationReservoir.supports(letters, degree=1) is None
     image = Images(1, 4, 4)
     assert "asks for images" in LinearModel.supports(TaskSpec("images", image, image, "every step", causal=False))
     words = TaskSpec("words", Tokens(5, 7), Classes(4), "last step", causal=True)

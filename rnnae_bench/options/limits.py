@@ -2,6 +2,7 @@
 
 import resource
 import signal
+import sys
 import threading
 from pathlib import Path
 from types import FrameType, TracebackType
@@ -41,7 +42,8 @@ class bounded:
             resource.setrlimit(resource.RLIMIT_AS, (min(known), self._limits[1]))
         if self._is_timed:
             self._handler = signal.signal(signal.SIGALRM, _late)
-            # Again and again, for work that catches everything.
+            self._unraisable, sys.unraisablehook = sys.unraisablehook, self._swallowed
+            # Again and again, for work that catches everything, and for finalisers, out of which nothing is raised.
             signal.setitimer(signal.ITIMER_REAL, self._seconds or 0, 1.0)
 
     def __exit__(
@@ -52,10 +54,16 @@ class bounded:
         if self._is_timed:
             signal.setitimer(signal.ITIMER_REAL, 0)
             signal.signal(signal.SIGALRM, self._handler)
+            sys.unraisablehook = self._unraisable
         if isinstance(error, _Late):
             raise TooMuch(f"{self._what} takes more than {self._seconds:g} s") from None
         if isinstance(error, MemoryError):
             raise TooMuch(f"{self._what} takes more than {self._memory / 2**30:g} GiB of memory") from None
+
+    def _swallowed(self, unraisable: "sys.UnraisableHookArgs") -> None:
+        """Tell of what a finaliser raised, but not that the time was over in one."""
+        if unraisable.exc_type is not _Late:
+            self._unraisable(unraisable)
 
 
 def _address_space() -> int | None:

@@ -2,6 +2,8 @@
 
 import resource
 import signal
+import sys
+from typing import Any
 
 import pytest
 
@@ -24,6 +26,37 @@ def test_work_that_takes_too_long_is_given_up_even_where_it_catches_everything()
     assert not handled
     assert signal.getitimer(signal.ITIMER_REAL) == (0, 0)
     assert signal.getsignal(signal.SIGALRM) is signal.SIG_DFL
+
+
+class Endless:
+    """What is still being finalised when the time ends."""
+
+    def __del__(self) -> None:
+        while True:
+            pass
+
+
+class Faulty:
+    """What fails in its finaliser."""
+
+    def __del__(self) -> None:
+        raise ValueError
+
+
+def finalise_and_count_for_ever() -> None:
+    Endless()
+    Faulty()
+    count_for_ever([])
+
+
+def test_an_end_that_a_finaliser_swallows_comes_again_and_is_not_told_of(monkeypatch):
+    told: list[Any] = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda one: told.append(one.exc_type))
+    hook = sys.unraisablehook
+    with pytest.raises(TooMuch, match=r"^counting takes more than 0\.05 s$"), bounded("counting", 2**30, 0.05):
+        finalise_and_count_for_ever()
+    assert told == [ValueError]
+    assert sys.unraisablehook == hook
 
 
 def test_work_that_takes_too_much_memory_is_given_up():

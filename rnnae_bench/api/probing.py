@@ -17,6 +17,7 @@ from rnnae_bench.contracts.task import Task
 from rnnae_bench.errors import UserError, require_not_negative, require_positive
 from rnnae_bench.probes import OptimizerSteps
 from rnnae_bench.probes.examination import LayerDynamics, examine
+from rnnae_bench.probes.passport import passport
 from rnnae_bench.records.legible import finite, printable
 from rnnae_bench.records.store import Store
 from rnnae_bench.report import cell, dynamics_picture, dynamics_table
@@ -35,7 +36,7 @@ class Dynamics:
     """What was found of a model on a task.
 
     Args:
-        report: All of it as plain data; ``layers`` has one entry a layer.
+        report: All of it as plain data; ``layers`` has one entry a layer, ``memory`` the memory passport, or None.
         notes: What was not measured, and why, by layer.
     """
 
@@ -48,6 +49,12 @@ class Dynamics:
         found: Sequence[Mapping[str, Any]] = self.report["layers"]
         return found
 
+    @property
+    def memory(self) -> Mapping[str, Any] | None:
+        """The memory passport, by name of the quantity; None where it was not asked for, or there is none."""
+        found: Mapping[str, Any] | None = self.report["memory"]
+        return found
+
     def frame(self) -> "pandas.DataFrame":
         """A row a layer, nested quantities with dotted names."""
         import pandas
@@ -55,8 +62,8 @@ class Dynamics:
         return pandas.json_normalize([dict(layer) for layer in self.layers])
 
     def plot(self) -> "Figure":
-        """Singular values, exponents, and the gradient by lag: a row a layer."""
-        return dynamics_picture.figure(self.title, self.layers)
+        """Singular values, exponents, and the gradient by lag: a row a layer. Below, the memory passport."""
+        return dynamics_picture.figure(self.title, self.layers, self.memory)
 
     @property
     def title(self) -> str:
@@ -64,16 +71,27 @@ class Dynamics:
         return dynamics_table.title(self.report)
 
     def __repr__(self) -> str:
-        heads, *rows = dynamics_table.table(self.layers)
-        widths = [max(map(len, column)) for column in zip(heads, *rows, strict=True)]
-        lines = ["  ".join(one.ljust(width) for one, width in zip(row, widths, strict=True)) for row in (heads, *rows)]
-        return printable(self.title) + "\n" + "\n".join(printable(line).rstrip() for line in lines)
+        lines = [self.title]
+        for heads, *rows in self.tables:
+            widths = [max(map(len, column)) for column in zip(heads, *rows, strict=True)]
+            for row in (heads, *rows):
+                lines.append("  ".join(one.ljust(width) for one, width in zip(row, widths, strict=True)))
+        return "\n".join(printable(line).rstrip() for line in lines)
+
+    @property
+    def tables(self) -> list[list[list[str]]]:
+        """What there is to read, table by table: the first row of each has its heads."""
+        found = [dynamics_table.table(self.layers)]
+        if self.memory is not None:
+            found += [dynamics_table.memory_table(self.memory), dynamics_table.lags_table(self.memory)]
+        return found
 
     def _repr_html_(self) -> str:
         from rnnae_bench.report.heatmaps import as_png
 
-        heads, *rows = dynamics_table.table(self.layers)
-        return cell.table_html(heads, rows, self.title, as_png(self.plot()))
+        first, *others = self.tables
+        below = "".join(cell.table_html(heads, rows, "") for heads, *rows in others)
+        return cell.table_html(first[0], first[1:], self.title, as_png(self.plot())) + below
 
 
 @told_in_python()
@@ -86,6 +104,8 @@ def probe(
     rows: int = 8,
     steps: int = 0,
     exponents: int = 4,
+    memory: bool = False,
+    lags: int = 100,
     variant: str | None = None,
     task_options: Mapping[str, Any] | None = None,
     model_options: Mapping[str, Any] | None = None,
@@ -103,6 +123,8 @@ def probe(
         rows: Sequences, spread evenly over the validation set.
         steps: Look at so many steps at the end of each sequence; 0 looks at all.
         exponents: Lyapunov exponents to estimate.
+        memory: Issue the memory passport too: capacities, ranks, and what is known of past inputs.
+        lags: How far back it looks.
         variant: As for `run`.
         task_options: As for `run`.
         model_options: As for `run`.
@@ -119,12 +141,18 @@ def probe(
     )
     with quiet():
         (trial,) = ready(pair, resolved, [seed])
-        return examine_trial(trial, after, rows, steps, exponents, progress_console(progress))
+        return examine_trial(trial, after, rows, steps, exponents, lags if memory else 0, progress_console(progress))
 
 
-def examine_trial(trial: Trial, after: int, rows: int, steps: int, exponents: int, console: Console) -> Dynamics:
-    """Examine a trial's model, its progress shown on a console; the numbers and errors are those of `probe`."""
+def examine_trial(
+    trial: Trial, after: int, rows: int, steps: int, exponents: int, lags: int, console: Console
+) -> Dynamics:
+    """Examine a trial's model, its progress shown on a console; the numbers and errors are those of `probe`.
+
+    No memory passport is issued where `lags` is 0.
+    """
     require_positive(rows=rows, exponents=exponents)
+    require_not_negative(lags=lags)
     require_not_negative(after=after, steps=steps)
     columns = TextColumn("{task.description}"), BarColumn(bar_width=24), MofNCompleteColumn(), TimeRemainingColumn()
     with Progress(*columns, console=console, transient=True, disable=in_notebook() or console.quiet) as progress:
@@ -138,6 +166,16 @@ def examine_trial(trial: Trial, after: int, rows: int, steps: int, exponents: in
             steps or None,
             lambda done, total: progress.update(bar, completed=done, total=total),
         )
+        notes = {one.layer: one.note for one in found if one.note is not None}
+        memory = None
+        if lags:
+            bar = progress.add_task("memory", total=None)
+            try:
+                memory = passport(
+                    model, trial.task, lags, lambda done, total: progress.update(bar, completed=done, total=total)
+                ).summary()
+            except UserError as error:
+                notes["memory"] = str(error)
     return Dynamics(
         finite(
             {
@@ -149,9 +187,10 @@ def examine_trial(trial: Trial, after: int, rows: int, steps: int, exponents: in
                 "after": after,
                 "rows": found[0].rows,
                 "layers": [one.summary() for one in found],
+                "memory": memory,
             }
         ),
-        {one.layer: one.note for one in found if one.note is not None},
+        notes,
     )
 
 

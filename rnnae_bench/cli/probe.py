@@ -15,7 +15,7 @@ from rnnae_bench.errors import UserError, require_not_negative, require_positive
 from rnnae_bench.plugins.registry import parse_task
 from rnnae_bench.records.files import require_writable_file
 from rnnae_bench.records.legible import printable
-from rnnae_bench.report import dynamics_picture, dynamics_table
+from rnnae_bench.report import dynamics_picture
 from rnnae_bench.report.heatmaps import as_png
 
 if TYPE_CHECKING:
@@ -35,6 +35,8 @@ def add_options(parser: "argparse.ArgumentParser | ArgumentParser") -> None:
     add("--rows", type=int, default=8, help="Sequences, spread evenly over the validation set.")
     add("--steps", type=int, default=0, help="Look at so many steps at the end of each sequence; 0 looks at all.")
     add("--exponents", type=int, default=4, help="Lyapunov exponents to estimate.")
+    add("--memory", action="store_true", help="Issue the memory passport too: what the states hold of past inputs.")
+    add("--lags", type=int, default=100, help="How far back the memory passport looks.")
     add("--threads", type=int, default=1, help="CPU threads for torch; more help large models only.")
     add("--out", type=str, default="", metavar="FILE.png", help="Draw a picture into this file.")
     add("--json", action="store_true", help="Print one JSON object, and nothing else, on standard output.")
@@ -77,7 +79,7 @@ def main(arguments: list[str]) -> int:
         raise UserError(
             f"probe examines {model} on {task}, and the options name {again[1]} on {':'.join(again[0])} too"
         )
-    require_positive(rows=options.rows, exponents=options.exponents, threads=options.threads)
+    require_positive(rows=options.rows, exponents=options.exponents, lags=options.lags, threads=options.threads)
     require_not_negative(after=options.after, steps=options.steps)
     picture = _writable(options.out)
     import torch
@@ -90,7 +92,8 @@ def main(arguments: list[str]) -> int:
     try:
         with plugins_aside():
             (trial,) = ready(pair, pair.options(options), [options.seed])
-            found = examine_trial(trial, options.after, options.rows, options.steps, options.exponents, console)
+            lags = options.lags if options.memory else 0
+            found = examine_trial(trial, options.after, options.rows, options.steps, options.exponents, lags, console)
     except TrainingFailed as failure:
         console.print(printable(f"rnnae-bench: {failure}"), markup=False, highlight=False, soft_wrap=True)
         return 1
@@ -125,8 +128,10 @@ def _show(found: "Dynamics", as_json: bool) -> None:
     overrides = "".join(f" --{name} {value}" for name, value in report["overrides"].items())
     sequences = f"{report['rows']} validation sequences, float64{overrides and ';'}{overrides}"
     print(printable(f"{found.title}; {sequences}") + "\n")
-    heads, *rows = dynamics_table.table(found.layers)
-    print_table(heads, rows)
+    for place, (heads, *rows) in enumerate(found.tables):
+        if place:
+            print()
+        print_table(heads, rows)
     drawn = dynamics_picture.terminal_picture(found.layers)
     if drawn:
         print(f"\n{drawn}")

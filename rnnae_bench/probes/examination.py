@@ -2,7 +2,8 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,6 +18,7 @@ from rnnae_bench.errors import UserError, in_a_line
 from rnnae_bench.probes.double import double_by_default, in_double
 from rnnae_bench.probes.flows import Watch
 from rnnae_bench.probes.gradient_flow import COLUMNS, by_lag, over_batch
+from rnnae_bench.probes.keeping import gate_time_constants, mode_time_constants, openness
 from rnnae_bench.probes.last_step import lag_origin, last_step_loss
 from rnnae_bench.probes.misplaced import misplaced
 from rnnae_bench.probes.pieces import steps_of
@@ -47,6 +49,12 @@ class LayerDynamics:
     there are no Jacobians: of a loop that shows its states by `BenchModule.watch` alone, and of inputs."""
     exponents: Float[np.ndarray, "batch count"] | None = None
     """Lyapunov exponents in nats per step; None where there are no Jacobians."""
+    gates: dict[str, dict[str, float]] = field(default_factory=dict)
+    """By gate, how open it is (`rnnae_bench.probes.keeping.openness`)."""
+    gate_time_constants: dict[str, dict[str, float]] = field(default_factory=dict)
+    """Steps for which the gate that keeps the state does so, by the gate's name."""
+    mode_time_constants: dict[str, float] | None = None
+    """The same of the modes of J_t; None where there are no Jacobians."""
     note: str | None = None
     """Why there are no Jacobians, where a state has none."""
 
@@ -58,6 +66,9 @@ class LayerDynamics:
             "spectral_norm": self.spectral_norms,
             "largest_singular_value": None if self.singular_values is None else _stretching(self.singular_values),
             "lyapunov_exponents": None if self.exponents is None else _over_rows(self.exponents),
+            "gates": self.gates,
+            "gate_time_constant": self.gate_time_constants,
+            "mode_time_constant": self.mode_time_constants,
             "gradient_norm": {state: _profile(found) for state, found in self.gradients.items()},
         }
 
@@ -142,7 +153,14 @@ def examine(
                 "`step`, and reads its inputs in no known way"
             )
         places = [
-            _Place(passage.layer(name), Linearization.of(recording, passage, last), gradients[passage.name], matrices)
+            _Place(
+                passage.layer(name),
+                Linearization.of(recording, passage, last),
+                gradients[passage.name],
+                matrices,
+                recording.stack.gates(passage),
+                recording.stack.keeping_gate,
+            )
             for name, recording in recordings.items()
             for gradients in [_gradients(recording, task.spec, batch)]
             for layer in recording.layers
@@ -178,6 +196,8 @@ class _Place(NamedTuple):
     linearization: Linearization
     gradients: dict[str, np.ndarray]
     matrices: dict[str, Tensor]
+    gates: Mapping[str, Tensor] = MappingProxyType({})
+    keeping_gate: str | None = None
 
     @property
     def steps(self) -> int:
@@ -186,6 +206,7 @@ class _Place(NamedTuple):
 
     def examined(self, count: int, advance: Callable[[], object]) -> LayerDynamics:
         """Its dynamics, with so many Lyapunov exponents at most."""
+        considered, keeps = self.linearization.considered, self.keeping_gate
         return LayerDynamics(
             self.layer,
             len(self.linearization.initial),
@@ -194,6 +215,9 @@ class _Place(NamedTuple):
             self.gradients,
             self.linearization.largest_singular_values(advance).numpy(),
             self.linearization.lyapunov_exponents(min(count, self.linearization.initial.shape[-1]), advance).numpy(),
+            openness(self.gates, considered),
+            {} if keeps is None else {keeps: gate_time_constants(self.gates[keeps], considered)},
+            mode_time_constants(self.linearization),
         )
 
 

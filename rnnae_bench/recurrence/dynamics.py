@@ -17,6 +17,12 @@ from rnnae_bench.recurrence.recording import Passage, Recording, padding_of
 from rnnae_bench.recurrence.recovery import Transposed
 from rnnae_bench.recurrence.stack import Stack
 
+NORM_STEPS = 60
+"""Vectors that `norm_by_products` takes at most."""
+
+DENSE = 512
+"""Numbers in a state up to which Jacobians are made as matrices."""
+
 TURNING_STEPS = 1000
 """Steps over which a frame is carried at least, until it counts as turned to the leading directions."""
 
@@ -34,6 +40,52 @@ def spectral_radius(matrix: Float[Tensor, "*axes n n"]) -> Float[Tensor, "*axes"
 def spectral_norm(matrix: Float[Tensor, "*axes n m"]) -> Float[Tensor, "*axes"]:
     """The matrix 2-norm, which is the largest singular value."""
     return torch.linalg.matrix_norm(matrix, ord=2)
+
+
+Vectors = Float[Tensor, "*axes n"]
+
+
+@torch.no_grad()
+def norm_by_products(
+    forwards: Callable[[Vectors], Vectors], backwards: Callable[[Vectors], Vectors], start: Vectors
+) -> Float[Tensor, "*axes"]:
+    """The largest singular value of linear maps of which there are products alone, to about ten digits.
+
+    By bidiagonalisation with all vectors kept orthogonal (Golub & Kahan 1965, SIAM J. Numer. Anal. B 2, 205-224). The
+    values rise from step to step; it ends where they do no more.
+
+    Args:
+        forwards: J v, map by map.
+        backwards: J^T u.
+        start: The first v, none of them zero.
+    """
+
+    def orthonormal(vector: Tensor, others: list[Tensor]) -> tuple[Tensor, Tensor]:
+        for _ in range(2):
+            for other in others:
+                vector = vector - (vector * other).sum(-1, keepdim=True) * other
+        length = vector.norm(dim=-1, keepdim=True)
+        return vector / length.clamp_min(torch.finfo(vector.dtype).tiny), length.squeeze(-1)
+
+    rights = [orthonormal(start, [])[0]]
+    lefts: list[Tensor] = []
+    alphas: list[Tensor] = []
+    betas: list[Tensor] = []
+    found = start.new_zeros(start.shape[:-1])
+    for _ in range(min(start.shape[-1], NORM_STEPS)):
+        left, alpha = orthonormal(forwards(rights[-1]), lefts)
+        lefts.append(left)
+        alphas.append(alpha)
+        bands = torch.stack(alphas, dim=-1).diag_embed()
+        if betas:
+            bands = bands + torch.stack(betas, dim=-1).diag_embed(offset=1)
+        before, found = found, torch.linalg.svdvals(bands)[..., 0]
+        if bool((found - before <= 1e-11 * found).all()):
+            break
+        right, beta = orthonormal(backwards(left), rights)
+        rights.append(right)
+        betas.append(beta)
+    return found
 
 
 def _ignore() -> None:
@@ -97,16 +149,34 @@ class Linearization:
     def largest_singular_values(self, advance: Callable[[], object] = _ignore) -> Float[Tensor, "*model time batch"]:
         """The 2-norm of every J_t: how much step t can stretch a state, and a gradient; NaN where none was asked for.
 
-        Exact, from the dense Jacobian: O(batch * state^2) memory and O(batch * state^3) work a step.
+        Exact, from the dense Jacobian: O(batch * state^2) memory and O(batch * state^3) work a step. Of states of more
+        than `DENSE` numbers by `norm_by_products`.
 
         Args:
             advance: Called after each step of `span`.
         """
         found = self.initial.new_full(self.considered.shape, torch.nan)
         for t in self.span:
-            found[..., t, :] = spectral_norm(self.jacobian(t))
+            found[..., t, :] = spectral_norm(self.jacobian(t)) if self.is_dense else self._norm(t)
             advance()
         return found.masked_fill(~self.considered, torch.nan)
+
+    @property
+    def is_dense(self) -> bool:
+        """Whether the state is small enough for Jacobians as matrices."""
+        return self.initial.shape[-1] <= DENSE
+
+    def _norm(self, t: int) -> Float[Tensor, "*model batch"]:
+        generator = torch.Generator().manual_seed(0)
+        start = torch.randn(self.initial.shape, dtype=torch.float64, generator=generator).to(self.initial.device)
+
+        def forwards(vectors: Tensor) -> Tensor:
+            return self._forwards(t, vectors.unsqueeze(0)).squeeze(0)
+
+        def backwards(vectors: Tensor) -> Tensor:
+            return self._backwards(t, vectors.unsqueeze(0)).squeeze(0)
+
+        return norm_by_products(forwards, backwards, start)
 
     @torch.no_grad()
     def lyapunov_exponents(

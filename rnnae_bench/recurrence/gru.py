@@ -234,6 +234,7 @@ class GRU(Stack):
     """Gated recurrent unit (Cho et al. 2014); weights as in ``torch.nn.GRU``."""
 
     gate_names = ("r", "z", "n")
+    keeping_gate = "z"
 
     def kernel(
         self, x: Tensor, weights: Weights, initial: States, padding: Tensor | None, deltas: Deltas | None
@@ -249,3 +250,13 @@ class GRU(Stack):
     def tape(self, passage: Passage) -> GRUTape:
         """Its backward recurrence."""
         return GRUTape.recompute(passage.x, passage.weights, passage.initial, passage.states)
+
+    def gates(self, passage: Passage) -> dict[str, Tensor]:
+        """r and z."""
+        before = torch.cat((passage.initial[0].unsqueeze(-3), passage.states[..., :-1, :, :]), dim=-3)
+        w_ih, w_hh, b_ih, b_hh, _ = passage.weights
+        size = 2 * self.hidden_size
+        both = affine(passage.x, w_ih[..., :size, :], b_ih[..., :size])
+        both += affine(before, w_hh[..., :size, :], b_hh[..., :size])
+        r, z = both.sigmoid_().chunk(2, dim=-1)
+        return {"r": r, "z": z}

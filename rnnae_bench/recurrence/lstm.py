@@ -232,6 +232,36 @@ def _differentiable(
     return differentiable_gradients((states, cells), ctx.needs_input_grad, inputs, (direct, direct_c), ctx.padding)
 
 
+def _gates(
+    x: Float[Tensor, "*model time batch features"],
+    weights: Weights,
+    initial: tuple[Tensor, ...],
+    states: Float[Tensor, "*model time batch hidden"],
+) -> tuple[Float[Tensor, "*model time batch gates"], Float[Tensor, "*model time batch hidden"]]:
+    """From the stored states h of a forward pass: i, f, g and o side by side, and the cells."""
+    hidden = states.shape[-1]
+    before = torch.cat((initial[0].unsqueeze(-3), states[..., :-1, :, :]), dim=-3)
+    gates = affine(before, weights.w_hh, weights.b_hh).add_(affine(x, weights.w_ih, weights.b_ih))
+    i, f, g, o = gates.split(hidden, dim=-1)
+    g.tanh_()
+    c = initial[1]
+    if weights.peepholes is None:
+        gates[..., : 2 * hidden].sigmoid_()
+        cells = i * g
+        for c_t, f_t in zip(cells.unbind(-3), f.unbind(-3), strict=True):
+            c = c_t.addcmul_(f_t, c)
+    else:
+        p_i, p_f, p_o = _split(weights.peepholes)
+        cells = torch.empty_like(states)
+        for c_t, i_t, f_t, g_t in zip(*(one.unbind(-3) for one in (cells, i, f, g)), strict=True):
+            i_t.addcmul_(p_i, c).sigmoid_()
+            f_t.addcmul_(p_f, c).sigmoid_()
+            c = torch.mul(f_t, c, out=c_t).addcmul_(i_t, g_t)
+        o.addcmul_(p_o.unsqueeze(-3), cells)
+    o.sigmoid_()
+    return gates, cells
+
+
 @dataclass(frozen=True)
 class LSTMTape:
     """The backward recurrence alone: linear in delta, its factors recomputed from the stored states.
@@ -259,26 +289,7 @@ class LSTMTape:
         states: Float[Tensor, "*model time batch hidden"],
     ) -> "LSTMTape":
         """From the stored states h of a forward pass: all gates in one product each for x and h, then the cells."""
-        hidden = states.shape[-1]
-        before = torch.cat((initial[0].unsqueeze(-3), states[..., :-1, :, :]), dim=-3)
-        gates = affine(before, weights.w_hh, weights.b_hh).add_(affine(x, weights.w_ih, weights.b_ih))
-        i, f, g, o = gates.split(hidden, dim=-1)
-        g.tanh_()
-        c = initial[1]
-        if weights.peepholes is None:
-            gates[..., : 2 * hidden].sigmoid_()
-            cells = i * g
-            for c_t, f_t in zip(cells.unbind(-3), f.unbind(-3), strict=True):
-                c = c_t.addcmul_(f_t, c)
-        else:
-            p_i, p_f, p_o = _split(weights.peepholes)
-            cells = torch.empty_like(states)
-            for c_t, i_t, f_t, g_t in zip(*(one.unbind(-3) for one in (cells, i, f, g)), strict=True):
-                i_t.addcmul_(p_i, c).sigmoid_()
-                f_t.addcmul_(p_f, c).sigmoid_()
-                c = torch.mul(f_t, c, out=c_t).addcmul_(i_t, g_t)
-            o.addcmul_(p_o.unsqueeze(-3), cells)
-        o.sigmoid_()
+        gates, cells = _gates(x, weights, initial, states)
         factors, through, kept = _factors(gates, cells.tanh(), cells, initial[1], weights.peepholes)
         return cls(factors, through, kept, weights.w_ih, weights.w_hh)
 
@@ -323,6 +334,7 @@ class LSTM(Stack):
     """
 
     gate_names = ("i", "f", "g", "o")
+    keeping_gate = "f"
     states = 2
 
     def __init__(
@@ -400,3 +412,8 @@ class LSTM(Stack):
     def tape(self, passage: Passage) -> LSTMTape:
         """Its backward recurrence."""
         return LSTMTape.recompute(passage.x, passage.weights, passage.initial, passage.states)
+
+    def gates(self, passage: Passage) -> dict[str, Tensor]:
+        """i, f and o."""
+        i, f, _, o = _gates(passage.x, passage.weights, passage.initial, passage.states)[0].chunk(4, dim=-1)
+        return {"i": i, "f": f, "o": o}

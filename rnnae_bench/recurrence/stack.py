@@ -49,6 +49,8 @@ class Stack(nn.Module, ABC):
 
     gate_names: ClassVar[tuple[str, ...]]
     """The gates in the order in which their matrices are stacked; a recurrence without gates has one, ``h``."""
+    keeping_gate: ClassVar[str | None] = None
+    """The gate that the old state is multiplied with, where there is one."""
     states: int = 1
     """Vectors carried from step to step."""
 
@@ -128,6 +130,10 @@ class Stack(nn.Module, ABC):
     @abstractmethod
     def tape(self, passage: Passage) -> Tape:
         """The backward recurrence of a recorded passage."""
+
+    def gates(self, passage: Passage) -> dict[str, Float[Tensor, "*model time batch hidden"]]:
+        """What each gate of a recorded passage was at every step, from 0 to 1, by its name; none without gates."""
+        return {}
 
     @property
     def prefers_fused(self) -> bool:

@@ -12,21 +12,28 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def figure(title: str, layers: Sequence[Mapping[str, Any]]) -> "Figure":
-    """A row for each layer: singular values over time, Lyapunov exponents, gradient norms by lag.
+def figure(title: str, layers: Sequence[Mapping[str, Any]], memory: Mapping[str, Any] | None = None) -> "Figure":
+    """A row for each layer: singular values over time, Lyapunov exponents, gradient norms by lag. Below, the memory.
 
     Args:
         title: Stands above.
         layers: As from ``LayerDynamics.summary``.
+        memory: As from ``Passport.summary``; None where it was not measured.
     """
-    drawn: Figure = new_figure(12.0, 0.6 + 2.9 * len(layers))
+    rows = len(layers) + (memory is not None)
+    drawn: Figure = new_figure(12.0, 0.6 + 2.9 * rows)
     drawn.suptitle(title)
+    grid = drawn.subplots(rows, 3, squeeze=False)
+    if memory is not None:
+        _linear_memory(grid[-1][0], memory)
+        _capacities(grid[-1][1], memory)
+        _known_inputs(grid[-1][2], memory)
     drawings = {
         "largest_singular_value": _singular_values,
         "lyapunov_exponents": _exponents,
         "gradient_norm": _gradients,
     }
-    for row, layer in zip(drawn.subplots(len(layers), 3, squeeze=False), layers, strict=True):
+    for row, layer in zip(grid, layers, strict=False):
         for axes, (quantity, draw) in zip(row, drawings.items(), strict=True):
             if layer[quantity]:
                 draw(axes, layer)
@@ -68,6 +75,38 @@ def _gradients(axes: Any, layer: Mapping[str, Any]) -> None:
         axes.fill_between(lags, found["log10_q10"], found["log10_q90"], alpha=0.2, linewidth=0)
     axes.set_title(layer["layer"] + r": $\log_{10}\Vert\partial L/\partial s_t\Vert_2$", fontsize="medium")
     axes.set_xlabel("lag (steps back from the last scored step)")
+    axes.legend(fontsize="small")
+
+
+def _linear_memory(axes: Any, memory: Mapping[str, Any]) -> None:
+    by_lag = np.array(memory["linear_memory"]["by_lag"])
+    axes.plot(np.arange(len(by_lag)), by_lag, ".-", markersize=3, linewidth=1.2)
+    axes.set_title(f"linear memory capacity by lag, {by_lag.sum():.1f} in all", fontsize="medium")
+    axes.set_xlabel("lag (steps back)")
+    axes.set_ylim(bottom=0)
+
+
+def _capacities(axes: Any, memory: Mapping[str, Any]) -> None:
+    by_degree = memory["information_processing"]["by_degree"]
+    bars = axes.bar(list(by_degree), list(by_degree.values()), width=0.6)
+    axes.bar_label(bars, fmt="%.1f", fontsize="small")
+    axes.axhline(memory["rank"], color="gray", linestyle=":", linewidth=1)
+    axes.set_ylim(0, 1.12 * memory["rank"])
+    axes.set_title(f"information processing capacity, of {memory['rank']} at most", fontsize="medium")
+    axes.set_xlabel("degree of the target")
+
+
+def _known_inputs(axes: Any, memory: Mapping[str, Any]) -> None:
+    known = memory["known_inputs"]
+    if not known:
+        axes.remove()
+        return
+    lags = [one["lag"] for one in known]
+    axes.plot(lags, [one["entropy"] for one in known], color="gray", linestyle=":", linewidth=1, label="there are")
+    axes.plot(lags, [one["bits"] for one in known], ".-", markersize=4, linewidth=1.2, label="known, at least")
+    axes.set_title("bits of the task's input, by lag", fontsize="medium")
+    axes.set_xlabel("lag (steps back from the last scored step)")
+    axes.set_ylim(bottom=0)
     axes.legend(fontsize="small")
 
 

@@ -152,9 +152,32 @@ def test_the_picture_is_a_png(capsys, tmp_path):
     assert picture.read_bytes().startswith(b"\x89PNG")
 
 
+def test_memory_issues_the_passport_of_the_model_too(capsys, tmp_path, monkeypatch):
+    monkeypatch.setattr("rnnae_bench.probes.passport._SAMPLES", 2000)
+    picture = tmp_path / "dynamics.png"
+    asked = ["gru", "copy:smoke", *SMALL, "--memory", "--lags", "20"]
+    memory = probe(capsys, *asked, "--out", str(picture))["memory"]
+    assert (memory["units"], len(memory["linear_memory"]["by_lag"])) == (6, 20)
+    assert 2 < memory["information_processing"]["total"] < 6.3
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    assert main(["probe", *asked]) == 0
+    said = capsys.readouterr().out
+    for words in ("time constant of gate z, median", "linear memory capacity", "bits known, at least", "kernel rank"):
+        assert words in said
+    assert probe(capsys, "gru", "copy:smoke", *SMALL)["memory"] is None
+
+
+def test_a_model_that_has_no_passport_is_examined_all_the_same(capsys):
+    assert main(["probe", "gru", "denoise:smoke", *SMALL, "--model.bidirectional", "true", "--memory"]) == 0
+    found = capsys.readouterr()
+    assert "not measured: memory: the model's states see later inputs too" in found.err
+    assert "linear memory capacity" not in found.out
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
+        (["gru", "copy:smoke", "--memory", "--lags", "0"], "lags is 0"),
         ([], "got neither"),
         (["gru"], "got gru"),
         (["--seed", "1", "gru", "copy"], "before all options"),

@@ -158,7 +158,7 @@ def test_memory_issues_the_passport_of_the_model_too(capsys, tmp_path, monkeypat
     asked = ["gru", "copy:smoke", *SMALL, "--memory", "--lags", "20"]
     memory = probe(capsys, *asked, "--out", str(picture))["memory"]
     assert (memory["units"], len(memory["linear_memory"]["by_lag"])) == (6, 20)
-    assert 2 < memory["information_processing"]["total"] < 6.3
+    assert 2 < memory["information_processing"]["total"] < 6.6
     assert picture.read_bytes().startswith(b"\x89PNG")
     assert main(["probe", *asked]) == 0
     said = capsys.readouterr().out

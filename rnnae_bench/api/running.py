@@ -22,17 +22,19 @@ from rnnae_bench.leaderboard.trackers import require_loggers
 from rnnae_bench.leaderboard.trackers.loggers import run_logged
 from rnnae_bench.options.durations import positive_seconds
 from rnnae_bench.options.nested import flatten, merge, nest
+from rnnae_bench.options.quantities import matched_to
 from rnnae_bench.plugins.unregistered import Unregistered
 from rnnae_bench.records.document import load
 from rnnae_bench.records.legible import printable
 from rnnae_bench.records.record import Match
 from rnnae_bench.records.store import Store
+from rnnae_bench.records.widths import chosen_before
 from rnnae_bench.sweeps.grid import parse_text
 from rnnae_bench.trial.environment import require_matching_torchvision
 from rnnae_bench.trial.launchers import rank
 from rnnae_bench.trial.matching import match_width
 from rnnae_bench.trial.outcome import Outcome
-from rnnae_bench.trial.pair import TRAINER_OPTIONS, Pair
+from rnnae_bench.trial.pair import TRAINER_OPTIONS, Pair, changed
 from rnnae_bench.trial.trial import Trial
 
 _PENDING = "RNNAE_BENCH_PENDING"
@@ -82,7 +84,7 @@ def run(
             from there when it is called for again.
         keep: ``weights``: keep the trained weights beside each record, so that `Result.model` is there later, too.
         match: Choose the model's width so that it has so many weights, ``parameters=10k``, or numbers in its state,
-            ``state=256``.
+            ``state=256``, or trains for about so long here, ``seconds=60``.
         threads: CPU threads; torch's own number by default.
         progress: Whether to show it.
         **options: The model's options.
@@ -104,7 +106,7 @@ def run(
         require_positive(threads=threads)
     command = ("rnnae_bench.run", pair.label, pair.model_handle.name, *_written(given))
     with quiet(), _threads(threads):
-        resolved, chosen = matched(pair, resolved, flatten(given["model"]), match)
+        resolved, chosen = matched(pair, resolved, flatten(given["model"]), match, None if overwrite else Path(out))
         trials = ready(pair, resolved, _seeds(seeds), data_seed, Path(out), chosen)
         console = progress_console(progress)
         lasting: dict[str, Any] = {"checkpoint_every": every, "keep_weights": keep == "weights"}
@@ -141,7 +143,7 @@ def ready(
 
 
 def matched(
-    pair: Pair, options: dict[str, dict[str, Any]], given: Iterable[str], wanted: str | None
+    pair: Pair, options: dict[str, dict[str, Any]], given: Iterable[str], wanted: str | None, earlier: Path | None
 ) -> tuple[dict[str, dict[str, Any]], Match | None]:
     """All options of a pair with the width that a size was wanted for, and what came of it.
 
@@ -150,13 +152,18 @@ def matched(
         options: All of its options.
         given: Names of the model's options that the user chose.
         wanted: As ``parameters=10k``; None leaves the options as they are.
+        earlier: The folder of records with which the same wish, where it is for seconds, is gone on with.
 
     Raises:
         UserError: as of `rnnae_bench.trial.matching.match_width`.
     """
     if wanted is None:
         return options, None
-    width, match = match_width(pair, options, given, wanted)
+    before = None
+    if earlier is not None and earlier.is_dir() and matched_to(wanted)[0] == "seconds":
+        changes = flatten(changed(options, pair.defaults))
+        before = chosen_before(Store(earlier).read().records, pair.label, pair.model_handle.name, changes, wanted)
+    width, match = before or match_width(pair, options, given, wanted)
     return pair.resolve({**options, "model": merge(options["model"], width)}), match
 
 

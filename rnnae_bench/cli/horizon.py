@@ -30,7 +30,7 @@ def parser() -> argparse.ArgumentParser:
     add("--ratio", type=float, default=1.1, help=about)
     about = "stop once all trials together, those measured before among them, have trained so long (30s, 10m, 2h)"
     add("--budget", metavar="DURATION", help=about)
-    about = "choose the model's width by its number of weights, or of its state: parameters=10k, state=256"
+    about = "choose the model's width by weights, state, or time: parameters=10k, state=256, seconds=60"
     add("--match", metavar="QUANTITY=AMOUNT", help=about)
     add("--precision", help="a precision of Lightning's (default: 32-true)")
     add("--accelerator", help="what to train on (cpu, gpu, ...); auto, the default, takes the best there is")

@@ -112,7 +112,8 @@ def _parse(pair: "Pair", arguments: list[str]) -> "Namespace":
     add("--checkpoint_every", "--checkpoint-every", type=str | None, metavar="DURATION", help=about)
     add("--keep", type=Literal["weights"] | None, help="What to keep beside the record: the trained weights.")
     about = (
-        "Choose the model's width so that it has so many weights, or numbers in its state: parameters=10k, state=256."
+        "Choose the model's width so that it has so many weights, or numbers in its state, or trains for so long here: "
+        "parameters=10k, state=256, seconds=60."
     )
     add("--match", type=str | None, metavar="QUANTITY=AMOUNT", help=about)
     add("--threads", type=int | None, help="CPU threads for torch; by default one a core that others leave.")
@@ -135,7 +136,8 @@ def _run(pair: "Pair", options: "Namespace", given: Sequence[str], out: Path, co
         torch.set_num_threads(options.threads)
     seeds = range(options.seed, options.seed + options.seeds)
     with plugins_aside():
-        chosen, match = matched(pair, pair.options(options), given, options.match)
+        earlier = None if options.overwrite else out
+        chosen, match = matched(pair, pair.options(options), given, options.match, earlier)
         trials = ready(pair, chosen, seeds, options.data_seed, out, match)
     helper = is_helper(trials)
     console = Console(stderr=True, quiet=helper)

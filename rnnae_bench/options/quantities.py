@@ -5,7 +5,7 @@ from typing import Literal, cast, get_args
 
 from rnnae_bench.errors import UserError
 
-Quantity = Literal["parameters", "state"]
+Quantity = Literal["parameters", "state", "seconds"]
 """What a model's width can be matched to."""
 
 _MULTIPLES = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9}
@@ -37,14 +37,9 @@ def matched_to(text: str) -> tuple[Quantity, int]:
         UserError: the text says something else.
     """
     quantity, _, much = (part.strip() for part in text.partition("="))
-    if quantity == "seconds":
-        raise UserError(
-            f"--match {text}: seconds depend on the machine and on what else it does, so that the same command would "
-            "find another width each time; match parameters or state, and see the training seconds in the table"
-        )
     if quantity not in get_args(Quantity):
-        raise UserError(f"--match {text}: '{quantity}' can't be matched; write parameters=10k or state=256")
+        raise UserError(f"--match {text}: '{quantity}' can't be matched; write parameters=10k, state=256 or seconds=60")
     try:
         return cast(Quantity, quantity), amount(much)
     except ValueError as error:
-        raise UserError(f"--match {text}: {error}; write parameters=10k or state=256") from error
+        raise UserError(f"--match {text}: {error}; write parameters=10k, state=256 or seconds=60") from error

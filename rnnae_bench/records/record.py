@@ -176,7 +176,11 @@ class Match(Part, frozen=True, kw_only=True):
     width: Annotated[Several, Meta(description="Of several sizes, the largest")]
 
     def __str__(self) -> str:
-        of_what = {"parameters": "parameters", "state": "numbers in the state"}[self.quantity]
+        of_what = {
+            "parameters": "parameters",
+            "state": "numbers in the state",
+            "seconds": "seconds of training, as they were estimated,",
+        }[self.quantity]
         return f"{self.got:,} {of_what} of {self.asked:,} asked"
 
 

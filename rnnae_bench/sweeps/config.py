@@ -76,7 +76,7 @@ class SweepOptions:
         search_space: What to search, by option; by model and option where models differ. It takes the place of what
             the models declare.
         match: Choose the width of each model so that it has so many weights (parameters=10k), or numbers in its state
-            (state=256).
+            (state=256), or trains for about so long here (seconds=60).
         logger: Log elsewhere too, comma-separated: wandb, csv, tensorboard.
         retries: How often a trial is started again whose worker went away through no fault of the trial.
         dry_run: Print the trials, their ids and what they are likely to cost, and run none.

@@ -6,6 +6,7 @@ It shows nothing: whoever wants to see it gives a `rnnae_bench.sweeps.driver.Wat
 import dataclasses
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,11 @@ from msgspec.structs import replace
 
 from rnnae_bench.contracts.search_space import dimension_from
 from rnnae_bench.errors import UserError
+from rnnae_bench.options.nested import flatten, merge
 from rnnae_bench.records.document import load
 from rnnae_bench.records.record import Record
 from rnnae_bench.records.store import Store
+from rnnae_bench.records.widths import chosen_before
 from rnnae_bench.sweeps import capacity
 from rnnae_bench.sweeps.config import SweepOptions
 from rnnae_bench.sweeps.driver import Driver, Terms, Watcher
@@ -107,7 +110,7 @@ class Session:
         found: list[Plan | Refusal] = []
         for count, setting in enumerate(self._wanted):
             self.watcher.checks(count, len(self._wanted))
-            found.append(self._plan(setting))
+            found.append(self._plan(self._as_before(setting)))
         self.watcher.checks(len(self._wanted), len(self._wanted))
         mistakes = [one for one in found if isinstance(one, Refusal) and one.skipped is None]
         if len(mistakes) == len(found):
@@ -118,16 +121,29 @@ class Session:
             self.watcher.notes(f"not run: {label(one.setting)}: {one.reason}")
         self._planned = found
 
+    def _as_before(self, setting: Setting) -> Setting:
+        """The setting with the width that was chosen for it when the sweep was begun, if it was."""
+        if not isinstance(setting.match, str) or not self.store.folder.is_dir() or self.options.overwrite:
+            return setting
+        before = chosen_before(self._past, setting.task, setting.model, flatten(setting.overrides), setting.match)
+        if before is None:
+            return setting
+        options, match = before
+        return dataclasses.replace(setting, overrides=merge(setting.overrides, {"model": options}), match=match)
+
+    @cached_property
+    def _past(self) -> list[Record]:
+        return self.store.read().records if self.store.folder.is_dir() else []
+
     def forecast(self) -> list[dict[str, Any]]:
         """The trials, their ids, and what they are likely to cost; a setting that is a mistake has no ids."""
         plans, refusals = self._checked()
         self._note_apart(plans)
         waiting = candidates(plans, self._vectorize)
-        past = self.store.read().records if self.store.folder.is_dir() else []
         pending = Queue(waiting, self.store, self.options.overwrite).waiting
         rows: list[dict[str, Any]] = []
         for one in waiting:
-            cost = estimate(one.plan, past)
+            cost = estimate(one.plan, self._past)
             rows.append(
                 {
                     "id": one.identity,

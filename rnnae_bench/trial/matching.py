@@ -1,6 +1,7 @@
 """The width at which a model has as many parameters, or as large a state, as is wanted.
 
-Nothing is trained: models are built on torch's meta device, without memory for their weights.
+For its weights or its state nothing is trained: models are built on torch's meta device, without memory for their
+weights. For seconds of training the first steps are.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -21,6 +22,7 @@ from rnnae_bench.records.record import Match
 from rnnae_bench.trial.pair import Pair
 from rnnae_bench.trial.preflight import BUILD_MEMORY, BUILD_SECONDS
 from rnnae_bench.trial.process_state import fresh_process
+from rnnae_bench.trial.timing import require_timeable, training_seconds
 
 WIDTH_OPTIONS = ("hidden_size", "hidden_sizes", "channels")
 """What the width of a model is called that does not say it by `BenchModule.width_option`: the first that it has."""
@@ -30,6 +32,12 @@ WIDEST = 2**16
 
 TOLERANCE = 0.05
 """By how much of it a quantity may miss what was asked."""
+
+TOLERANCES = {"seconds": 0.25}
+"""The same where it is another."""
+
+PRECISION = {"seconds": 0.1}
+"""Within how much of what is asked no nearer width is looked for: times are no more exact. Of others, none."""
 
 _GAP = 64
 """Widths in a row that a model may refuse, as one that wants a multiple of its heads does."""
@@ -49,7 +57,7 @@ def match_width(
         pair: Task variant and model.
         options: All options of the pair, as from `Pair.resolve`.
         given: Names of the model's options that the user chose.
-        wanted: As ``parameters=10k`` or ``state=256``.
+        wanted: As ``parameters=10k``, ``state=256`` or ``seconds=60``.
 
     Raises:
         UserError: the user chose the width too, there is none, or no width comes near enough.
@@ -65,18 +73,21 @@ def match_width(
         option, who = _width_option(pair, wanted), f"{pair.model_handle.name} on {pair.label}"
         if option in given:
             raise UserError(f"--match {wanted} chooses --model.{option}, which is given too; leave one of them out")
-        sizes = _Sizes(pair, task, options["model"], option, quantity)
-        found = nearest(sizes, asked)
+        if quantity == "seconds":
+            require_timeable(asked, task.protocol.max_steps)
+        sizes = _Sizes(pair, task, options, option, quantity)
+        found = nearest(sizes, asked, PRECISION.get(quantity, 0.0) * asked)
         if found is None:
             raise sizes.refusals[-1]
         width, got = found
+        # Of seconds no two measurements are the same.
         others = [factor * width for factor in (2, 4, 16, 256) if factor * width <= WIDEST]
-        fixed = all(sizes(other) in (got, None) for other in [*sizes.seen, *others])
+        fixed = quantity != "seconds" and all(sizes(other) in (got, None) for other in [*sizes.seen, *others])
     value = sizes.value(width)
     has = f"{got:,} {_IN_WORDS[quantity]}"
     if fixed:
         raise UserError(f"--match {wanted}: {who} has {has}, whatever its {option}")
-    if abs(got - asked) > TOLERANCE * asked:
+    if abs(got - asked) > TOLERANCES.get(quantity, TOLERANCE) * asked:
         raise UserError(
             f"--match {wanted}: the nearest that {who} reaches is {has}, at {option}={value}; ask for that, or match "
             "another quantity"
@@ -84,11 +95,11 @@ def match_width(
     return nest({option: value}), Match(quantity=quantity, asked=asked, got=got, option=option, width=width)
 
 
-def nearest(measure: Measure, asked: int) -> tuple[int, int] | None:
+def nearest(measure: Measure, asked: int, close: float = 0.0) -> tuple[int, int] | None:
     """The width whose quantity is nearest to what is asked, the smaller of two that are as near, and the quantity.
 
     Widths are doubled until the quantity is reached, and halved between the last two: it must not fall with the width.
-    None where every width that is tried is refused.
+    None where every width that is tried is refused. The first whose quantity is so `close` to what is asked is taken.
 
     >>> nearest(lambda width: width**2, 50)
     (7, 49)
@@ -103,16 +114,23 @@ def nearest(measure: Measure, asked: int) -> tuple[int, int] | None:
         assert found is not None
         return found
 
+    def is_close(width: int | None) -> bool:
+        return close > 0 and width is not None and abs(value(width) - asked) <= close
+
     low = first_from(1, WIDEST + 1)
     if low is None:
         return None
     high: int | None = low
-    while high is not None and value(high) < asked:
+    while high is not None and value(high) < asked and not is_close(high):
         low, high = high, first_from(2 * high, WIDEST + 1)
+    if high is not None and is_close(high):
+        return high, value(high)
     # Where the model refuses the last doubling, what is bisected is the widest that it takes.
     end = min(2 * low, WIDEST + 1) if high is None else high
     while (middle := (low + end) // 2) > low:
         found = first_from(middle, end)
+        if found is not None and is_close(found):
+            return found, value(found)
         if found is None:
             end = middle
         elif value(found) < asked:
@@ -126,7 +144,9 @@ def nearest(measure: Measure, asked: int) -> tuple[int, int] | None:
 class _Sizes:
     """The quantity of a model by its width; each width is built once."""
 
-    def __init__(self, pair: Pair, task: Task, options: Mapping[str, Any], option: str, quantity: Quantity) -> None:
+    def __init__(
+        self, pair: Pair, task: Task, options: Mapping[str, Mapping[str, Any]], option: str, quantity: Quantity
+    ) -> None:
         self._pair, self._task, self._options, self._option, self._quantity = pair, task, options, option, quantity
         self._default = flatten(pair.defaults["model"])[option]
         self.seen: dict[int, int | None] = {}
@@ -142,13 +162,18 @@ class _Sizes:
 
     def __call__(self, width: int) -> int | None:
         if width not in self.seen:
-            chosen = merge(self._options, nest({self._option: self.value(width)}))
+            chosen = merge(self._options["model"], nest({self._option: self.value(width)}))
             try:
-                self.seen[width] = _MEASURES[self._quantity](_built(self._pair, self._task, chosen))
+                self.seen[width] = self._measured(chosen)
             except UserError as error:
                 self.refusals.append(error)
                 self.seen[width] = None
         return self.seen[width]
+
+    def _measured(self, model: Mapping[str, Any]) -> int:
+        if self._quantity == "seconds":
+            return max(1, round(training_seconds(self._pair, {**self._options, "model": model})))
+        return _MEASURES[self._quantity](_built(self._pair, self._task, model))
 
 
 def _width_option(pair: Pair, wanted: str) -> str:
@@ -196,4 +221,8 @@ def _state(model: LightningModule) -> int:
 
 
 _MEASURES: dict[Quantity, Callable[[LightningModule], int]] = {"parameters": _parameters, "state": _state}
-_IN_WORDS: dict[Quantity, str] = {"parameters": "parameters", "state": "numbers in its state"}
+_IN_WORDS: dict[Quantity, str] = {
+    "parameters": "parameters",
+    "state": "numbers in its state",
+    "seconds": "seconds of training",
+}

@@ -1,6 +1,9 @@
 """The width that a size was wanted for: found by bisection, refused where none comes near, and told in the record."""
 
+import dataclasses
 import json
+from itertools import count
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -9,7 +12,11 @@ import rnnae_bench
 from rnnae_bench import Optimization, SequenceModel
 from rnnae_bench.cli import main
 from rnnae_bench.errors import UserError
+from rnnae_bench.leaderboard.consistency import inconsistent
 from rnnae_bench.options.quantities import matched_to
+from rnnae_bench.sweeps.config import SweepOptions
+from rnnae_bench.sweeps.session import Session
+from rnnae_bench.trial import matching, timing
 from rnnae_bench.trial.matching import match_width, nearest
 from rnnae_bench.trial.pair import Pair
 
@@ -129,8 +136,9 @@ def test_a_plugin_names_its_width_and_may_refuse_some_and_need_its_weights():
         ("dense_ae", "state=256", "denoise:smoke", "dense_ae on denoise:smoke has 256 .* whatever its hidden_sizes"),
         (Heads, "state=18", "copy:smoke", "reaches is 12 numbers in its state, at units=12"),
         (Fixed, "state=12", "copy:smoke", "model 'fixed' has no width to choose .*width_option"),
-        ("gru", "seconds=30", "copy:smoke", "seconds depend on the machine"),
-        ("gru", "flops=1G", "copy:smoke", "'flops' can't be matched; write parameters=10k or state=256"),
+        ("gru", "seconds=1M", "copy:smoke", "a step would take 2.5e\\+03 s, .* ask for at most 2000"),
+        ("esn", "seconds=1", "narma:smoke", "'esn' trains itself by its fit"),
+        ("gru", "flops=1G", "copy:smoke", "'flops' can't be matched; write parameters=10k, state=256 or seconds=60"),
         ("gru", "parameters=1.2345k", "copy:smoke", "'1.2345k' is no whole number above 0"),
         ("gru", "parameters", "copy:smoke", "'' is no whole number"),
     ],
@@ -151,6 +159,44 @@ def test_a_models_own_refusal_is_told_and_an_unsupported_task_is_left_to_the_tri
 @pytest.mark.parametrize("text", ["10k", "10K", "10_000", "10000", "0.01M"])
 def test_amounts_as_people_write_them(text):
     assert matched_to(f" parameters = {text}") == ("parameters", 10_000)
+
+
+def test_seconds_are_those_of_the_first_steps_times_the_budget(monkeypatch):
+    clock = count(step=0.25)
+    monkeypatch.setattr(timing, "perf_counter", lambda: next(clock))
+    pair = Pair("copy:smoke", "gru")
+    assert timing.training_seconds(pair, pair.resolve({"model": {"hidden_size": 4}})) == 400 * 0.25
+
+
+def test_a_width_for_seconds_is_taken_again_where_it_was_chosen_before(tmp_path, monkeypatch):
+    timed = []
+
+    def seconds(pair, options):
+        timed.append(options["model"]["hidden_size"])
+        return 0.01 * timed[-1] ** 2 * (1 + len(timed) / 100)
+
+    monkeypatch.setattr(matching, "training_seconds", seconds)
+    monkeypatch.chdir(tmp_path)
+    asked = {"task_options": SHORT, "match": "seconds=15", "progress": False}
+    record = rnnae_bench.run("copy:smoke", "gru", **asked).record
+    assert str(record.match) == f"{record.match.got} seconds of training, as they were estimated, of 15 asked"
+    assert record.configuration.model["hidden_size"] == record.match.width == timed[-1]
+    assert abs(record.match.got - 15) <= 1.5
+    assert [*inconsistent(record, {})] == []
+    tried = len(timed)
+    again = rnnae_bench.run("copy:smoke", "gru", seeds=2, **asked)
+    assert [one.record.match for one in again] == [record.match] * 2
+    assert len(timed) == tried
+    rnnae_bench.run("copy:smoke", "gru", layers=2, **asked)
+    assert len(timed) > tried
+    tried, overrides = len(timed), {"task": SHORT}
+    with Session(SweepOptions(task=["copy:smoke"], model=["gru"], match="seconds=15", out="runs"), Mock()) as sweep:
+        (setting,) = sweep._wanted
+        before = sweep._as_before(dataclasses.replace(setting, overrides=overrides))
+        assert before.overrides == {**overrides, "model": {"hidden_size": record.match.width}}
+        assert before.match == record.match
+        assert sweep._as_before(setting) == setting
+    assert len(timed) == tried
 
 
 def test_run_records_what_was_asked_and_its_id_rests_on_the_width_alone(tmp_path, capsys, monkeypatch):

@@ -8,7 +8,7 @@ from msgspec import convert, to_builtins
 from msgspec.structs import replace
 
 from rnnae_bench.options.nested import flatten, merge
-from rnnae_bench.records.record import Configuration, Record
+from rnnae_bench.records.record import Configuration, Match, Record
 
 
 @dataclass(frozen=True)
@@ -20,8 +20,8 @@ class Setting:
     model: str
     overrides: dict[str, Any]
     """Options that are not the pair's defaults, nested in ``task``, ``model`` and ``trainer``."""
-    match: str | None = None
-    """What the model's width is yet to be matched to, as ``parameters=10k``."""
+    match: str | Match | None = None
+    """What the model's width is yet to be matched to, as ``parameters=10k``; or what it was matched by before."""
 
 
 @dataclass(frozen=True)

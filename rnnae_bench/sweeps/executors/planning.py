@@ -25,9 +25,9 @@ def plan(setting: Setting, seeds: Sequence[int], data_seed: int | None = None) -
     try:
         require_matching_torchvision()
         pair = Pair(setting.task, setting.model)
-        match = None
-        if setting.match is not None:
-            setting, match = _matched(pair, setting, setting.match)
+        match = setting.match
+        if isinstance(match, str):
+            setting, match = _matched(pair, setting, match)
         trial = Trial(pair, pair.resolve(setting.overrides), seeds[0], data_seed, may_be_skipped=True, match=match)
     except UserError as error:
         return Refusal(setting, str(error))

@@ -5,7 +5,7 @@ Lukosevicius (2012), A practical guide to applying echo state networks; cycles: 
 echo state network, IEEE Transactions on Neural Networks 22(1).
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from jaxtyping import Float
@@ -14,12 +14,14 @@ from torch import Tensor
 from rnnae_bench.contracts.search_space import Range
 from rnnae_bench.contracts.spec import TaskSpec
 from rnnae_bench.errors import UserError, require_choice, require_not_negative, require_positive
-from rnnae_bench.models.ridge import RidgeModel, inputs_of
+from rnnae_bench.models.driven import DrivenModel
+from rnnae_bench.models.residual import full
+from rnnae_bench.models.ridge import LARGEST, RidgeModel, inputs_of
 
 Topology = Literal["random", "orthogonal", "cycle"]
 
 
-class EchoStateNetwork(RidgeModel):
+class EchoStateNetwork(RidgeModel, DrivenModel):
     """Echo state network (Jaeger 2001): x_t = (1 - a) x_(t-1) + a f(W_in u_t + W x_(t-1) + b), fixed; fitted is W_out.
 
     The answer is W_out (x_t, u_t, 1), by ridge regression. W is scaled to a spectral radius; W_in is uniform within
@@ -38,7 +40,7 @@ class EchoStateNetwork(RidgeModel):
         density: Share of the numbers of a random W that are not 0.
         activation: The function f.
         direct: Whether the readout sees u_t too.
-        ridge: Penalty, over the mean square of a number that is read; None: of a grid the best on the validation set.
+        ridge: Penalty, over the variance of a number that is read; None: of a grid the best on the validation set.
         steps: How many counted steps are fitted to at most.
     """
 
@@ -49,7 +51,7 @@ class EchoStateNetwork(RidgeModel):
     def __init__(
         self,
         spec: TaskSpec,
-        hidden_size: Annotated[int, Range(50, 1000, log=True)] = 300,
+        hidden_size: Annotated[int, Range(50, 800, log=True)] = 300,
         radius: Annotated[float, Range(0.3, 1.3)] = 0.9,
         leak: Annotated[float, Range(0.05, 1.0, log=True)] = 1.0,
         input_scale: Annotated[float, Range(0.01, 2.0, log=True)] = 0.5,
@@ -74,18 +76,43 @@ class EchoStateNetwork(RidgeModel):
         self.register_buffer("into", input_scale * (2 * torch.rand(hidden_size, self.embedding.features) - 1))
         self.register_buffer("bias", bias * (2 * torch.rand(hidden_size) - 1))
 
+    @classmethod
+    def supports(cls, spec: TaskSpec, **hyperparameters: Any) -> str | None:
+        """Refuses more units, and inputs that are read beside them, than can be fitted."""
+        reason = super().supports(spec, **hyperparameters)
+        if reason is not None:
+            return reason
+        beside = inputs_of(spec) if hyperparameters.get("direct", True) else 0
+        read = hyperparameters.get("hidden_size", 300) + beside
+        if read > LARGEST:
+            return f"it would read {read} numbers a step, and at most {LARGEST} can be fitted; lower hidden_size"
+        return None
+
+    @property
+    def transient(self) -> int:
+        """Half of a row: a free run goes on from the end of one, where the state is that of its inputs."""
+        return self.spec.sequence.length // 2
+
     def initial_state(self, batch_size: int) -> Float[Tensor, "batch hidden"]:
         """Zero."""
         return torch.zeros(batch_size, len(self.bias))
 
-    def step(
-        self, inputs: Float[Tensor, "batch features"], state: Float[Tensor, "batch hidden"]
+    def drive(self, inputs: Float[Tensor, "*axes features"]) -> Float[Tensor, "*axes drive"]:
+        """W_in u + b, and u beside it where the readout sees it."""
+        inputs = full(inputs)
+        with torch.autocast(inputs.device.type, enabled=False):
+            drive = inputs @ self.into.to(inputs).T + self.bias.to(inputs)
+        return torch.cat((drive, inputs), dim=-1) if self.direct else drive
+
+    def advance(
+        self, drive: Float[Tensor, "batch drive"], state: Float[Tensor, "batch hidden"]
     ) -> tuple[Float[Tensor, "batch read"], Float[Tensor, "batch hidden"]]:
-        """What is read, and the state after the step."""
-        into, recurrent, bias = (one.to(inputs.dtype) for one in (self.into, self.recurrent, self.bias))
-        drive = inputs @ into.T + state @ recurrent.T + bias
-        new = (1 - self.leak) * state + self.leak * (drive.tanh() if self.activation == "tanh" else drive)
-        return torch.cat((new, inputs), dim=1) if self.direct else new, new
+        """What is read, and the state after the step, in the precision of the drive."""
+        driven, inputs = drive[:, : len(self.bias)], drive[:, len(self.bias) :]
+        with torch.autocast(drive.device.type, enabled=False):
+            driven = driven + state.to(drive) @ self.recurrent.to(drive).T
+        new = (1 - self.leak) * state + self.leak * (driven.tanh() if self.activation == "tanh" else driven)
+        return torch.cat((new, inputs), dim=1), new
 
 
 def recurrent_weights(size: int, topology: Topology, density: float) -> Float[Tensor, "size size"]:

@@ -48,6 +48,11 @@ class _Lagged(RidgeModel):
             places = torch.tensor([*combinations_with_replacement(range(numbers), power)], device="cpu")
             self.register_buffer(f"places_{power}", places, persistent=False)
 
+    @property
+    def transient(self) -> int:
+        """Steps before the first that looks back on inputs alone."""
+        return (self.taps - 1) * self.skip
+
     def initial_state(self, batch_size: int) -> Float[Tensor, "batch past features"]:
         """The inputs before the first, which are zero."""
         return torch.zeros(batch_size, (self.taps - 1) * self.skip, self.embedding.features)
@@ -89,7 +94,7 @@ class LinearModel(_Lagged):
     Args:
         spec: The task to serve.
         taps: How many inputs it reads; None: the whole sequence for one answer, and 20 for one at every step.
-        ridge: Penalty, over the mean square of a number that is read; None: of a grid the best on the validation set.
+        ridge: Penalty, over the variance of a number that is read; None: of a grid the best on the validation set.
         steps: How many counted steps are fitted to at most.
     """
 
@@ -120,7 +125,7 @@ class NextGenerationReservoir(_Lagged):
         taps: How many inputs it reads.
         skip: Steps between two of them.
         degree: Of the polynomial.
-        ridge: Penalty, over the mean square of a number that is read; None: of a grid the best on the validation set.
+        ridge: Penalty, over the variance of a number that is read; None: of a grid the best on the validation set.
         steps: How many counted steps are fitted to at most.
     """
 

@@ -15,12 +15,15 @@ from sklearn.linear_model import Ridge
 from sklearn.preprocessing import PolynomialFeatures
 
 from rnnae_bench.contracts.card import Protocol
+from rnnae_bench.contracts.rollout import rollout
+from rnnae_bench.contracts.search_space import declared
 from rnnae_bench.contracts.spec import Classes, Images, TaskSpec, Tokens, Values, Vectors
 from rnnae_bench.contracts.stepping import unroll
 from rnnae_bench.errors import UserError
 from rnnae_bench.models.echo_state import EchoStateNetwork
 from rnnae_bench.models.lagged import LinearModel, NextGenerationReservoir
 from rnnae_bench.models.ngram import NGram
+from rnnae_bench.plugins.registry import tasks
 
 SPEC = TaskSpec("numbers", Vectors(2, 9), Values(3), "every step", causal=True)
 SHORT = Protocol(max_steps=20, batch_size=16)
@@ -100,7 +103,7 @@ def test_the_readout_is_scikit_learns_ridge(ridge):
         rows.append(windows[:, first:stop].reshape(-1, 12))
         wanted.append(batch.targets[:, first:stop].double().numpy().reshape(-1, 1))
     x, y = np.concatenate(rows), np.concatenate(wanted)
-    expected = Ridge(alpha=ridge * (x**2).sum() / 12).fit(x, y)
+    expected = Ridge(alpha=ridge * len(x) * x.var(0).mean()).fit(x, y)
     np.testing.assert_allclose(
         model.head.affine.weight.detach().numpy(), expected.coef_.reshape(1, -1), rtol=1e-3, atol=1e-6
     )
@@ -205,6 +208,28 @@ def test_what_they_cannot_serve():
     words = TaskSpec("words", Tokens(5, 7), Classes(4), "last step", causal=True)
     assert "answers at every step" in NGram.supports(words)
     assert "counts symbols" in NGram.supports(SPEC)
+    assert "would read 1059 numbers a step, and at most 1000" in EchoStateNetwork.supports(letters, hidden_size=999)
+    assert EchoStateNetwork.supports(letters, hidden_size=999, direct=False) is None
+
+
+def test_the_search_range_of_an_echo_state_network_can_be_fitted():
+    widest = int(declared(EchoStateNetwork)["hidden_size"].high)
+    for name in tasks().names():
+        spec = tasks().get(name).load().from_variant().spec
+        if EchoStateNetwork.supports(spec) is None:
+            assert EchoStateNetwork.supports(spec, hidden_size=widest) is None, name
+
+
+def test_half_precision_reaches_neither_states_nor_readout():
+    spec = TaskSpec("system", Vectors(2, 50), Values(2), "every step", causal=True)
+    model = EchoStateNetwork(spec, hidden_size=30, leak=0.1)
+    inputs = torch.randn(4, 50, 2)
+    with torch.autocast("cpu", torch.bfloat16):
+        mixed, alone, state = model(inputs), rollout(model, inputs, 5), model.resume(inputs)[1]
+    assert mixed.dtype == alone.dtype == state.dtype == torch.float32
+    torch.testing.assert_close(mixed, model(inputs))
+    torch.testing.assert_close(alone, rollout(model, inputs, 5))
+    assert model.states(inputs.bfloat16()).dtype == torch.float32
 
 
 @pytest.mark.parametrize(

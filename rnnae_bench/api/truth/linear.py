@@ -185,9 +185,9 @@ def narma(name: str) -> list[float]:
 
 
 def lorenz(name: str) -> list[float]:
-    """Valid times of `ngrc` fitted to 400 samples of Lorenz's system, on 40 trajectories; of five draws of samples."""
+    """Valid times of `ngrc` fitted to 400 samples of Lorenz's system, on 40 trajectories; of three draws of samples."""
     kind, found = tasks().get("dynamics").load(), []
-    for seed in range(5):
+    for seed in range(3):
         protocol = Protocol(max_steps=1, batch_size=1)
         task = kind(window=400, evaluation_size=40, protocol=protocol, data_seed=seed)
         found.append(_scored(models().get("ngrc").load()(task.spec), task)["valid_time"])

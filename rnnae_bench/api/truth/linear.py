@@ -169,8 +169,10 @@ def wiener(name: str) -> list[float]:
 def narma(name: str) -> list[float]:
     """NMSE of ten echo state networks, each fitted to 1,800 steps of one series of NARMA-10; their mean.
 
-    As in the source the first 200 steps are left out, and radius and input scale were chosen on validation series (of
-    0.8, 0.9, 0.95 and of 0.05, 0.1, 0.3, 1), with neither a bias of the units nor the input itself in the readout.
+    The first 200 steps are left out. Radius and input scale did best, or within a hundredth of it, on validation series
+    under two seeds (of 0.8, 0.9, 0.95 and of 0.05, 0.1, 0.3, 1). Units have no bias and the readout does not see the
+    input; that was settled on after a look at both: with a bias of 0.2 and the input, 100 and 200 units come to 0.046
+    and 0.026 on validation series, below the published figures.
     """
     kind, units = tasks().get("narma").load(), int(name.removeprefix("narma-esn-"))
     found = []

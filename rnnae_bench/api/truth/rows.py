@@ -133,7 +133,7 @@ LINEAR = (
     *(
         Row(
             f"narma-esn-{units}",
-            f"NMSE of NARMA-10, mean of ten echo state networks of {units} units without bias, each fitted to 1,800 steps",
+            f"NMSE of NARMA-10: mean of ten echo state networks of {units} units without bias, fitted to 1,800 steps",
             f"Rodan & Tino (2011), IEEE Transactions on Neural Networks 22(1), quoted from memory: "
             f"{nmse} with a deviation of {deviation} over networks",
             f"{nmse}",
@@ -146,7 +146,7 @@ LINEAR = (
     Row(
         "lorenz-ngrc",
         "Lyapunov times for which a next-generation reservoir of 400 samples (every 0.02) forecasts Lorenz's system",
-        "Gauthier, Bollt, Griffith & Barbosa (2021), Nature Communications 12, 5564: about 5 (every 0.025), as others quote it",
+        "Gauthier, Bollt, Griffith & Barbosa (2021), Nature Communications 12, 5564, as quoted: about 5 (every 0.025)",
         "5",
         "linear:lorenz",
         4.0,

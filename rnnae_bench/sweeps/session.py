@@ -123,7 +123,7 @@ class Session:
 
     def _as_before(self, setting: Setting) -> Setting:
         """The setting with the width that was chosen for it when the sweep was begun, if it was."""
-        if not isinstance(setting.match, str) or not self.store.folder.is_dir() or self.options.overwrite:
+        if not isinstance(setting.match, str) or self.options.overwrite == "always":
             return setting
         before = chosen_before(self._past, setting.task, setting.model, flatten(setting.overrides), setting.match)
         if before is None:

@@ -3,11 +3,12 @@
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from rnnae_bench.contracts.heads import Head
 from rnnae_bench.contracts.model import SequenceModel
 from rnnae_bench.contracts.optimization import Optimization
 from rnnae_bench.contracts.spec import TaskSpec
@@ -15,6 +16,9 @@ from rnnae_bench.errors import UserError, require_choice, require_fraction, requ
 from rnnae_bench.models.initialization import Initialization, initialize
 from rnnae_bench.models.stacked import RecurrentStack
 from rnnae_bench.recurrence.stack import Stack, States
+
+Readout = Literal["last", "all"]
+"""What one answer a sequence is read from."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +60,8 @@ class RecurrenceModel(SequenceModel):
         initialization: How the stack is initialised; None leaves it as it was made.
         through_time: How state and gradient pass through time while training.
         optimization: How to train.
+        readout: What one answer a sequence is read from: the state after the last step, or the states of all steps side
+            by side, so that the head has T times as many weights; that wants sequences of one length T.
         options: Of the stack alone.
     """
 
@@ -74,8 +80,10 @@ class RecurrenceModel(SequenceModel):
         initialization: Initialization | None,
         through_time: ThroughTime,
         optimization: Optimization,
+        readout: Readout = "last",
         **options: Any,
     ) -> None:
+        require_choice(("last", "all"), readout=readout)
         require_positive(hidden_size=hidden_size, layers=layers)
         require_fraction(dropout=dropout)
         if initialization is not None:
@@ -96,12 +104,21 @@ class RecurrenceModel(SequenceModel):
         )
         if initialization is not None:
             initialize(self.recurrence, initialization)
+        self.readout = readout
+        if readout == "all":
+            self.head = Head(spec, spec.sequence.length * self.head.affine.in_features)
         self._stateful = through_time.stateful
         self._carried: States | None = None
 
     @classmethod
     def supports(cls, spec: TaskSpec, **hyperparameters: Any) -> str | None:
-        """Refuses what `SequenceModel` does, and to carry a state over to batches that don't continue the last."""
+        """Refuses what `SequenceModel` does, to carry a state over to batches that don't continue the last, and more.
+
+        That is to read one answer off all states where there is more than one answer, or more than one length.
+        """
+        if hyperparameters.get("readout") == "all" and (spec.predicts != "last step" or spec.variable_length):
+            lengths = f"sequences of up to {spec.sequence.length} steps" if spec.variable_length else spec.predicts
+            return f"readout 'all' gives one answer from the states of as many steps each time; this task has {lengths}"
         through_time = hyperparameters.get("through_time", ThroughTime())
         stateful = through_time["stateful"] if isinstance(through_time, dict) else through_time.stateful
         if stateful and not spec.continues:
@@ -149,11 +166,17 @@ class RecurrenceModel(SequenceModel):
         self._carried = tuple(one.detach() for one in final)
         return states
 
+    def forward(self, inputs: Tensor, lengths: Int[Tensor, " batch"] | None = None) -> Tensor:
+        """As `SequenceModel.forward`; or the prediction off the states of all steps."""
+        if self.readout == "last":
+            return super().forward(inputs, lengths)
+        return self.head(self.states(self.embedding(inputs), lengths).flatten(-2))
+
     @property
     def resumes(self) -> bool:
-        """Whether `resume` gives what `forward` reads: not where half of it is read from the end."""
-        own = type(self)
-        return not self.bidirectional and (own.forward, own.states) == (SequenceModel.forward, RecurrenceModel.states)
+        """Whether `resume` gives what `forward` reads: not where it reads from the end, or all states at once."""
+        own, whole = type(self), self.bidirectional or self.readout == "all"
+        return not whole and (own.forward, own.states) == (RecurrenceModel.forward, RecurrenceModel.states)
 
     def resume(
         self, inputs: Float[Tensor, "batch time features"], state: States | None = None

@@ -15,7 +15,7 @@ from rnnae_bench.contracts.search_space import Range
 from rnnae_bench.contracts.spec import TaskSpec
 from rnnae_bench.errors import require_choice, require_positive
 from rnnae_bench.models.initialization import Initialization, set_gate_bias, start_summing
-from rnnae_bench.models.recurrence_model import RecurrenceModel, ThroughTime
+from rnnae_bench.models.recurrence_model import Readout, RecurrenceModel, ThroughTime
 from rnnae_bench.recurrence import gru, lstm, vanilla
 from rnnae_bench.recurrence.lstm import Forget
 from rnnae_bench.recurrence.reference import Reset
@@ -39,11 +39,13 @@ class RNN(RecurrenceModel):
         through_time: How state and gradient pass through time while training.
         optimization: How to train.
         bias: Whether recurrence and head have biases.
+        readout: What one answer a sequence is read from: the state after the last step, or the states of all T steps
+            side by side, with T times as many weights of the head; sequences are of one length then.
     """
 
     model_axis = True
 
-    later_options: ClassVar = ("bias",)
+    later_options: ClassVar = ("bias", "readout")
 
     def __init__(
         self,
@@ -57,6 +59,7 @@ class RNN(RecurrenceModel):
         through_time: ThroughTime = ThroughTime(),  # noqa: B008 (frozen)
         optimization: Optimization = Optimization(),  # noqa: B008 (frozen)
         bias: bool = True,
+        readout: Readout = "last",
     ) -> None:
         require_choice(("tanh", "relu", "identity"), activation=activation)
         super().__init__(
@@ -69,6 +72,7 @@ class RNN(RecurrenceModel):
             initialization,
             through_time,
             optimization,
+            readout,
             activation=activation,
             bias=bias,
         )
@@ -154,11 +158,13 @@ class LSTM(RecurrenceModel):
         optimization: How to train.
         forget: A forget gate of its own, one coupled to the input gate, or none; without one forget_bias does nothing.
         peepholes: Whether the gates see the cell; these weights start as zero.
+        readout: What one answer a sequence is read from: the state after the last step, or the states of all T steps
+            side by side, with T times as many weights of the head; sequences are of one length then.
     """
 
     model_axis = True
 
-    later_options: ClassVar = ("forget", "peepholes")
+    later_options: ClassVar = ("forget", "peepholes", "readout")
 
     def __init__(
         self,
@@ -173,6 +179,7 @@ class LSTM(RecurrenceModel):
         optimization: Optimization = Optimization(),  # noqa: B008 (frozen)
         forget: Forget = "gate",
         peepholes: bool = False,
+        readout: Readout = "last",
     ) -> None:
         require_choice(("gate", "coupled", "none"), forget=forget)
         super().__init__(
@@ -185,6 +192,7 @@ class LSTM(RecurrenceModel):
             initialization,
             through_time,
             optimization,
+            readout,
             forget=forget,
             peepholes=peepholes,
         )
@@ -211,11 +219,13 @@ class GRU(RecurrenceModel):
         through_time: How state and gradient pass through time while training.
         optimization: How to train.
         reset: Whether the reset gate acts after the recurrent matrix product (as in PyTorch and cuDNN) or before it.
+        readout: What one answer a sequence is read from: the state after the last step, or the states of all T steps
+            side by side, with T times as many weights of the head; sequences are of one length then.
     """
 
     model_axis = True
 
-    later_options: ClassVar = ("reset",)
+    later_options: ClassVar = ("reset", "readout")
 
     def __init__(
         self,
@@ -229,6 +239,7 @@ class GRU(RecurrenceModel):
         through_time: ThroughTime = ThroughTime(),  # noqa: B008 (frozen)
         optimization: Optimization = Optimization(),  # noqa: B008 (frozen)
         reset: Reset = "after",
+        readout: Readout = "last",
     ) -> None:
         require_choice(("after", "before"), reset=reset)
         super().__init__(
@@ -241,5 +252,6 @@ class GRU(RecurrenceModel):
             initialization,
             through_time,
             optimization,
+            readout,
         )
         set_gate_bias(self.recurrence, gate=1, bias=update_bias)

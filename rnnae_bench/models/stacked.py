@@ -38,7 +38,7 @@ class RecurrentStack(nn.Module):
     def __init__(self, models: Sequence[Any]) -> None:
         super().__init__()
         first = models[0]
-        self.bidirectional, self.predicts = first.bidirectional, first.spec.predicts
+        self.bidirectional, self.predicts, self.readout = first.bidirectional, first.spec.predicts, first.readout
         self.embedding = copy.deepcopy(first.embedding)
         self.head = copy.deepcopy(first.head)
         self.recurrence = copy.deepcopy(first.recurrence)
@@ -49,6 +49,8 @@ class RecurrentStack(nn.Module):
     def forward(self, inputs: Tensor, lengths: Int[Tensor, "models batch"] | None = None) -> Tensor:
         """The predictions ``[K batch ...]`` for inputs ``[K batch ...]``."""
         states = self.recurrence(self.embedding(inputs), lengths)[0]
-        if self.predicts == "last step":
+        if self.readout == "all":
+            states = states.flatten(-2)
+        elif self.predicts == "last step":
             states = last_state(states, lengths, self.bidirectional)
         return self.head(states)

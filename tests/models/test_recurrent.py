@@ -1,6 +1,7 @@
 """RNN, LSTM and GRU against their equations, torch.nn's modules, and what their options promise."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -377,3 +378,37 @@ def test_independent_models_are_initialised_one_by_one(initialization):
         for gate in one.split(4):
             torch.testing.assert_close(gate @ gate.T, torch.eye(4), atol=1e-6, rtol=0)
     assert recurrence.bias_ih_l0.tolist() == [[0.0] * 4 + [2.5] * 4 + [0.0] * 4] * 2
+
+
+ANSWER = TaskSpec("answer", Vectors(2, 7), Classes(3), "last step", causal=False)
+
+
+@pytest.mark.parametrize("kind", [RNN, LSTM, GRU])
+@pytest.mark.parametrize("bidirectional", [False, True])
+def test_a_readout_of_all_states_is_one_map_of_them_side_by_side(kind, bidirectional):
+    torch.manual_seed(0)
+    model = kind(ANSWER, hidden_size=5, layers=2, bidirectional=bidirectional, readout="all").double()
+    inputs = torch.randn(4, 7, 2, dtype=torch.float64)
+    width = 10 if bidirectional else 5
+    weight, bias = model.head.affine.weight, model.head.affine.bias
+    assert weight.shape == (3, 7 * width)
+    states = model.states(inputs)
+    expected = sum(states[:, t] @ weight[:, t * width : (t + 1) * width].T for t in range(7)) + bias
+    torch.testing.assert_close(model(inputs), expected)
+    assert not model.resumes
+    others = [kind(ANSWER, hidden_size=5, layers=2, bidirectional=bidirectional, readout="all").double() for _ in "ab"]
+    stacked = kind.stack([model, *others])
+    together = stacked(inputs.expand(3, 4, 7, 2))
+    torch.testing.assert_close(together, torch.stack([one(inputs) for one in (model, *others)]))
+
+
+def test_a_readout_of_all_states_wants_one_answer_and_one_length():
+    assert GRU.supports(ANSWER, readout="all") is None
+    assert "this task has every step" in GRU.supports(replace(ANSWER, predicts="every step"), readout="all")
+    assert "sequences of up to 7 steps" in GRU.supports(replace(ANSWER, variable_length=True), readout="all")
+
+
+def test_the_gru_of_mnist_1d_has_its_published_number_of_weights():
+    spec = TaskSpec("series", Vectors(1, 40), Classes(10), "last step", causal=False)
+    model = GRU(spec, hidden_size=6, bidirectional=True, readout="all")
+    assert sum(one.numel() for one in model.parameters()) == 5134

@@ -36,6 +36,9 @@ TOLERANCE = 0.05
 TOLERANCES = {"seconds": 0.25}
 """The same where it is another."""
 
+PARTS = {"seconds": 1000}
+"""Parts of a unit in which another quantity is measured."""
+
 PRECISION = {"seconds": 0.1}
 """Within how much of what is asked no nearer width is looked for: times are no more exact. Of others, none."""
 
@@ -76,7 +79,8 @@ def match_width(
         if quantity == "seconds":
             require_timeable(asked, task.protocol.max_steps)
         sizes = _Sizes(pair, task, options, option, quantity)
-        found = nearest(sizes, asked, PRECISION.get(quantity, 0.0) * asked)
+        parts = PARTS.get(quantity, 1)
+        found = nearest(sizes, parts * asked, PRECISION.get(quantity, 0.0) * parts * asked)
         if found is None:
             raise sizes.refusals[-1]
         width, got = found
@@ -84,15 +88,17 @@ def match_width(
         others = [factor * width for factor in (2, 4, 16, 256) if factor * width <= WIDEST]
         fixed = quantity != "seconds" and all(sizes(other) in (got, None) for other in [*sizes.seen, *others])
     value = sizes.value(width)
-    has = f"{got:,} {_IN_WORDS[quantity]}"
+    has = f"{got / parts:,g} {_IN_WORDS[quantity]}" if parts > 1 else f"{got:,} {_IN_WORDS[quantity]}"
     if fixed:
         raise UserError(f"--match {wanted}: {who} has {has}, whatever its {option}")
-    if abs(got - asked) > TOLERANCES.get(quantity, TOLERANCE) * asked:
+    if abs(got - parts * asked) > TOLERANCES.get(quantity, TOLERANCE) * parts * asked:
         raise UserError(
             f"--match {wanted}: the nearest that {who} reaches is {has}, at {option}={value}; ask for that, or match "
             "another quantity"
         )
-    return nest({option: value}), Match(quantity=quantity, asked=asked, got=got, option=option, width=width)
+    return nest({option: value}), Match(
+        quantity=quantity, asked=asked, got=max(1, round(got / parts)), option=option, width=width
+    )
 
 
 def nearest(measure: Measure, asked: int, close: float = 0.0) -> tuple[int, int] | None:
@@ -172,7 +178,7 @@ class _Sizes:
 
     def _measured(self, model: Mapping[str, Any]) -> int:
         if self._quantity == "seconds":
-            return max(1, round(training_seconds(self._pair, {**self._options, "model": model})))
+            return round(PARTS["seconds"] * training_seconds(self._pair, {**self._options, "model": model}))
         return _MEASURES[self._quantity](_built(self._pair, self._task, model))
 
 

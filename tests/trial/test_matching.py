@@ -7,6 +7,7 @@ from unittest.mock import Mock
 
 import pytest
 import torch
+from msgspec import convert, to_builtins
 
 import rnnae_bench
 from rnnae_bench import Optimization, SequenceModel
@@ -14,6 +15,7 @@ from rnnae_bench.cli import main
 from rnnae_bench.errors import UserError
 from rnnae_bench.options.quantities import matched_to
 from rnnae_bench.sweeps.config import SweepOptions
+from rnnae_bench.sweeps.executors.job import Setting
 from rnnae_bench.sweeps.session import Session
 from rnnae_bench.trial import matching, timing
 from rnnae_bench.trial.matching import match_width, nearest
@@ -172,7 +174,7 @@ def test_a_width_for_seconds_is_taken_again_where_it_was_chosen_before(tmp_path,
 
     def seconds(pair, options):
         timed.append(options["model"]["hidden_size"])
-        return 0.01 * timed[-1] ** 2 * (1 + len(timed) / 100)
+        return 0.01 * timed[-1] ** 2 * (1 + len(timed) / 1000)
 
     monkeypatch.setattr(matching, "training_seconds", seconds)
     monkeypatch.chdir(tmp_path)
@@ -193,8 +195,18 @@ def test_a_width_for_seconds_is_taken_again_where_it_was_chosen_before(tmp_path,
         before = sweep._as_before(dataclasses.replace(setting, overrides=overrides))
         assert before.overrides == {**overrides, "model": {"hidden_size": record.match.width}}
         assert before.match == record.match
+        # As it goes to a worker.
+        assert convert(json.loads(json.dumps(to_builtins(before))), Setting) == before
         assert sweep._as_before(setting) == setting
     assert len(timed) == tried
+
+
+def test_a_width_for_seconds_that_is_not_there_is_refused_with_the_nearest(monkeypatch):
+    monkeypatch.setattr(matching, "training_seconds", lambda pair, options: 2 + 0.6 * options["model"]["hidden_size"])
+    with pytest.raises(UserError, match=r"the nearest that gru on copy:smoke reaches is 2\.6 seconds of training"):
+        found("gru", "seconds=1")
+    options, match = found("gru", "seconds=10")
+    assert (options, match.got) == ({"hidden_size": 12}, 9)
 
 
 def test_run_records_what_was_asked_and_its_id_rests_on_the_width_alone(tmp_path, capsys, monkeypatch):

@@ -13,7 +13,7 @@ from multiprocessing.connection import Connection, Pipe, wait
 from pathlib import Path
 from typing import Any
 
-from msgspec import convert
+from msgspec import convert, to_builtins
 
 from rnnae_bench.records.record import Record
 from rnnae_bench.records.store import Store
@@ -160,7 +160,7 @@ class WorkerProcess:
         Raises:
             Killed: it died, and not of that.
         """
-        request = {"setting": vars(setting), "seeds": list(seeds), "data_seed": data_seed}
+        request = {"setting": to_builtins(setting), "seeds": list(seeds), "data_seed": data_seed}
         self.send({"plan": request})
         deadline = time.monotonic() + PLAN_SECONDS
         while True:

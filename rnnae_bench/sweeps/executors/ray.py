@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from msgspec import convert, to_builtins
+
 from rnnae_bench.errors import UserError, missing_extra, require_not_negative, require_positive
 from rnnae_bench.records.record import Record
 from rnnae_bench.records.store import DRAFTS, Store
@@ -117,7 +119,7 @@ class RayExecutor:
         devices = setting.overrides.get("trainer", {}).get("devices", 1)
         task = self._task(_plan, devices if isinstance(devices, int) and devices > 0 else 1)
         try:
-            return plan_from(ray.get(task.remote(vars(setting), list(seeds), data_seed, self._threads)))
+            return plan_from(ray.get(task.remote(to_builtins(setting), list(seeds), data_seed, self._threads)))
         except ray.exceptions.RayError as error:
             return Refusal(setting, f"{setting.model} on {setting.task} can't be checked: {_reason(error)}")
 
@@ -269,7 +271,7 @@ def _plan(setting: dict[str, Any], seeds: list[int], data_seed: int | None, thre
     """On a node: check a setting."""
     from dataclasses import asdict
 
-    return asdict(plan_in(lambda: _worker(threads), Setting(**setting), seeds, data_seed))
+    return asdict(plan_in(lambda: _worker(threads), convert(setting, Setting), seeds, data_seed))
 
 
 def _run(plain: dict[str, Any], flush_every: float, threads: int, board: Any) -> dict[str, Any]:

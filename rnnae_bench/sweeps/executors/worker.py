@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 from lightning import LightningModule, Trainer
-from msgspec import to_builtins
+from msgspec import convert, to_builtins
 from torch import Tensor
 
 from rnnae_bench.leaderboard.trackers.loggers import log_finished, run_logged
@@ -115,7 +115,7 @@ def _tell_if_heard(channel: Connection, event: dict[str, Any]) -> None:
 
 
 def _plan(setting: dict[str, Any], seeds: Sequence[int], data_seed: int | None) -> dict[str, Any]:
-    asked = Setting(**setting)
+    asked = convert(setting, Setting)
     try:
         with one_process():
             return to_builtins(plan(asked, seeds, data_seed))

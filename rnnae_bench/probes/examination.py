@@ -174,6 +174,7 @@ def examine(
                 # The Jacobians are those of all layers together.
                 layer, gradients = shown.popitem() if len(shown) == 1 else ("step", {})
                 places.append(_Place(layer, stepped, gradients, {}))
+                note = "its Jacobians and exponents are those of all layers' states together, under the name step"
             except UserError as error:
                 note = str(error)
         done, total = 0, sum(one.steps for one in places)

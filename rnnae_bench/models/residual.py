@@ -108,7 +108,8 @@ class ResidualModel(SequenceModel):
         self, inputs: Float[Tensor, "batch time features"], state: State | None = None
     ) -> tuple[Float[Tensor, "batch time hidden"], State]:
         """As `SequenceModel.resume`, all steps at once."""
-        state = brought_to(self.initial_state(len(inputs)) if state is None else state, inputs)
+        # A state that has added up over many steps loses none of its digits where predictions are fed back in half.
+        state = brought_to(self.initial_state(len(inputs)) if state is None else state, full(inputs))
         x, new = self.enter(inputs), {}
         for place, layer in self._layers():
             mixed, new[f"l{place}"] = layer.mixer(layer.norm(x), state[f"l{place}"])

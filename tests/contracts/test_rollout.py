@@ -6,6 +6,7 @@ import torch
 
 from rnnae_bench import Classes, SequenceModel, TaskSpec, Tokens, Values, Vectors, rollout
 from rnnae_bench.models.recurrent import GRU, LSTM, RNN
+from rnnae_bench.plugins.registry import models
 
 ROWS, CONTEXT, STEPS = 3, 5, 9
 
@@ -67,3 +68,16 @@ def test_what_reads_from_the_end_is_asked_anew():
     model = GRU(TaskSpec(looks.task, looks.inputs, looks.outputs, looks.predicts, causal=False), 4, bidirectional=True)
     assert not model.resumes
     assert rollout(model, torch.randn(ROWS, CONTEXT, 2), 2).shape == (ROWS, 2, 2)
+
+
+@pytest.mark.parametrize(
+    "name", ["deltanet", "gla", "gru", "lru", "mamba", "mingru", "mlstm", "s4d", "slstm", "transformer"]
+)
+def test_in_half_precision_a_carried_state_loses_nothing(name):
+    torch.manual_seed(0)
+    model = models().get(name).load()(spec("vectors", "every step"), hidden_size=8).eval()
+    context = torch.randn(ROWS, CONTEXT, 2)
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        carried = rollout(model, context, STEPS)
+        whole = rollout(lambda inputs, lengths: model(inputs, lengths), context, STEPS)
+    torch.testing.assert_close(carried, whole, rtol=0.02, atol=0.02 * whole.abs().max().item())

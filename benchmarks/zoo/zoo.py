@@ -57,7 +57,9 @@ def main() -> int:
         ended = Counter(record.status for record in records if record.environment.precision == precision)
         print(f"{precision}: " + ", ".join(f"{count} {status}" for status, count in ended.most_common()))
     print()
-    reasons = Counter(record.failure.message for record in records if record.status == "skipped" and record.failure)
+    reasons = Counter(
+        record.failure.message.partition(": ")[2] for record in records if record.status == "skipped" and record.failure
+    )
     for reason, count in reasons.most_common():
         print(f"- {count}: {reason}")
     failed = [record for record in records if record.status not in MARKS]

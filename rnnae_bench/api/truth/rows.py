@@ -1,6 +1,7 @@
-"""The rows, by subject: exact ones first, then classical methods on real data, then what is trained."""
+"""The rows, by subject: exact ones first, then classical methods on real data, then what is trained (`trained`)."""
 
-from rnnae_bench.api.truth.row import Range, Row, Training, at_least, at_most, near
+from rnnae_bench.api.truth.row import Range, Row, at_least, at_most, near
+from rnnae_bench.api.truth.trained import SOLVED, TRAINED
 
 _TACL = "Lan, Geyer, Chemla & Katzir (2022), TACL 10, 785, table 1"
 _BITS = {"anbn": 0.258, "anbncn": 0.172, "anbncndn": 0.129, "anb2n": 0.172, "anbmcnm": 0.269, "dyck": 0.882}
@@ -202,104 +203,5 @@ CLASSICAL = (
     ),
 )
 
-_ADDING = "adding:signed[protocol.max_steps=8000,protocol.evaluate_every=2000]"
-_CONSTANT = "optimization.warmup=0,optimization.decay=none"
-_ADAM = f"optimization.learning_rate=0.005,{_CONSTANT},optimization.halve_every=1500,optimization.clip=1"
-_ORDER = "temporal_order:three-50[protocol.max_steps=1500,protocol.evaluate_every=500]"
-
-_PARITY = "parity[protocol.max_steps=1000,protocol.evaluate_every=500]"
-_DELTA = "layers=1,hidden_size=32,keys=16,values=16,feedforward=0,optimization.learning_rate=0.01"
-
-TRAINED = (
-    Row(
-        "adding-lstm",
-        "squared error of adding from -1 to 1, T = 100, 8,000 steps: LSTM of 8, Adam .005 halved each 1,500, clip 1",
-        "Hochreiter & Schmidhuber (1997), experiment 4; published .0007",
-        "0.0007",
-        Training(_ADDING, f"lstm[hidden_size=8,{_ADAM}]", "mse", seeds=5),
-        300.0,
-        within=at_most(0.01),
-        needed=4,
-    ),
-    Row(
-        "adding-rnn",
-        "the same of a tanh network of 8 units, which does not learn it",
-        "Hochreiter & Schmidhuber (1997), experiment 4; 2/3 is the constant",
-        "0.667",
-        Training(_ADDING, f"rnn[hidden_size=8,{_ADAM}]", "mse", seeds=5),
-        150.0,
-        within=at_least(0.04),
-        needed=4,
-    ),
-    Row(
-        "order-lstm",
-        "accuracy of temporal order, three symbols, T = 50, after 1,500 steps: LSTM of 4 units",
-        "Hochreiter & Schmidhuber (1997), experiment 6b",
-        "1.0",
-        Training(_ORDER, "lstm[hidden_size=4,optimization.learning_rate=0.02]", "accuracy", seeds=3),
-        60.0,
-        within=at_least(0.99),
-        needed=2,
-    ),
-    Row(
-        "order-rnn",
-        "the same of a tanh network of 4 units; one in eight is chance",
-        "Hochreiter & Schmidhuber (1997), experiment 6b",
-        "0.125",
-        Training(_ORDER, "rnn[hidden_size=4,optimization.learning_rate=0.02]", "accuracy", seeds=3),
-        30.0,
-        within=at_most(0.35),
-        needed=2,
-    ),
-    Row(
-        "flipflop-lstm",
-        "errors of reads of flip-flop, T = 512, after 600 steps of 16 rows: LSTM of 128 units",
-        "Liu, Ash, Goel, Krishnamurthy & Zhang (2023), Exposing attention glitches with flip-flop language modeling",
-        "0",
-        Training(
-            "flipflop:long[protocol.max_steps=600,protocol.evaluate_every=300,protocol.batch_size=16,evaluation_size=500]",
-            "lstm[hidden_size=128]",
-            "read_error",
-        ),
-        200.0,
-        within=at_most(0.0),
-    ),
-    Row(
-        "parity-positive",
-        "accuracy of parity (40 bits, trained on 2 to 40): a linear recurrence with eigenvalues from 0 to 1",
-        "Grazzi, Siems, Zela, Franke, Hutter & Pontil (2025), ICLR: no better than chance",
-        "0.5",
-        Training(_PARITY, f"deltanet[{_DELTA}]", "accuracy", seeds=3),
-        80.0,
-        within=at_most(0.55),
-    ),
-    Row(
-        "parity-negative",
-        "the same with eigenvalues from -1 to 1, on 640 bits",
-        "Grazzi, Siems, Zela, Franke, Hutter & Pontil (2025), ICLR: solved, beyond the length of training",
-        "1.0",
-        Training(_PARITY, f"deltanet[{_DELTA},negative_eigenvalues=true]", "accuracy", seeds=3, on="test@16x"),
-        80.0,
-        within=at_least(0.99),
-        needed=2,
-    ),
-    Row(
-        "mnist1d-gru",
-        "accuracy of MNIST-1D: bidirectional GRU of 6 units, all states read, 5,134 weights, 6,000 steps of 100 rows",
-        "Greydanus & Kobak (2024), Scaling down deep learning with MNIST-1D, ICML: .91",
-        "0.91",
-        Training(
-            "mnist1d[protocol.max_steps=6000,protocol.evaluate_every=1000,protocol.batch_size=100]",
-            "gru[hidden_size=6,bidirectional=true,readout=all,initialization=pytorch,"
-            f"optimization.learning_rate=0.01,{_CONSTANT},optimization.clip=0]",
-            "accuracy",
-            seeds=3,
-        ),
-        200.0,
-        within=Range(0.89, 0.93),
-        needed=2,
-    ),
-)
-
-ROWS = {row.name: row for row in (*EXACT, *LINEAR, *CLASSICAL, *TRAINED)}
+ROWS = {row.name: row for row in (*EXACT, *LINEAR, *CLASSICAL, *TRAINED, *SOLVED)}
 """By name, in the order of the table."""

@@ -1,0 +1,257 @@
+"""Rows that are trained: what small settings of papers reach."""
+
+from rnnae_bench.api.truth.row import Range, Row, Training, at_least, at_most
+
+_ADDING = "adding:signed[protocol.max_steps=8000,protocol.evaluate_every=2000]"
+_CONSTANT = "optimization.warmup=0,optimization.decay=none"
+_ADAM = f"optimization.learning_rate=0.005,{_CONSTANT},optimization.halve_every=1500,optimization.clip=1"
+_ORDER = "temporal_order:three-50[protocol.max_steps=1500,protocol.evaluate_every=500]"
+
+_PARITY = "parity[protocol.max_steps=1000,protocol.evaluate_every=500]"
+_DELTA = "layers=1,hidden_size=32,keys=16,values=16,feedforward=0,optimization.learning_rate=0.01"
+
+TRAINED = (
+    Row(
+        "adding-lstm",
+        "squared error of adding from -1 to 1, T = 100, 8,000 steps: LSTM of 8, Adam .005 halved each 1,500, clip 1",
+        "Hochreiter & Schmidhuber (1997), experiment 4; published .0007",
+        "0.0007",
+        Training(_ADDING, f"lstm[hidden_size=8,{_ADAM}]", "mse", seeds=5),
+        300.0,
+        within=at_most(0.01),
+        needed=4,
+    ),
+    Row(
+        "adding-rnn",
+        "the same of a tanh network of 8 units, which does not learn it",
+        "Hochreiter & Schmidhuber (1997), experiment 4; 2/3 is the constant",
+        "0.667",
+        Training(_ADDING, f"rnn[hidden_size=8,{_ADAM}]", "mse", seeds=5),
+        150.0,
+        within=at_least(0.04),
+        needed=4,
+    ),
+    Row(
+        "order-lstm",
+        "accuracy of temporal order, three symbols, T = 50, after 1,500 steps: LSTM of 4 units",
+        "Hochreiter & Schmidhuber (1997), experiment 6b",
+        "1.0",
+        Training(_ORDER, "lstm[hidden_size=4,optimization.learning_rate=0.02]", "accuracy", seeds=3),
+        60.0,
+        within=at_least(0.99),
+        needed=2,
+    ),
+    Row(
+        "order-rnn",
+        "the same of a tanh network of 4 units; one in eight is chance",
+        "Hochreiter & Schmidhuber (1997), experiment 6b",
+        "0.125",
+        Training(_ORDER, "rnn[hidden_size=4,optimization.learning_rate=0.02]", "accuracy", seeds=3),
+        30.0,
+        within=at_most(0.35),
+        needed=2,
+    ),
+    Row(
+        "flipflop-lstm",
+        "errors of reads of flip-flop, T = 512, after 600 steps of 16 rows: LSTM of 128 units",
+        "Liu, Ash, Goel, Krishnamurthy & Zhang (2023), Exposing attention glitches with flip-flop language modeling",
+        "0",
+        Training(
+            "flipflop:long[protocol.max_steps=600,protocol.evaluate_every=300,protocol.batch_size=16,evaluation_size=500]",
+            "lstm[hidden_size=128]",
+            "read_error",
+        ),
+        200.0,
+        within=at_most(0.0),
+    ),
+    Row(
+        "parity-positive",
+        "accuracy of parity (40 bits, trained on 2 to 40): a linear recurrence with eigenvalues from 0 to 1",
+        "Grazzi, Siems, Zela, Franke, Hutter & Pontil (2025), ICLR: no better than chance",
+        "0.5",
+        Training(_PARITY, f"deltanet[{_DELTA}]", "accuracy", seeds=3),
+        80.0,
+        within=at_most(0.55),
+    ),
+    Row(
+        "parity-negative",
+        "the same with eigenvalues from -1 to 1, on 640 bits",
+        "Grazzi, Siems, Zela, Franke, Hutter & Pontil (2025), ICLR: solved, beyond the length of training",
+        "1.0",
+        Training(_PARITY, f"deltanet[{_DELTA},negative_eigenvalues=true]", "accuracy", seeds=3, on="test@16x"),
+        80.0,
+        within=at_least(0.99),
+        needed=2,
+    ),
+    Row(
+        "mnist1d-gru",
+        "accuracy of MNIST-1D: bidirectional GRU of 6 units, all states read, 5,134 weights, 6,000 steps of 100 rows",
+        "Greydanus & Kobak (2024), Scaling down deep learning with MNIST-1D, ICML: .91",
+        "0.91",
+        Training(
+            "mnist1d[protocol.max_steps=6000,protocol.evaluate_every=1000,protocol.batch_size=100]",
+            "gru[hidden_size=6,bidirectional=true,readout=all,initialization=pytorch,"
+            f"optimization.learning_rate=0.01,{_CONSTANT},optimization.clip=0]",
+            "accuracy",
+            seeds=3,
+        ),
+        200.0,
+        within=Range(0.89, 0.93),
+        needed=2,
+    ),
+)
+
+_MQAR = "accuracy of multi-query associative recall"
+_SELECTIVE = "accuracy of selective copying"
+_LONGER = "adding[protocol.max_steps=6000,protocol.evaluate_every=1000]"
+_SUM = "squared error of adding, T = 100, numbers from 0 to 1"
+
+SOLVED = tuple(
+    Row(name, claim, source, published, Training(task, model, metric), seconds, within)
+    for name, task, model, metric, claim, source, published, within, seconds in (
+        (
+            "recall-transformer",
+            "recall",
+            "transformer",
+            "accuracy",
+            f"{_MQAR}: causal attention",
+            "Arora, Eyuboglu, Timalsina, Johnson, Poli, Zou, Rudra & Re (2024), Zoology, ICLR: solved",
+            "1.0",
+            at_least(0.99),
+            80.0,
+        ),
+        (
+            "recall-deltanet",
+            "recall",
+            "deltanet",
+            "accuracy",
+            f"{_MQAR}: the delta rule",
+            "Yang, Wang, Zhang, Shen & Kim (2024), Parallelizing linear transformers, NeurIPS: solved",
+            "1.0",
+            at_least(0.99),
+            100.0,
+        ),
+        (
+            "recall-gla",
+            "recall",
+            "gla",
+            "accuracy",
+            f"{_MQAR}: gated linear attention",
+            "Yang, Wang, Shen, Panda & Kim (2024), Gated linear attention transformers, ICML: solved",
+            "1.0",
+            at_least(0.99),
+            100.0,
+        ),
+        (
+            "recall-mlstm",
+            "recall",
+            "mlstm",
+            "accuracy",
+            f"{_MQAR}: the matrix memory of xLSTM",
+            "Beck, Poeppel, Spanring, Auer, Prudnikova, Kopp et al. (2024), xLSTM, NeurIPS: solved",
+            "1.0",
+            at_least(0.99),
+            100.0,
+        ),
+        (
+            "selective-mamba",
+            "selective_copy",
+            "mamba",
+            "recall_accuracy",
+            f"{_SELECTIVE}: a selective state space",
+            "Gu & Dao (2023), Mamba, table 1: 99.8 %",
+            "0.998",
+            at_least(0.99),
+            400.0,
+        ),
+        (
+            "selective-mingru",
+            "selective_copy",
+            "mingru",
+            "recall_accuracy",
+            f"{_SELECTIVE}: minGRU",
+            "Feng, Tung, Hassani, Hamarneh, Ahmed & Bengio (2024), Were RNNs all we needed?, from memory: 99.5 %",
+            "0.995",
+            at_least(0.98),
+            70.0,
+        ),
+        (
+            "selective-minlstm",
+            "selective_copy",
+            "minlstm",
+            "recall_accuracy",
+            f"{_SELECTIVE}: minLSTM",
+            "Feng, Tung, Hassani, Hamarneh, Ahmed & Bengio (2024), Were RNNs all we needed?, from memory: 96 %",
+            "0.96",
+            at_least(0.93),
+            80.0,
+        ),
+        (
+            "adding-tcn",
+            "adding",
+            "tcn",
+            "mse",
+            f"{_SUM}: a temporal convolution",
+            "Bai, Kolter & Koltun (2018), arXiv:1803.01271: solved",
+            "0",
+            at_most(1e-3),
+            40.0,
+        ),
+        (
+            "adding-irnn",
+            "adding",
+            "irnn",
+            "mse",
+            f"{_SUM}: rectified units that start as the identity",
+            "Le, Jaitly & Hinton (2015), arXiv:1504.00941: solved",
+            "0",
+            at_most(1e-3),
+            30.0,
+        ),
+        (
+            "adding-indrnn",
+            "adding",
+            "indrnn",
+            "mse",
+            f"{_SUM}: independent units",
+            "Li, Li, Cook, Zhu & Gao (2018), CVPR: solved",
+            "0",
+            at_most(1e-3),
+            30.0,
+        ),
+        (
+            "adding-cornn",
+            "adding[protocol.max_steps=8000,protocol.evaluate_every=2000]",
+            f"cornn[dt=0.016,gamma=94.5,epsilon=9.5,optimization.learning_rate=0.02,{_CONSTANT}]",
+            "mse",
+            f"{_SUM}: coupled oscillators, as set in their paper",
+            "Rusch & Mishra (2021), ICLR: solved",
+            "0",
+            at_most(1e-2),
+            200.0,
+        ),
+        (
+            "adding-lem",
+            _LONGER,
+            "lem",
+            "mse",
+            f"{_SUM}: long expressive memory",
+            "Rusch, Mishra, Erichson & Mahoney (2022), ICLR: solved",
+            "0",
+            at_most(1e-3),
+            300.0,
+        ),
+        (
+            "copy-exprnn",
+            "copy",
+            "exprnn",
+            "recall_accuracy",
+            "accuracy of copy: an orthogonal matrix, by the exponential",
+            "Lezcano-Casado & Martinez-Rubio (2019), ICML: solved",
+            "1.0",
+            at_least(0.99),
+            80.0,
+        ),
+    )
+)
+"""One trial each: whether a model solves what its paper says it does."""

@@ -10,6 +10,7 @@ import torch
 from lightning import LightningModule, Trainer
 from torch import Tensor, nn
 
+from rnnae_bench.contracts.model import Autoencoder
 from rnnae_bench.contracts.state_size import Growing
 from rnnae_bench.probes.base import Probe, is_lazy
 from rnnae_bench.training.optimizer_steps import OptimizerSteps
@@ -48,6 +49,8 @@ class Cost(OptimizerSteps, Probe):
         self._measures["state_size"] = None if isinstance(size, Growing) else size
         if isinstance(size, Growing):
             self._measures["state_size_per_step"] = size.per_step
+        if isinstance(pl_module, Autoencoder):
+            self._measures["code_size"] = self._measures["state_size"]
         self._on_gpu = pl_module.device.type == "cuda"
         if self._on_gpu:
             torch.cuda.reset_peak_memory_stats()

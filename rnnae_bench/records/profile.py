@@ -90,6 +90,15 @@ def profiles_of(series: Mapping[str, Series]) -> list[Profiles]:
     ]
 
 
+def deciding(series: Mapping[str, Series]) -> list[Profiles]:
+    """Those of `profiles_of` that decide what can be learned: of the lowest layer of each stack.
+
+    What an input can teach must come through these, and their gradient is the sum over all ways through the layers
+    above.
+    """
+    return [one for one in profiles_of(series) if not _UPPER_LAYER.search(one.layer)]
+
+
 def _spans_time(profiles: Float[np.ndarray, "profiles lags"], rows: Series | None) -> bool:
     """Whether something was measured, and there are two lags or more at which sequences have a step."""
     known = np.isfinite(profiles)
@@ -182,14 +191,11 @@ def measures(series: Mapping[str, Series]) -> dict[str, float | int | None]:
 
     All but ``least_alive`` are of the `typical` profile.
 
-    Profiles in which nothing was measured (a loss that was not finite) are passed over. The layers that decide are the
-    lowest of each stack: what an input can teach must come through them, and their gradient is the sum over all ways
-    through the layers above.
+    Profiles in which nothing was measured (a loss that was not finite) are passed over. The layers that decide are
+    those of `deciding`.
     """
     numbers: dict[str, float | int | None] = {}
-    for one in profiles_of(series):
-        if _UPPER_LAYER.search(one.layer):
-            continue
+    for one in deciding(series):
         profiles = one.typical.values
         measured = np.flatnonzero(~np.isnan(profiles).all(axis=1))
         if not len(measured):

@@ -27,6 +27,9 @@ FAINT, UNKNOWN = "·", " "
 _LAG = "lag (steps back from the loss)"
 _SCALE = "gradient norm relative to lag 0"
 _MARKS = "black line: effective horizon; hatched: not measured"
+_NEEDED = "dashed green: the lag that the task needs"
+NEEDED_COLOUR = "#00cc44"
+"""Of the line at the lag that the task needs: neither red nor blue, as the heatmap is."""
 
 
 def panels(series: Mapping[str, Series]) -> list[Profiles]:
@@ -39,29 +42,36 @@ def height_of(shown: Sequence[Profiles]) -> float:
     return len(shown) * _PANEL_HEIGHT + _BAR_HEIGHT
 
 
-def draw(figure: Any, shown: Sequence[Profiles]) -> None:
+def draw(figure: Any, shown: Sequence[Profiles], needed: int | None = None) -> None:
     """Draw a row for each state into a figure or subfigure of matplotlib: the heatmap, and three profiles as lines.
 
     The heatmap's colour is g relative to lag 0 and its line the effective horizon; the profiles are absolute: the
     first, the middle and the last, each in a band from its 10 % to its 90 % quantile over the batch. Dotted, where it
     is not 1 everywhere, is the share of the sequences whose gradient is neither zero nor not finite.
+
+    Args:
+        figure: What to draw into.
+        shown: The states.
+        needed: The lag that the task needs, where it says one: a dashed line.
     """
     rows = figure.subplots(len(shown), 2, squeeze=False, width_ratios=(1.25, 1))
     for (left, right), one in zip(rows, shown, strict=True):
-        image = _heatmap(left, one.typical)
+        image = _heatmap(left, one.typical, needed)
         left.set_title(one.title, fontsize="medium")
         left.set_ylabel("optimiser step")
         _lines(right, one)
+        _mark(right, needed, one.middle.values.shape[1])
     for axes in rows[-1]:
         axes.set_xlabel(_LAG)
-    _colour_bar(figure, image, f"{_SCALE} ({_MARKS})", location="bottom", aspect=60, pad=0.02)
+    _colour_bar(figure, image, f"{_SCALE} ({_marks(needed)})", location="bottom", aspect=60, pad=0.02)
 
 
-def gallery(named: Mapping[str, Series]) -> bytes:
+def gallery(named: Mapping[str, Series], needed: int | None = None) -> bytes:
     """A PNG of several heatmaps side by side, by name, all on one colour scale; five in a row.
 
     Args:
         named: Profiles ``[profiles lags]``, log10 g, of each.
+        needed: The lag that the task needs, where it says one: a dashed line.
 
     Raises:
         ValueError: there is nothing to show.
@@ -73,11 +83,11 @@ def gallery(named: Mapping[str, Series]) -> bytes:
     figure = new_figure(max(5.0, 0.7 + 1.8 * across), 1.1 + 2.1 * down)
     grid = figure.subplots(down, across, squeeze=False)
     for axes, (name, one) in zip(grid.flat, named.items(), strict=False):
-        image = _heatmap(axes, one)
+        image = _heatmap(axes, one, needed)
         axes.set_title(name, fontsize="medium")
     for axes in grid.flat[len(named) :]:
         axes.remove()
-    figure.supxlabel(f"{_LAG}\n{_MARKS}", fontsize="medium")
+    figure.supxlabel(f"{_LAG}\n{_marks(needed)}", fontsize="medium")
     figure.supylabel("optimiser step", fontsize="medium")
     _colour_bar(figure, image, _SCALE, location="right")
     return as_png(figure)
@@ -97,7 +107,17 @@ def as_png(figure: Any) -> bytes:
     return buffer.getvalue()
 
 
-def _heatmap(axes: Any, one: Series) -> Any:
+def _marks(needed: int | None) -> str:
+    return _MARKS if needed is None else f"{_MARKS}; {_NEEDED}"
+
+
+def _mark(axes: Any, needed: int | None, lags: int) -> None:
+    """A line at the lag that the task needs, where the profiles reach it."""
+    if needed is not None and needed < lags:
+        axes.axvline(needed, color=NEEDED_COLOUR, linestyle="--", linewidth=1.4)
+
+
+def _heatmap(axes: Any, one: Series, needed: int | None) -> Any:
     """One row a profile, the first lowest, however many steps lie between two."""
     count, lags = one.values.shape
     axes.patch.set(hatch="////", facecolor="white", edgecolor="0.8")
@@ -118,6 +138,7 @@ def _heatmap(axes: Any, one: Series) -> Any:
     axes.stairs(edge, np.arange(count + 1) - 0.5, orientation="horizontal", baseline=None, color="black", linewidth=1)
     places = np.unique(np.linspace(0, count - 1, min(count, 6)).round().astype(int))
     axes.set_yticks(places, [f"{one.steps[place]:,}" for place in places])
+    _mark(axes, needed, lags)
     _lag_axis(axes, lags)
     return image
 

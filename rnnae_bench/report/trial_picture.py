@@ -54,7 +54,7 @@ def figure(record: Record, series: Mapping[str, Series]) -> "Figure":
     drawn: Figure = new_figure(9.0, sum(heights))
     curves, *over_time = drawn.subfigures(len(heights), 1, squeeze=False, height_ratios=heights)[:, 0]
     for place in over_time:
-        draw(place, shown)
+        draw(place, shown, record.needed_lag)
     above, below = curves.subplots(2, 1, sharex=True)
     drawn.suptitle(textwrap.fill(title(record), _TITLE_WIDTH))
     _band(above, series.get("loss"), "training loss", "tab:blue")

@@ -13,10 +13,12 @@ from rnnae_bench.errors import UserError
 from rnnae_bench.leaderboard.site.data import Histories, drawn, for_entry
 from rnnae_bench.leaderboard.site.folder import replaced
 from rnnae_bench.leaderboard.site.pages import model_page, overview_page, record_page, slug, task_page
+from rnnae_bench.rankings.bridging import Bridge, bridge, relation
 from rnnae_bench.rankings.overview import overview
 from rnnae_bench.rankings.standing import Entry, Standing, standings
 from rnnae_bench.records.record import Record
 from rnnae_bench.records.store import Store
+from rnnae_bench.report.why import of_relation
 
 _WORTH_PROCESSES = 500
 """Records from which on several processes are started."""
@@ -67,14 +69,15 @@ def build(store: Store, out: Path) -> Built:
             for table in tables
             for entry in table.entries
         ]
-        rows, without = [], []
-        for row, unreadable in _all(jobs, len(records)):
-            rows.append(row)
-            without += unreadable
-        remaining = iter(rows)
+        made = [*_all(jobs, len(records))]
+        without = [identity for one in made for identity in one.without_histories]
+        remaining = iter(made)
         by_model: dict[str, list[tuple[Standing, Entry]]] = {}
         for table in tables:
-            page = task_page(table, records, [next(remaining) for _ in table.entries])
+            rows = [next(remaining) for _ in table.entries]
+            trials = [records[identity] for entry in table.entries for identity in entry.row.ids]
+            related = of_relation(relation(trials, [one for row in rows for one in row.bridges]))
+            page = task_page(table, records, [row.drawn for row in rows], related)
             _write(folder / "tasks" / f"{slug(table.setting)}.html", page)
             for entry in table.entries:
                 by_model.setdefault(entry.row.model, []).append((table, entry))
@@ -83,6 +86,18 @@ def build(store: Store, out: Path) -> Built:
         _write(folder / "index.html", overview_page(tables, whole, records.values()))
         sizes = [path.stat().st_size for path in folder.rglob("*") if path.is_file()]
     return Built(out, len(records), len(tables), len(by_model), len(sizes), sum(sizes), found.unreadable, without)
+
+
+@dataclass(frozen=True)
+class _Row:
+    """What is known of a row once the pages of its records are written."""
+
+    drawn: dict[str, Any]
+    """What the task's page draws of it."""
+    bridges: list[Bridge | None]
+    """Of each trial, whether its gradient reached the lag that the task needs."""
+    without_histories: list[str]
+    """Ids of the records whose histories can't be read."""
 
 
 @dataclass(frozen=True)
@@ -95,17 +110,19 @@ class _Job:
     entry: Entry
     records: list[Record]
 
-    def run(self) -> tuple[dict[str, Any], list[str]]:
-        """Write them; returns what the task's page draws of the row, and the ids of unreadable histories."""
+    def run(self) -> _Row:
+        """Write them."""
         found = [_histories(self.store, record) for record in self.records]
         for record, series in zip(self.records, found, strict=True):
             page = record_page(record, series, self.setting, self.entry.row.label)
             _write(self.folder / "records" / f"{record.id}.html", page)
         without = [record.id for record, series in zip(self.records, found, strict=True) if series is None]
-        return for_entry(self.entry, self.records, [series or {} for series in found]), without
+        histories = [series or {} for series in found]
+        bridges = [bridge(record, series) for record, series in zip(self.records, histories, strict=True)]
+        return _Row(for_entry(self.entry, self.records, histories), bridges, without)
 
 
-def _all(jobs: list[_Job], records: int) -> Iterator[tuple[dict[str, Any], list[str]]]:
+def _all(jobs: list[_Job], records: int) -> Iterator[_Row]:
     """Run the jobs, in several processes where that many records are worth it; results in the jobs' order."""
     if records < _WORTH_PROCESSES:
         yield from map(_Job.run, jobs)

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from rnnae_bench.leaderboard.site.downsampled import heatmap, of_trial, over_seeds, over_trials, packed, short
+from rnnae_bench.rankings.bridging import needed_lag, reads_at_once
 from rnnae_bench.rankings.overview import Overview
 from rnnae_bench.rankings.standing import Comparison, Entry, Estimate, Standing
 from rnnae_bench.rankings.terms import unequal
@@ -12,6 +13,7 @@ from rnnae_bench.records.history import Series
 from rnnae_bench.records.profile import Profiles
 from rnnae_bench.records.record import Record
 from rnnae_bench.report.heatmaps import PANELS, panels
+from rnnae_bench.report import why
 
 _PROFILE_POINTS = 101
 
@@ -49,8 +51,8 @@ def _profile(whole: Overview, model: str) -> dict[str, Any] | None:
     return {name: packed(column[kept]) for name, column in zip(names, whole.profiles[model], strict=True)}
 
 
-def for_task(standing: Standing, entries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """A task variant's page: its rows as from `for_entry`, and every comparison of two of them.
+def for_task(standing: Standing, entries: Sequence[Mapping[str, Any]], needed: int | None) -> dict[str, Any]:
+    """A task variant's page: its rows as from `for_entry`, the lag it needs, and every comparison of two rows.
 
     A comparison is a list in the order of ``fields``; its first two numbers are the places of the rows.
     """
@@ -60,6 +62,7 @@ def for_task(standing: Standing, entries: Sequence[Mapping[str, Any]]) -> dict[s
         "floor": short(standing.floor),
         "ceiling": short(standing.ceiling),
         "solvedAt": short(standing.solved_at),
+        "neededLag": needed,
         "entries": list(entries),
         "fields": [
             "first",
@@ -90,6 +93,7 @@ def _comparison(one: Comparison) -> list[Any]:
 def for_entry(entry: Entry, records: Sequence[Record], histories: Sequence[Histories]) -> dict[str, Any]:
     """One row: its costs, its curves over the seeds, its gradients through time (the mean over the seeds)."""
     row, metric = entry.row, f"validation/{entry.row.metric}"
+    by_id = {record.id: series for record, series in zip(records, histories, strict=True)}
     return {
         "key": entry.key,
         "label": row.label,
@@ -105,7 +109,8 @@ def for_entry(entry: Entry, records: Sequence[Record], histories: Sequence[Histo
         "learning": over_seeds([one[metric] for one in histories if metric in one]),
         "loss": over_seeds([one["loss"] for one in histories if "loss" in one]),
         "norm": over_seeds([one["gradient_norm"] for one in histories if "gradient_norm" in one]),
-        "states": _states([panels(one) for one in histories]),
+        "why": why.of_row(records, lambda record: by_id[record.id]),
+        "states": _states([_panels(*one) for one in zip(records, histories, strict=True)]),
     }
 
 
@@ -121,8 +126,10 @@ def for_record(record: Record, series: Histories) -> dict[str, Any]:
         "metric": record.primary.metric,
         "floor": short(record.primary.floor),
         "solvedAt": short(record.primary.solved_at),
+        "neededLag": needed_lag(record),
         "curves": {name: curve for name, curve in named.items() if curve},
-        "states": _states([panels(series)]),
+        "why": why.of_trial(record, series),
+        "states": _states([_panels(record, series)]),
     }
 
 
@@ -130,6 +137,11 @@ def seconds_to_solved(records: Iterable[Record]) -> float | None:
     """The median over the trials that reached the threshold of the seconds that it took."""
     known = [seconds for one in records if (seconds := one.measures.seconds_to_solved) is not None]
     return float(statistics.median(known)) if known else None
+
+
+def _panels(record: Record, series: Histories) -> list[Profiles]:
+    """The states to show of a trial; none of a model that reads its input at once, and has no time."""
+    return [] if reads_at_once(record, series) else panels(series)
 
 
 def _states(trials: Sequence[Sequence[Profiles]]) -> list[dict[str, Any]]:

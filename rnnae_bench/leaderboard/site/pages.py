@@ -14,6 +14,7 @@ from markupsafe import Markup
 
 from rnnae_bench import __version__
 from rnnae_bench.leaderboard.site.data import Histories, for_overview, for_record, for_task, seconds_to_solved
+from rnnae_bench.rankings.bridging import needed_lag
 from rnnae_bench.rankings.overview import Overview
 from rnnae_bench.rankings.standing import Entry, Standing
 from rnnae_bench.records.document import document_of
@@ -63,21 +64,29 @@ def overview_page(tables: Sequence[Standing], whole: Overview, records: Iterable
     )
 
 
-def task_page(standing: Standing, records: Mapping[str, Record], rows: Sequence[Mapping[str, Any]]) -> str:
+def task_page(
+    standing: Standing, records: Mapping[str, Record], rows: Sequence[Mapping[str, Any]], relation: str
+) -> str:
     """The page of a task variant.
 
     Args:
         standing: Its standing.
         records: Its records, by id.
         rows: What the charts draw of each entry, as from `rnnae_bench.leaderboard.site.data.for_entry`.
+        relation: How gradients at the needed lag go with the score, in a sentence; may be empty.
     """
+    known = (needed_lag(records[identity]) for entry in standing.entries for identity in entry.row.ids)
+    needed = next((lag for lag in known if lag is not None), None)
     return _render(
         "task",
         root="../",
         standing=standing,
         trials={entry.key: [records[identity] for identity in entry.row.ids] for entry in standing.entries},
         seconds_to_solved=seconds_to_solved,
-        data=for_task(standing, rows),
+        needed=needed,
+        why=[(row["label"], row["why"]) for row in rows if row["why"]],
+        relation=relation,
+        data=for_task(standing, rows, needed),
     )
 
 
@@ -107,6 +116,7 @@ def record_page(record: Record, series: Histories | None, setting: str, label: s
         setting: The task setting that it is of.
         label: The row that it is in.
     """
+    data = None if series is None else for_record(record, series)
     return _render(
         "record",
         root="../",
@@ -115,7 +125,8 @@ def record_page(record: Record, series: Histories | None, setting: str, label: s
         label=label,
         command=shlex.join(record.command),
         sections=[_pairs(title, rows) for title, rows in _sections(record) if rows],
-        data=None if series is None else for_record(record, series),
+        data=data,
+        why=data["why"] if data else "",
     )
 
 

@@ -160,7 +160,7 @@ def complete(run: "Run", path: Path, series: Mapping[str, Series]) -> None:
     code = 1
     try:
         record = load(path)
-        picture = _heatmap(series)
+        picture = _heatmap(series, record.needed_lag)
         if picture is not None:
             with tempfile.NamedTemporaryFile(suffix=".png") as file:
                 file.write(picture)
@@ -232,12 +232,12 @@ def _summary(record: Record) -> dict[str, Any]:
     return {key: value for key, value in values.items() if value is not None}
 
 
-def _heatmap(series: Mapping[str, Series]) -> bytes | None:
+def _heatmap(series: Mapping[str, Series], needed: int | None) -> bytes | None:
     shown = heatmaps.panels(series)
     if not shown:
         return None
     figure = heatmaps.new_figure(9.0, heatmaps.height_of(shown))
-    heatmaps.draw(figure, shown)
+    heatmaps.draw(figure, shown, needed)
     return heatmaps.as_png(figure)
 
 

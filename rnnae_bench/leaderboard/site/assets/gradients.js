@@ -22,7 +22,7 @@
     return { domain: [low, high > low ? high : low + 1], interpolate: d3.interpolateViridis, label: "log10 of the gradient norm", clamp: true };
   }
 
-  function picture(state, scale, kind, width) {
+  function picture(state, scale, kind, width, needed) {
     const map = decode(state);
     const values = kind === "relative" ? relativeTo(map) : map.values;
     const { columns, rows } = map;
@@ -41,9 +41,20 @@
         Plot.raster(cells, { width: columns, height: rows, x1: 0, y1: 0, x2: columns, y2: state.lags, imageRendering: "pixelated", fill: Plot.identity }),
         Plot.line(horizon, { x: "x", y: "y", stroke: "#fff", strokeWidth: 4 }),
         Plot.line(horizon, { x: "x", y: "y", stroke: "#000", strokeWidth: 1.6 }),
+        ...neededRule(needed, state.lags),
         Plot.frame({ stroke: "var(--line)" }),
       ],
     });
+  }
+
+  /** A line at the lag that the task needs, where the profiles reach it. */
+  function neededRule(needed, lags) {
+    if (needed === null || needed >= lags) return [];
+    return [
+      Plot.ruleY([needed + 0.5], { stroke: "#fff", strokeWidth: 4 }),
+      Plot.ruleY([needed + 0.5], { stroke: "#0a7a33", strokeWidth: 2, strokeDasharray: "6 4" }),
+      Plot.text([needed + 0.5], { y: (d) => d, text: () => `needed: ${needed}`, frameAnchor: "right", dx: -4, dy: -8, fill: "#0a7a33", stroke: "#fff", strokeWidth: 4 }),
+    ];
   }
 
   function reach(state) {
@@ -70,8 +81,8 @@
       element("tbody", {}, ...rows));
   }
 
-  /** Heatmaps of [label, state or null] side by side, with the numbers below and the scale above. */
-  function heatmaps(place, shown, kind) {
+  /** Heatmaps of [label, state or null] side by side, with the numbers below and the scale above; `needed` is the task's lag or null. */
+  function heatmaps(place, shown, kind, needed) {
     const states = shown.map(([, state]) => state);
     if (!place.clientWidth) return;
     if (!states.some(Boolean)) {
@@ -86,7 +97,7 @@
     const figures = shown.map(([label, state]) => {
       if (!state) return element("div", { class: "state" }, element("h4", {}, label), element("p", { class: "quiet" }, "No gradients through time were measured."));
       const drawing = element("div", { class: "drawing", role: "img", "aria-label": `Heatmap for ${label}, ${state.title}: ${sentence(state)}` });
-      const node = picture(state, scale, kind, width);
+      const node = picture(state, scale, kind, width, needed);
       node.setAttribute("aria-hidden", "true");
       drawing.append(node);
       const means = state.trials > 1 ? ` Geometric mean over ${state.trials} seeds.` : "";

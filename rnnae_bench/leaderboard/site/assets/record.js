@@ -21,9 +21,10 @@
   draw("looks", chart(curves[metric] ? [metric] : looks, data.metric, false, [[data.floor, "floor"], [data.solvedAt, "solved"]]));
   draw("norms", chart(["gradient_norm", ...layers], "gradient norm", true));
 
+  if (!data.states.length) return;
   bindSelects();
   const place = document.getElementById("states");
-  const states = () => heatmaps(place, data.states.length ? data.states.map((state) => [state.title, state]) : [["", null]], get("scale") === "absolute" ? "absolute" : "relative");
+  const states = () => heatmaps(place, data.states.map((state) => [state.title, state]), get("scale") === "absolute" ? "absolute" : "relative", data.neededLag);
   watch((key) => { if (key === null || key === "scale") states(); });
   let width = place.clientWidth;
   new ResizeObserver(() => { if (place.clientWidth !== width) { width = place.clientWidth; states(); } }).observe(place);

@@ -138,7 +138,7 @@
       const entry = by.get(selects[row].value);
       return [entry.label, entry.states[Number(selects[state].value)] ?? null];
     });
-    heatmaps(document.getElementById("pair"), shown, choice("scale", ["relative", "absolute"]));
+    heatmaps(document.getElementById("pair"), shown, choice("scale", ["relative", "absolute"]), data.neededLag);
   }
 
   fillRows();

@@ -3,7 +3,7 @@
 import hashlib
 import sys
 from abc import abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -16,7 +16,7 @@ from rnnae_bench.contracts.batch import Batch as Batch
 from rnnae_bench.contracts.card import Card, Protocol, card_path, load_card
 from rnnae_bench.contracts.fingerprint import Fingerprint
 from rnnae_bench.contracts.loaders import Loaders
-from rnnae_bench.contracts.spec import TaskSpec
+from rnnae_bench.contracts.spec import Classes, TaskSpec
 from rnnae_bench.errors import UserError, require_not_negative
 from rnnae_bench.training.loss_terms import Loss, minimised
 
@@ -54,6 +54,25 @@ class Task(Loaders):
 
     1 where they share no data; else some three times as many as do.
     """
+
+    @property
+    def input_names(self) -> Sequence[str] | None:
+        """What each symbol of the inputs is called, where they have names: letters, say."""
+        return None
+
+    @property
+    def output_names(self) -> Sequence[str] | None:
+        """What each class of the outputs is called; by default as the inputs, where there are as many."""
+        names, outputs = self.input_names, self.spec.outputs
+        return names if names and isinstance(outputs, Classes) and outputs.count == len(names) else None
+
+    def row_labels(self, name: str) -> Int[Tensor, " rows"] | None:
+        """What each row of an evaluation set shows, by which an autoencoder's codes are coloured: the digit, say.
+
+        By default the targets, where each row has one whole number.
+        """
+        targets = None if self.streams else self.evaluation_set(name).targets
+        return targets if targets is not None and targets.dim() == 1 and not targets.is_floating_point() else None
 
     @classmethod
     def card(cls) -> Card:

@@ -96,7 +96,7 @@ class Evaluation(Probe):
 
     def on_test_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Begin with the metrics of the set that is tested, on the model's device."""
-        name, task = _tested(trainer), self._task
+        name, task = tested_set(trainer), self._task
         fresh = task.calibration() if name == task.reference else task.test_metrics(name, self.calibrated)
         self._now = fresh.to(pl_module.device)
 
@@ -114,7 +114,7 @@ class Evaluation(Probe):
 
     def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Keep the metrics of the set that was tested."""
-        name, values = _tested(trainer), {key: float(value) for key, value in self._now.compute().items()}
+        name, values = tested_set(trainer), {key: float(value) for key, value in self._now.compute().items()}
         if name == self._task.reference:
             self.calibrated = values
         else:
@@ -140,7 +140,7 @@ class Evaluation(Probe):
         return {"steps_to_solved": step, "seconds_to_solved": seconds, **calibrated}
 
 
-def _tested(trainer: Trainer) -> str:
+def tested_set(trainer: Trainer) -> str:
     """The evaluation set that the test goes through."""
     task: Task = trainer.datamodule  # type: ignore[attr-defined]
     return task.tested

@@ -1,40 +1,47 @@
-"""What the trained model makes of a few rows of the test set, to be looked at."""
+"""What the trained model makes of the test set, to be seen: a few rows, and what is drawn of all of them."""
 
 from typing import Any
 
+import numpy as np
 import torch
 from lightning import LightningModule, Trainer
-from torch import Tensor
 
 from rnnae_bench.contracts.task import Batch, Task
+from rnnae_bench.probes.answers import Answers, continuation
 from rnnae_bench.probes.base import Probe
+from rnnae_bench.probes.evaluation import Evaluation, tested_set
+from rnnae_bench.probes.whole_set import WholeSet
 from rnnae_bench.records.samples import LARGEST, encode
 
 
 class Samples(Probe):
     """Keeps inputs, targets and prediction of the rows that the task names (`Task.samples`), on one device.
 
+    Beside them, where the task and the model have it: the confusion matrix, codes, scores of what is unusual, and how
+    the model goes on alone. Asking the model for that draws no random number of the training's.
+
     Args:
         task: Gives the rows.
+        evaluation: Knows what was calibrated.
     """
 
     subject = "samples"
 
-    def __init__(self, task: Task) -> None:
-        self._task = task
-        self._rows: list[int] = []
-        self._seen = 0
-        self._kept: list[dict[str, Tensor]] = []
+    def __init__(self, task: Task, evaluation: Evaluation) -> None:
+        self._task, self._evaluation = task, evaluation
+        self._answers: Answers | None = None
+        self._whole: WholeSet | None = None
+        self._arrays: dict[str, np.ndarray] = {}
 
     def on_test_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Begin with the first row, where the test set comes next."""
-        if self._task.tested != "test":
+        if tested_set(trainer) != "test":
             return
-        self._seen, self._kept, self._rows = 0, [], []
+        self._answers, self._whole, self._arrays = None, None, {}
         if trainer.world_size > 1:
             self.absent[self.subject] = f"each of {trainer.world_size} devices sees a part of the test set"
             return
-        self._rows = sorted(self._task.samples())
+        self._answers, self._whole = Answers(self._task, self._task.samples()), WholeSet(self._task)
 
     def on_test_batch_end(
         self,
@@ -46,27 +53,45 @@ class Samples(Probe):
         dataloader_idx: int = 0,
     ) -> None:
         """Keep the rows that are among those of a batch."""
-        if self._task.tested != "test" or not self._rows:
+        if tested_set(trainer) != "test" or self._answers is None:
             return
-        first, self._seen = self._seen, self._seen + len(batch.targets)
-        mine = [row - first for row in self._rows if first <= row < self._seen]
-        if mine:
-            index = torch.tensor(mine, device=batch.targets.device)
-            rows = batch.rows(index)
-            fields = {name: one for name, one in rows._asdict().items() if one is not None}
-            kept = {"rows": index + first, **fields, "prediction": outputs[index].float()}
-            self._kept.append({name: one.detach().cpu() for name, one in kept.items()})
+        with torch.random.fork_rng(_devices(pl_module)):
+            self._answers.add(pl_module, batch, outputs)
+            if self._whole is not None:
+                whole, self._whole = self._whole, None
+                with self.measuring("samples/test"):
+                    whole.add(pl_module, batch, outputs)
+                    self._whole = whole
+
+    def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Put together what was kept, and have the model go on alone."""
+        if tested_set(trainer) != "test" or self._answers is None:
+            return
+        self._arrays = self._answers.arrays()
+        if not self._arrays:
+            return
+        if self._whole is not None:
+            with self.measuring("samples/test"):
+                self._arrays |= self._whole.arrays(self._evaluation.calibrated)
+        with self.measuring("samples/continuation"), torch.random.fork_rng(_devices(pl_module)):
+            going_on = continuation(pl_module, self._task, self._arrays)
+            if going_on is not None:
+                self._arrays["continuation"] = going_on
 
     def samples(self) -> bytes | None:
-        """The rows as they lie beside the record, once they are answered.
+        """All of it as it lies beside the record, once the test set is answered.
 
         Raises:
-            ValueError: not one of them is small enough.
+            ValueError: not one of the rows is small enough.
         """
-        if not self._kept:
+        if not self._arrays:
             return None
-        arrays = {name: torch.cat([part[name] for part in self._kept]).numpy() for name in self._kept[0]}
-        content = encode(arrays)
+        content = encode(self._arrays)
         if content is None:
             raise ValueError(f"the first of the rows takes more than {LARGEST:,} bytes")
         return content
+
+
+def _devices(module: LightningModule) -> list[int]:
+    """The GPU whose random numbers a model's forward may draw."""
+    return [module.device.index or 0] if module.device.type == "cuda" else []

@@ -1,4 +1,15 @@
-"""What a model made of a few rows of the test set: input, target and prediction, in one file beside the record."""
+"""What a model made of the test set: a few rows with its answers, and what is drawn of all rows, in one file.
+
+The arrays of rows have one entry a row: ``rows`` (numbers in the test set), ``inputs``, ``targets`` and ``prediction``;
+``lengths``, ``mask`` and ``target_lengths`` where a batch has them; ``output``, what the model itself gave where the
+task makes its answer of that; ``continuation``, the symbols with which it goes on after the row, where it predicts the
+next one. Arrays with a slash in their name are about more than these rows:
+
+- ``names/inputs``, ``names/outputs``: what symbols and classes are called;
+- ``test/confusion`` ``[true predicted]``: how often, over the test set;
+- ``test/codes`` ``[row number]`` and ``test/code_labels`` ``[row]``: an autoencoder's codes of some rows;
+- ``test/scores`` ``[row]``, ``test/kinds`` ``[row]`` and ``test/threshold`` ``[1]``: what the task found unusual.
+"""
 
 import zipfile
 from collections.abc import Mapping
@@ -18,20 +29,27 @@ _LARGEST_READ = 2**26
 _NEEDED = ("rows", "inputs", "targets", "prediction")
 
 
+def of_rows(samples: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The arrays with one entry a row."""
+    return {name: values for name, values in samples.items() if "/" not in name}
+
+
 def encode(samples: Mapping[str, np.ndarray]) -> bytes | None:
     """Samples as a compressed NumPy archive; as many of the first rows as fit into `LARGEST`, None where not one does.
 
     Args:
-        samples: Arrays with one entry a row, ``rows`` (numbers in the test set), ``inputs``, ``targets`` and
-            ``prediction`` among them, and ``lengths`` where rows have them.
+        samples: Arrays of rows, and others with a slash in their name, which are left out where nothing fits with them.
     """
-    count = len(samples["rows"])
-    while count:
-        buffer = BytesIO()
-        np.savez_compressed(buffer, **{name: values[:count] for name, values in samples.items()})  # type: ignore[arg-type]
-        if buffer.tell() <= LARGEST:
-            return buffer.getvalue()
-        count //= 2
+    rows = of_rows(samples)
+    for others in ({name: values for name, values in samples.items() if name not in rows}, {}):
+        count = len(rows["rows"])
+        while count:
+            buffer = BytesIO()
+            kept = {name: values[:count] for name, values in rows.items()}
+            np.savez_compressed(buffer, **kept, **others)  # type: ignore[arg-type]
+            if buffer.tell() <= LARGEST:
+                return buffer.getvalue()
+            count //= 2
     return None
 
 
@@ -52,6 +70,7 @@ def read(path: Path) -> dict[str, np.ndarray]:
             found = {name: content[name] for name in content.files}
     except (zipfile.BadZipFile, ValueError, EOFError, KeyError) as error:
         raise ValueError(f"the samples in {path.name} can't be read: {in_a_line(error)}") from error
-    if not all(name in found for name in _NEEDED) or len({values.shape[:1] for values in found.values()}) != 1:
+    rows = of_rows(found)
+    if not all(name in rows for name in _NEEDED) or len({values.shape[:1] for values in rows.values()}) != 1:
         raise ValueError(f"{path.name} does not hold {', '.join(_NEEDED)} with one entry a row each")
     return found

@@ -246,7 +246,7 @@ class Trial:
         # The curve comes last: it raises where the loss is not finite, when the others have measured that step.
         gradients: list[Probe] = [GradientNorms(), Underflow(), GradientFlow(self.task)]
         examples = ExampleScores(self.task, self.pair.variant.primary.metric)
-        return [*gradients, evaluation, examples, Samples(self.task), Cost(), TrainingCurve()], evaluation
+        return [*gradients, evaluation, examples, Samples(self.task, evaluation), Cost(), TrainingCurve()], evaluation
 
     def unmeasured(self, status: Status, reason: str) -> Record:
         """The record of this trial if it ended before it began; its histories are empty.

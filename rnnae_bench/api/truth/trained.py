@@ -7,6 +7,8 @@ _CONSTANT = "optimization.warmup=0,optimization.decay=none"
 _ADAM = f"optimization.learning_rate=0.005,{_CONSTANT},optimization.halve_every=1500,optimization.clip=1"
 _ORDER = "temporal_order:three-50[protocol.max_steps=1500,protocol.evaluate_every=500]"
 
+_ORDER_OF_TWO = "temporal_order[length=50,protocol.max_steps=1500,protocol.evaluate_every=500]"
+
 _PARITY = "parity[protocol.max_steps=1000,protocol.evaluate_every=500]"
 _DELTA = "layers=1,hidden_size=32,keys=16,values=16,feedforward=0,optimization.learning_rate=0.01"
 
@@ -50,6 +52,44 @@ TRAINED = (
         30.0,
         within=at_most(0.35),
         needed=2,
+    ),
+    Row(
+        "order-of-two-lstm",
+        "accuracy of temporal order, two symbols, T = 50, after 1,500 steps: LSTM of 4 units",
+        "Hochreiter & Schmidhuber (1997), experiment 6a",
+        "1.0",
+        Training(_ORDER_OF_TWO, "lstm[hidden_size=4,optimization.learning_rate=0.02]", "accuracy", seeds=3),
+        40.0,
+        within=at_least(0.99),
+        needed=2,
+    ),
+    Row(
+        "order-of-two-rnn",
+        "the same of a tanh network of 4 units; one in four is chance",
+        "Hochreiter & Schmidhuber (1997), experiment 6a",
+        "0.25",
+        Training(_ORDER_OF_TWO, "rnn[hidden_size=4,optimization.learning_rate=0.02]", "accuracy", seeds=3),
+        30.0,
+        within=at_most(0.35),
+        needed=2,
+    ),
+    Row(
+        "generation-clockwork",
+        "NMSE of a waveform of 320 samples, made without an input: clockwork network of 487 weights, 1,500 steps",
+        "Koutnik, Greff, Gomez & Schmidhuber (2014), ICML, from memory: 0.007 (music; 2,000 epochs)",
+        "0.007",
+        "generation:error_of_clockwork",
+        150.0,
+        within=at_most(0.05),
+    ),
+    Row(
+        "generation-rnn",
+        "the same of a tanh network of 481 weights, which does not learn it",
+        "Koutnik, Greff, Gomez & Schmidhuber (2014), ICML, from memory: 0.46",
+        "0.46",
+        "generation:error_of_rnn",
+        40.0,
+        within=at_least(0.2),
     ),
     Row(
         "flipflop-lstm",
@@ -101,6 +141,8 @@ TRAINED = (
     ),
 )
 
+_EVERY_BIT = "accuracy of parity (40 bits, trained on 3 to 40, all answers told)"
+_SHORT = "copy[protocol.max_steps=1000,protocol.evaluate_every=250]"
 _MQAR = "accuracy of multi-query associative recall"
 _SELECTIVE = "accuracy of selective copying"
 _LONGER = "adding[protocol.max_steps=6000,protocol.evaluate_every=1000]"
@@ -251,6 +293,50 @@ SOLVED = tuple(
             "1.0",
             at_least(0.99),
             80.0,
+        ),
+        (
+            "copy-s4d",
+            _SHORT,
+            "s4d",
+            "recall_accuracy",
+            "accuracy of copy after 1,000 steps: a diagonal state space, the same at all times",
+            "Gu & Dao (2023), Mamba, section 3.1: convolutions solve copying at fixed distances",
+            "1.0",
+            at_least(0.99),
+            90.0,
+        ),
+        (
+            "copy-lru",
+            _SHORT,
+            "lru",
+            "recall_accuracy",
+            "accuracy of copy after 1,000 steps: linear recurrent units",
+            "Orvieto, De, Gulcehre, Pascanu & Smith (2024), Universality of linear recurrences, ICML: inputs are kept",
+            "1.0",
+            at_least(0.99),
+            80.0,
+        ),
+        (
+            "parity-slstm",
+            "parity:every-step",
+            "slstm[layers=1,hidden_size=32,feedforward=0,optimization.learning_rate=0.01]",
+            "accuracy",
+            f"{_EVERY_BIT}: xLSTM's scalar cell",
+            "Beck, Poeppel, Spanring, Auer, Prudnikova, Kopp et al. (2024), xLSTM, NeurIPS: solved",
+            "1.0",
+            at_least(0.99),
+            60.0,
+        ),
+        (
+            "parity-cfc",
+            "parity:every-step",
+            "cfc[hidden_size=32,backbone_units=64,optimization.learning_rate=0.005]",
+            "accuracy",
+            f"{_EVERY_BIT}: closed-form continuous time",
+            "Hasani, Lechner, Amini, Liebenwein et al. (2022), Nature Machine Intelligence 4: bit-stream XOR solved",
+            "1.0",
+            at_least(0.99),
+            50.0,
         ),
     )
 )

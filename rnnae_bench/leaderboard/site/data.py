@@ -12,8 +12,8 @@ from rnnae_bench.rankings.terms import unequal
 from rnnae_bench.records.history import Series
 from rnnae_bench.records.profile import Profiles
 from rnnae_bench.records.record import Record
-from rnnae_bench.report.heatmaps import PANELS, panels
 from rnnae_bench.report import why
+from rnnae_bench.report.heatmaps import PANELS, panels
 
 _PROFILE_POINTS = 101
 

@@ -111,11 +111,33 @@ class VectorizedSamples(ByMember, Samples):
 
     Args:
         task: Gives the rows.
+        evaluation: Knows what was calibrated.
     """
 
-    def __init__(self, task: VectorizedTask) -> None:
-        super().__init__(task)
-        self.members = [Samples(task) for _ in task.tasks]
+    def __init__(self, task: VectorizedTask, evaluation: VectorizedEvaluation) -> None:
+        super().__init__(task, evaluation)
+        self.members = [Samples(one, mine) for one, mine in zip(task.tasks, evaluation.members, strict=True)]
+
+    def on_test_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Batch,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Take a batch that every member answered, each beside the model that answered."""
+        assert isinstance(pl_module, VectorizedModule)
+        for member, one in living(self.members, pl_module):
+            model = pl_module.model(member)
+            one.on_test_batch_end(trainer, model, outputs[member], batch, batch_idx, dataloader_idx)
+
+    def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """End a set, for every member with its model."""
+        assert isinstance(pl_module, VectorizedModule)
+        for member, one in living(self.members, pl_module):
+            one.on_test_epoch_end(trainer, pl_module.model(member))
 
 
 def living(probes: list[_P], module: LightningModule) -> list[tuple[int, _P]]:

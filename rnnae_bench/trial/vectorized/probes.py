@@ -66,7 +66,7 @@ class MemberProbes:
         self._flow = VectorizedGradientFlow(task)
         self._evaluation = VectorizedEvaluation(task, primary)
         self._examples = VectorizedExampleScores(task, primary.metric)
-        self._samples = VectorizedSamples(task)
+        self._samples = VectorizedSamples(task, self._evaluation)
         self._cost = Cost()
         self._curve = VectorizedTrainingCurve(learning_rates, diverged)
 

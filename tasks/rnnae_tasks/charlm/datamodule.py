@@ -86,6 +86,11 @@ class CharLMTask(Task):
         """First and one-past-last place of each part."""
 
     @property
+    def input_names(self) -> str:
+        """The characters."""
+        return self.alphabet
+
+    @property
     def spec(self) -> TaskSpec:
         """A character in, the next one out, at every step; batches continue each other."""
         return TaskSpec(

@@ -1,6 +1,7 @@
 """The copy task's data, loss, metrics and floor."""
 
 import math
+from string import ascii_lowercase
 
 import torch
 from jaxtyping import Float
@@ -53,6 +54,19 @@ class CopyTask(Task):
         super().__init__(protocol, data_seed)
         self.delay, self.recall, self.symbols = delay, recall, symbols
         self.evaluation_size = evaluation_size
+
+    @property
+    def input_names(self) -> list[str] | None:
+        """The blank, a letter a symbol, the delimiter; None where there are more symbols than letters."""
+        if self.symbols > len(ascii_lowercase):
+            return None
+        return [".", *ascii_lowercase[: self.symbols], "#"]
+
+    @property
+    def output_names(self) -> list[str] | None:
+        """The blank, and a letter a symbol."""
+        names = self.input_names
+        return names and names[:-1]
 
     @property
     def spec(self) -> TaskSpec:

@@ -61,6 +61,11 @@ class CountingTask(Task):
         self.grammar = LANGUAGES[language]
 
     @property
+    def input_names(self) -> str:
+        """The mark, and a letter a block."""
+        return "#abcd"[: self.grammar.symbols]
+
+    @property
     def spec(self) -> TaskSpec:
         """Symbols in, the next one out at every step."""
         return TaskSpec(

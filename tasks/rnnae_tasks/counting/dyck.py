@@ -62,6 +62,11 @@ class DyckTask(Task):
         self.evaluation_size = evaluation_size
 
     @property
+    def input_names(self) -> str:
+        """The mark, and the two brackets."""
+        return "#()"
+
+    @property
     def spec(self) -> TaskSpec:
         """Mark and brackets in, the next symbol out at every step."""
         return TaskSpec(

@@ -69,6 +69,16 @@ class DatesTask(Task):
         self._evaluation_sets: dict[str, Batch] = {}
 
     @property
+    def input_names(self) -> str:
+        """The characters that are read."""
+        return READ
+
+    @property
+    def output_names(self) -> str:
+        """The characters that are written."""
+        return WRITTEN
+
+    @property
     def spec(self) -> TaskSpec:
         """Characters in; ten characters out, after all were read."""
         return TaskSpec(

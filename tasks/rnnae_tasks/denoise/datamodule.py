@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 from torchmetrics import MetricCollection
 from torchmetrics.image import PeakSignalNoiseRatio
@@ -16,7 +16,7 @@ from rnnae_bench.contracts.spec import Images, TaskSpec
 from rnnae_bench.contracts.task import Batch, Task
 from rnnae_bench.errors import UserError, require_choice, require_positive
 from rnnae_bench.metrics import SquaredError, StructuralSimilarity, squared_error, structural_similarity
-from rnnae_tasks.datasets.digits import Digits, packed_digits, published_digits
+from rnnae_tasks.datasets.digits import Digits, packed_digits, packed_labels, published_digits, published_labels
 from rnnae_tasks.denoise.ridge import fit_ridge
 
 
@@ -110,6 +110,11 @@ class DenoiseTask(Task):
             clean = _in_unit_range(self.digits.validation if name == "validation" else self.digits.test)
             self._evaluation_sets[name] = Batch(self.corrupt(clean, self.generator(name)), clean)
         return self._evaluation_sets[name]
+
+    def row_labels(self, name: str) -> Int[Tensor, " rows"]:
+        """Which digit each image shows; models are not told."""
+        labels = packed_labels() if self.folder is None else published_labels(Path(self.folder))
+        return labels.validation if name == "validation" else labels.test
 
     def loss(self, prediction: Tensor, batch: Batch) -> Float[Tensor, ""]:
         """Mean squared error over all pixels."""

@@ -87,6 +87,16 @@ class NamesTask(Task):
         return Batch(inputs, targets, torch.tensor([len(name) for name, _ in pairs]))
 
     @property
+    def input_names(self) -> str:
+        """The letters."""
+        return ALPHABET
+
+    @property
+    def output_names(self) -> list[str]:
+        """The languages."""
+        return self.languages
+
+    @property
     def spec(self) -> TaskSpec:
         """Letters in, of names that differ in length; a language out."""
         return TaskSpec(

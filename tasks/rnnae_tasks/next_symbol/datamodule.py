@@ -53,6 +53,11 @@ class NextSymbolTask(Task):
         self._rows: Int[Tensor, "start time"] = symbols[around]
 
     @property
+    def input_names(self) -> str:
+        """The symbols."""
+        return self.alphabet
+
+    @property
     def spec(self) -> TaskSpec:
         """A symbol in, the next one out, at every step."""
         symbols = len(self.alphabet)

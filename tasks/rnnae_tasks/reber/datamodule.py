@@ -62,6 +62,11 @@ class ReberTask(Task):
         self._begins: tuple[int, Tensor, Tensor] | None = None
 
     @property
+    def input_names(self) -> str:
+        """The letters of the grammar."""
+        return SYMBOLS
+
+    @property
     def spec(self) -> TaskSpec:
         """A symbol in and the next one out, at every step."""
         return TaskSpec(

@@ -4,7 +4,7 @@ from functools import cached_property
 from typing import Literal
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 from torchmetrics import MetricCollection
 
@@ -13,7 +13,7 @@ from rnnae_bench.contracts.spec import Images, TaskSpec, Values, Vectors
 from rnnae_bench.contracts.task import Batch, Task
 from rnnae_bench.errors import UserError, require_choice, require_positive
 from rnnae_bench.metrics import SquaredError, VarianceExplained, squared_error
-from rnnae_tasks.datasets.pictures import SIDE, pictures
+from rnnae_tasks.datasets.pictures import SIDE, picture_labels, pictures
 from rnnae_tasks.reconstruct.pca import PrincipalComponents, fit_pca, pca_of_covariance
 from rnnae_tasks.reconstruct.sines import WINDOW, covariance, sine_windows
 
@@ -65,6 +65,10 @@ class ReconstructTask(Task):
             )
         super().__init__(protocol, data_seed)
         self.data, self.code_limit = data, code_limit
+
+    def row_labels(self, name: str) -> Int[Tensor, " rows"] | None:
+        """Which digit each picture shows; None of sines."""
+        return None if self.data == "sine" else picture_labels(self.data)[self.evaluation_sets.index(name) + 1]
 
     @property
     def spec(self) -> TaskSpec:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from functools import cached_property
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 from torchmetrics import MetricCollection
 
@@ -57,6 +57,10 @@ class RepresentTask(Task):
             )
         super().__init__(protocol, data_seed)
         self.data, self.code_limit = data, code_limit
+
+    def row_labels(self, name: str) -> Int[Tensor, " rows"]:
+        """Which digit each picture shows."""
+        return self.evaluation_set(name).targets[:, 0]
 
     @property
     def spec(self) -> TaskSpec:

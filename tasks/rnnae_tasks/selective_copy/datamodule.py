@@ -1,6 +1,7 @@
 """The selective copying task's data, loss, metrics and floor."""
 
 import math
+from string import ascii_lowercase
 
 import torch
 from jaxtyping import Float
@@ -50,6 +51,19 @@ class SelectiveCopyTask(Task):
         super().__init__(protocol, data_seed)
         self.noise, self.recall, self.symbols = noise, recall, symbols
         self.evaluation_size = evaluation_size
+
+    @property
+    def input_names(self) -> list[str] | None:
+        """The blank, a letter a symbol, the marker; None where there are more symbols than letters."""
+        if self.symbols > len(ascii_lowercase):
+            return None
+        return [".", *ascii_lowercase[: self.symbols], "#"]
+
+    @property
+    def output_names(self) -> list[str] | None:
+        """The blank, and a letter a symbol."""
+        names = self.input_names
+        return names and names[:-1]
 
     @property
     def spec(self) -> TaskSpec:

@@ -66,6 +66,16 @@ class TaggingTask(Task):
         self._evaluation_sets: dict[str, Batch] = {}
 
     @property
+    def input_names(self) -> str:
+        """The faces of a die."""
+        return "123456"
+
+    @property
+    def output_names(self) -> str:
+        """The fair die and the loaded one."""
+        return ".L"
+
+    @property
     def spec(self) -> TaskSpec:
         """Faces in; one of two dice out at every step; all rolls may be seen before any is answered."""
         return TaskSpec(

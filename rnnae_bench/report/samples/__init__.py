@@ -1,0 +1,1 @@
+"""What a model made of the test set, drawn: a file a kind of answer."""

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from lightning import LightningModule
     from matplotlib.figure import Figure
 
+    from rnnae_bench.api.predicting import Predictions
+    from rnnae_bench.contracts.task import Task
     from rnnae_bench.rankings.equivalence import Comparison
     from rnnae_bench.records.history import Series
 
@@ -30,10 +32,13 @@ class Result:
         record: The record.
         path: Its file.
         model: The trained module, where it was trained by this process.
+        task: Its task, there.
     """
 
-    def __init__(self, record: Record, path: Path, model: "LightningModule | None" = None) -> None:
-        self.record, self.path, self._model = record, path, model
+    def __init__(
+        self, record: Record, path: Path, model: "LightningModule | None" = None, task: "Task | None" = None
+    ) -> None:
+        self.record, self.path, self._model, self._task = record, path, model, task
 
     @property
     def model(self) -> "LightningModule":
@@ -54,14 +59,60 @@ class Result:
         return self._model
 
     @property
+    def task(self) -> "Task":
+        """The task, its data ready.
+
+        Raises:
+            UserError: it is not installed here, or can't be made from the record.
+        """
+        if self._task is None:
+            from rnnae_bench.trial.rebuild import task_of
+
+            self._task = task_of(self.record)
+        return self._task
+
+    @property
     def series(self) -> "dict[str, Series]":
         """The histories, by name: the loss, gradient norms, metrics on the validation set, ..."""
         return Store(self.path.parent).series(self.record)
 
     @property
     def samples(self) -> "dict[str, np.ndarray] | None":
-        """A few test rows, and the model's answers: ``rows``, ``inputs``, ``targets``, ``prediction``; None without."""
+        """A few test rows, and the model's answers: ``rows``, ``inputs``, ``targets``, ``prediction``; None without.
+
+        What else there may be stands in `rnnae_bench.records.samples`.
+        """
         return Store(self.path.parent).samples(self.record)
+
+    def predict(self, on: str = "test", rows: int | None = None) -> "Predictions":
+        """What the trained model answers to an evaluation set: its rows, or some of them evenly spread.
+
+        The model is `model`: the one that this process trained, or of kept weights. ``result.model(inputs)`` asks it
+        for inputs of your own.
+
+        Args:
+            on: One of the task's evaluation sets.
+            rows: How many rows; None takes all.
+
+        Raises:
+            UserError: there is no such set, or there is no model here.
+        """
+        from rnnae_bench.api.predicting import predicted
+
+        return predicted(self, on, rows)
+
+    def plot_samples(self) -> "Figure | None":
+        """What the model made of the test set: images, forecasts, symbols, codes, ...; None where nothing is kept."""
+        from rnnae_bench.report.samples.picture import figure
+        from rnnae_bench.report.trial_picture import title
+
+        return None if self.samples is None else figure(self.samples, title(self.record))
+
+    def why(self) -> str:
+        """What the gradient did at the lag that the task needs, in a sentence; empty where that can't be told."""
+        from rnnae_bench.report.why import of_trial
+
+        return of_trial(self.record, self.series)
 
     def frame(self) -> "pandas.DataFrame":
         """The record as a data frame of one row; see `Results.frame`."""

@@ -219,7 +219,7 @@ def train(
             outcome = run_logged(trial, store, command, [shown, kept], names, **lasting)
             if outcome is None:
                 continue
-            results.append(Result(load(outcome.path), outcome.path, kept.model))
+            results.append(Result(load(outcome.path), outcome.path, kept.model, trial.task))
             ended(trial, outcome.path, outcome)
             if outcome.record.status == "interrupted":
                 break

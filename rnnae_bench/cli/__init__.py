@@ -18,6 +18,7 @@ COMMANDS = {
     "baselines": "what a task's baselines score, ready for its card",
     "probe": "Jacobians and Lyapunov exponents of a model on a task",
     "truth": "published figures and closed forms beside what is measured here",
+    "predict": "what a trained model answers to an evaluation set, as arrays and as a picture",
     "results": "a table over the records in a folder",
     "compare": "two models, records or folders: what differs, and whether it is real",
     "query": "SQL over the records in a folder",

@@ -18,11 +18,13 @@ from rnnae_bench.options.configuration import read_configs
 from rnnae_bench.options.durations import positive_seconds
 from rnnae_bench.options.nested import flatten
 from rnnae_bench.plugins.registry import models, tasks
+from rnnae_bench.records import samples
 from rnnae_bench.records.document import document_of
 from rnnae_bench.records.legible import printable
 from rnnae_bench.records.record import Record
-from rnnae_bench.report import heatmaps, tables
+from rnnae_bench.report import heatmaps, tables, why
 from rnnae_bench.report import trial_picture as plots
+from rnnae_bench.report.samples import picture as samples_picture
 
 if TYPE_CHECKING:
     from jsonargparse import Namespace
@@ -204,11 +206,16 @@ def _report(trial: "Trial", outcome: "Outcome", console: Console) -> None:
     drawn = heatmaps.terminal_heatmap(outcome.series)
     if drawn:
         console.print(drawn, markup=False, highlight=False, no_wrap=True, overflow="crop")
-    lines = [f"not measured: {name}: {reason}" for name, reason in record.absent.items()]
+    lines = [reason] if (reason := why.of_trial(record, outcome.series)) else []
+    made = {} if outcome.kept is None else samples.decode(outcome.kept)
+    lines += samples_picture.text(made).splitlines() if made else []
+    lines += [f"not measured: {name}: {reason}" for name, reason in record.absent.items()]
     lines.append(f"record  {_shown(outcome.path)}")
     try:
         picture = plots.write_picture(outcome.path, record, outcome.series)
         lines += [f"picture {_shown(picture)}"] if picture else []
+        picture = samples_picture.write_picture(outcome.path, record, made) if made else None
+        lines += [f"samples {_shown(picture)}"] if picture else []
     except OSError as error:
         lines.append(f"picture could not be written: {error.strerror}")
     for line in lines:

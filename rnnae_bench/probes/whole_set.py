@@ -19,14 +19,15 @@ _MOST_CLASSES, _MOST_SCORES = 64, 20_000
 
 
 class WholeSet:
-    """Gathers over the batches of the test set, in order.
+    """Gathers over the batches of an evaluation set, in order.
 
     Args:
         task: Whose set it is.
+        name: Which.
     """
 
-    def __init__(self, task: Task) -> None:
-        self._task = task
+    def __init__(self, task: Task, name: str = "test") -> None:
+        self._task, self._name = task, name
         spec = task.spec
         count = spec.outputs.count if isinstance(spec.outputs, Classes) else 0
         self._classes = count if count <= _MOST_CLASSES and spec.predicts == "last step" else 0
@@ -35,7 +36,7 @@ class WholeSet:
         self._scores: list[Tensor] = []
         self._kinds: list[Tensor] = []
         self._seen = 0
-        size = CODES if task.streams else len(task.evaluation_set("test").targets)
+        size = CODES if task.streams else len(task.evaluation_set(name).targets)
         coded = min(CODES, size)
         self._coded = {row * size // coded for row in range(coded)}
 
@@ -71,7 +72,7 @@ class WholeSet:
             found["test/confusion"] = self._confusion
         if self._codes:
             found["test/codes"] = torch.cat(self._codes).numpy()
-            labels = self._task.row_labels("test")
+            labels = self._task.row_labels(self._name)
             if labels is not None:
                 found["test/code_labels"] = labels[sorted(self._coded)].numpy()
         if self._scores and self._seen <= _MOST_SCORES:

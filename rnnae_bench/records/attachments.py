@@ -1,4 +1,4 @@
-"""The files beside a record that it names: samples of the test set, trained weights, histories."""
+"""The files beside a record: those that it names (samples of the test set, weights, histories), and pictures of it."""
 
 import hashlib
 
@@ -9,6 +9,9 @@ SAMPLES = ".samples.npz"
 
 WEIGHTS = ".safetensors"
 """How the names of files of weights end."""
+
+PICTURES = (".png", ".samples.png")
+"""How the names of a record's pictures end, after its id: of its training, and of its samples."""
 
 
 def attachment(identity: str, content: bytes | None, suffix: str) -> Attachment | None:

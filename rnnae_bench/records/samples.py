@@ -63,14 +63,26 @@ def read(path: Path) -> dict[str, np.ndarray]:
     if path.stat().st_size > LARGEST:
         raise ValueError(f"{path.name} is larger than {LARGEST:,} bytes")
     try:
-        with zipfile.ZipFile(path) as archive:
-            if sum(member.file_size for member in archive.infolist()) > _LARGEST_READ:
-                raise ValueError(f"it takes more than {_LARGEST_READ:,} bytes when read")
-        with np.load(path, allow_pickle=False) as content:
-            found = {name: content[name] for name in content.files}
-    except (zipfile.BadZipFile, ValueError, EOFError, KeyError) as error:
+        return decode(path.read_bytes())
+    except ValueError as error:
         raise ValueError(f"the samples in {path.name} can't be read: {in_a_line(error)}") from error
+
+
+def decode(content: bytes) -> dict[str, np.ndarray]:
+    """The samples that `encode` wrote.
+
+    Raises:
+        ValueError: these are none, or too many.
+    """
+    try:
+        with zipfile.ZipFile(BytesIO(content)) as archive:
+            if sum(member.file_size for member in archive.infolist()) > _LARGEST_READ:
+                raise ValueError(f"they take more than {_LARGEST_READ:,} bytes when read")
+        with np.load(BytesIO(content), allow_pickle=False) as arrays:
+            found = {name: arrays[name] for name in arrays.files}
+    except (zipfile.BadZipFile, EOFError, KeyError) as error:
+        raise ValueError(in_a_line(error)) from error
     rows = of_rows(found)
     if not all(name in rows for name in _NEEDED) or len({values.shape[:1] for values in rows.values()}) != 1:
-        raise ValueError(f"{path.name} does not hold {', '.join(_NEEDED)} with one entry a row each")
+        raise ValueError(f"they do not hold {', '.join(_NEEDED)} with one entry a row each")
     return found

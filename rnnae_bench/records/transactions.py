@@ -9,7 +9,7 @@ from pathlib import Path
 
 from msgspec.structs import replace as changed
 
-from rnnae_bench.records.attachments import SAMPLES, WEIGHTS, names_of
+from rnnae_bench.records.attachments import PICTURES, SAMPLES, WEIGHTS, names_of
 from rnnae_bench.records.document import encoded, load_if_readable, sealed
 from rnnae_bench.records.files import copy_atomically, discard_temporaries, force_names, write_atomically
 from rnnae_bench.records.record import Record
@@ -136,10 +136,11 @@ class Transactions:
         force_names(kept.parent)
 
     def _files_of(self, target: Path) -> list[Path]:
-        """What there is of a record: its picture, the files that it names, and last the record itself."""
+        """What there is of a record: its pictures, the files that it names, and last the record itself."""
         record = load_if_readable(target)
         named = [target.with_suffix(".parquet").name] if record is None else names_of(record)
-        files = [target.with_suffix(".png"), *(self.folder / name for name in named), target]
+        pictures = [target.with_suffix(suffix) for suffix in PICTURES]
+        files = [*pictures, *(self.folder / name for name in named), target]
         return [file for file in files if file.exists()]
 
     def _discard_unnamed(self, start: str = "") -> None:

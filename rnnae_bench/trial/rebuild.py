@@ -23,6 +23,7 @@ import torch
 from lightning import LightningModule
 from msgspec import to_builtins
 
+from rnnae_bench.contracts.task import Task
 from rnnae_bench.errors import UserError, in_a_line
 from rnnae_bench.options.nested import flatten
 from rnnae_bench.options.parsing import fields_of
@@ -79,11 +80,7 @@ def model_of(record: Record, store: Store) -> LightningModule:
                 f"the model of record {record.id} was made with {handle.distribution} {there}, and here is "
                 f"{handle.version}; install the version that made it"
             )
-    # Where it was trained does not matter here.
-    placed = ("accelerator", "strategy", "devices", "num_nodes", "precision")
-    trainer = {name: value for name, value in record.configuration.trainer.items() if name not in placed}
-    configuration = {"task": record.configuration.task, "model": record.configuration.model}
-    options = resolved(pair, record, {**configuration, "trainer": {**trainer, "accelerator": "cpu"}})
+    options = _placeless(pair, record)
     with _told_of(record), fresh_process():
         try:
             weights = decode(content)
@@ -94,6 +91,29 @@ def model_of(record: Record, store: Store) -> LightningModule:
         except (ValueError, RuntimeError) as error:
             raise UserError(f"its weights are not this model's: {in_a_line(error)}") from error
     return model.eval()
+
+
+def task_of(record: Record) -> Task:
+    """The task of a record, its data ready.
+
+    Raises:
+        UserError: it is not installed here, or an option is not the record's to set.
+    """
+    pair = pair_of(record)
+    options = _placeless(pair, record)
+    with _told_of(record), fresh_process():
+        task = pair.build_task(options["task"], record.data_seed)
+        task.prepare_data()
+        task.setup("test")
+        return task
+
+
+def _placeless(pair: Pair, record: Record) -> dict[str, dict[str, Any]]:
+    """All options of a trial, but for where it was trained, which does not matter here."""
+    placed = ("accelerator", "strategy", "devices", "num_nodes", "precision")
+    trainer = {name: value for name, value in record.configuration.trainer.items() if name not in placed}
+    configuration = {"task": record.configuration.task, "model": record.configuration.model}
+    return resolved(pair, record, {**configuration, "trainer": {**trainer, "accelerator": "cpu"}})
 
 
 _FORMATS: dict[str, Callable[[LightningModule], LightningModule]] = {

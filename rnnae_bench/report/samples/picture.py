@@ -1,11 +1,16 @@
 """All that a trial's samples show, one kind of picture below the other; and what of it a terminal can show."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from rnnae_bench.records.attachments import PICTURES
+from rnnae_bench.records.files import write_atomically
+from rnnae_bench.records.record import Record
 from rnnae_bench.report.heatmaps import as_png, new_figure
 from rnnae_bench.report.samples import codes, confusion, images, series, symbols, unusual
 from rnnae_bench.report.samples.kinds import Samples
+from rnnae_bench.report.trial_picture import title
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -45,6 +50,20 @@ def picture(samples: Samples, title: str) -> bytes | None:
     """The `figure` as a PNG; None where there is nothing to draw."""
     drawn = figure(samples, title)
     return None if drawn is None else as_png(drawn)
+
+
+def write_picture(path: Path, record: Record, samples: Samples) -> Path | None:
+    """Draw the `picture` of a record's samples beside its file; None where there is nothing to draw.
+
+    Raises:
+        OSError: it can't be written.
+    """
+    drawn = picture(samples, title(record))
+    if drawn is None:
+        return None
+    target = path.with_suffix(PICTURES[1])
+    write_atomically(target, drawn)
+    return target
 
 
 def text(samples: Samples) -> str:

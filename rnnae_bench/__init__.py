@@ -7,6 +7,7 @@ compare("gru", "lstm")          who is better, and whether it is real
 standings("runs")               the ranks that the data don't exclude
 probe("copy", "gru")            Jacobians, exponents, gradients by lag
 horizon("copy", "gru", seeds=5) the longest lag that is solved
+figure("curves", "runs")        a figure for a paper
 
 Models and tasks of your own derive from SequenceModel, Autoencoder and
 Task. Names are loaded when first used: importing this imports no torch.
@@ -20,6 +21,7 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from rnnae_bench.api.comparing import compare as compare
     from rnnae_bench.api.comparing import standings as standings
+    from rnnae_bench.api.figures import figure as figure
     from rnnae_bench.api.horizons import horizon as horizon
     from rnnae_bench.api.probing import probe as probe
     from rnnae_bench.api.reading import load as load
@@ -70,6 +72,7 @@ _HOME = {
     "Variant": "rnnae_bench.contracts.card",
     "Vectors": "rnnae_bench.contracts.spec",
     "compare": "rnnae_bench.api.comparing",
+    "figure": "rnnae_bench.api.figures",
     "frame": "rnnae_bench.records.frame",
     "horizon": "rnnae_bench.api.horizons",
     "load": "rnnae_bench.api.reading",

@@ -47,12 +47,26 @@ def load(
         for file, reason in read.unreadable.items():
             warnings.warn(f"{file} is no record, left out: {reason}", stacklevel=2)
         found = Results(Result(record, store.path(record.id)) for record in read.records)
+    return of_tasks(found, task, path).where(model=model)
+
+
+def of_tasks(found: Results, task: str | Sequence[str], where: object) -> Results:
+    """Those of some tasks, as `load` takes them.
+
+    Args:
+        found: All that there are.
+        task: The tasks.
+        where: What the results are of, for the refusal.
+
+    Raises:
+        UserError: there is none of them.
+    """
     chosen = found.where(task=task)
     if task and not chosen:
         asked = task if isinstance(task, str) else ", ".join(task)
         known = ", ".join(sorted({f"{record.task}:{record.variant}" for record in found.records})) or "none"
-        raise UserError(f"{path} has no record of {asked}; task variants there: {known}")
-    return chosen.where(model=model)
+        raise UserError(f"{where} has no record of {asked}; task variants there: {known}")
+    return chosen
 
 
 def begun(folder: str | Path) -> list[Record]:

@@ -21,6 +21,7 @@ COMMANDS = {
     "predict": "what a trained model answers to an evaluation set, as arrays and as a picture",
     "results": "a table over the records in a folder",
     "compare": "two models, records or folders: what differs, and whether it is real",
+    "figure": "a figure for a paper: curves, gradients through time, cost against score",
     "query": "SQL over the records in a folder",
     "reproduce": "run a record's trial again, and see whether it comes out the same",
     "leaderboard": "the site, the standings, submissions, and W&B",

@@ -109,18 +109,23 @@ class Standing:
         return {seed: score(value, self.floor, self.ceiling) for seed, value in entry.values.items()}
 
 
-def standings(records: Iterable[Record], minimum_seeds: int = MINIMUM_SEEDS) -> list[Standing]:
+def standings(
+    records: Iterable[Record], minimum_seeds: int = MINIMUM_SEEDS, among: Iterable[Record] | None = None
+) -> list[Standing]:
     """The standing of every task variant that there are records of, by name.
 
     Args:
         records: Records, in any order.
         minimum_seeds: How many seeds an entry needs for a rank; two at least.
+        among: All that are known, of which `records` are a choice; what a failed trial counts as rests on them. None:
+            these.
     """
-    records = distinct(records)
-    known, by_id, failures = baselines(records), {one.id: one for one in records}, counts_of_failures(records)
+    records, among = distinct(records), None if among is None else list(among)
+    known, by_id = baselines(records), {one.id: one for one in records}
+    failures = counts_of_failures(records if among is None else among)
     return [
         _standing(list(rows), by_id, known[setting], failures[setting], minimum_seeds)
-        for setting, rows in groupby(summarize(records), key=lambda row: row.setting)
+        for setting, rows in groupby(summarize(records, among), key=lambda row: row.setting)
     ]
 
 
@@ -194,7 +199,7 @@ def _entry(key: str, row: Row, group: Sequence[Record], failure: float, minimum:
             found.setdefault(record.seed, []).append(value)
     values = {seed: float(np.mean(found[seed])) for seed in sorted(found)}
     data = list(values.values())
-    mean = _below(estimates.mean(data), data, primary) if data else None
+    mean = within(estimates.mean(data), data, primary) if data else None
     return Entry(
         key=key,
         row=row,
@@ -209,7 +214,7 @@ def _entry(key: str, row: Row, group: Sequence[Record], failure: float, minimum:
     )
 
 
-def _below(estimate: Estimate, data: Sequence[float], primary: Primary) -> Estimate:
+def within(estimate: Estimate, data: Sequence[float], primary: Primary) -> Estimate:
     """The estimate without the part of its interval beyond the ceiling, where no trial is beyond it either."""
     ceiling, low, high = primary.ceiling, estimate.low, estimate.high
     if low is None or high is None:

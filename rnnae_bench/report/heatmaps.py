@@ -56,7 +56,7 @@ def draw(figure: Any, shown: Sequence[Profiles], needed: int | None = None) -> N
     """
     rows = figure.subplots(len(shown), 2, squeeze=False, width_ratios=(1.25, 1))
     for (left, right), one in zip(rows, shown, strict=True):
-        image = _heatmap(left, one.typical, needed)
+        image = heatmap(left, one.typical, needed)
         left.set_title(one.title, fontsize="medium")
         left.set_ylabel("optimiser step")
         _lines(right, one)
@@ -83,7 +83,7 @@ def gallery(named: Mapping[str, Series], needed: int | None = None) -> bytes:
     figure = new_figure(max(5.0, 0.7 + 1.8 * across), 1.1 + 2.1 * down)
     grid = figure.subplots(down, across, squeeze=False)
     for axes, (name, one) in zip(grid.flat, named.items(), strict=False):
-        image = _heatmap(axes, one, needed)
+        image = heatmap(axes, one, needed)
         axes.set_title(name, fontsize="medium")
     for axes in grid.flat[len(named) :]:
         axes.remove()
@@ -117,8 +117,17 @@ def _mark(axes: Any, needed: int | None, lags: int) -> None:
         axes.axvline(needed, color=NEEDED_COLOUR, linestyle="--", linewidth=1.4)
 
 
-def _heatmap(axes: Any, one: Series, needed: int | None) -> Any:
-    """One row a profile, the first lowest, however many steps lie between two."""
+def heatmap(axes: Any, one: Series, needed: int | None = None) -> Any:
+    """Draw profiles into axes: one row a profile, the first lowest, however many steps lie between two.
+
+    Args:
+        axes: Axes of matplotlib.
+        one: log10 g: ``[profiles lags]``.
+        needed: The lag that the task needs, where it says one: a dashed line.
+
+    Returns:
+        The image, for a colour bar.
+    """
     count, lags = one.values.shape
     axes.patch.set(hatch="////", facecolor="white", edgecolor="0.8")
     values = relative(one.values)

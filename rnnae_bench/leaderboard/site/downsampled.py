@@ -26,6 +26,7 @@ from rnnae_bench.records.profile import (
     time_constant,
     typical,
 )
+from rnnae_bench.report.binned import binned
 from rnnae_bench.report.trial_picture import thin
 
 POINTS = 120
@@ -80,28 +81,13 @@ def over_seeds(trials: Sequence[Series]) -> Curve | None:
     trials = [one for one in trials if one.values.ndim == 1 and np.isfinite(one.values).any()]
     if not trials:
         return None
-    steps = np.unique(np.concatenate([one.steps for one in trials]))
-    last = steps
-    if len(steps) > POINTS:
-        last = np.unique(np.array([part[-1] for part in np.array_split(steps, POINTS)]))
-    table = np.stack([_medians(one, last) for one in trials])
+    last, table = binned(trials, POINTS)
     known = np.isfinite(table).any(axis=0)
     table = table[:, known]
     curve = {"steps": packed(last[known]), "middle": packed(np.nanmedian(table, axis=0))}
     if len(trials) == 1:
         return curve
     return {**curve, "low": packed(np.nanmin(table, axis=0)), "high": packed(np.nanmax(table, axis=0))}
-
-
-def _medians(one: Series, last: np.ndarray) -> Float[np.ndarray, " bins"]:
-    """The median of the finite values in each bin, given by its last step; NaN where there is none."""
-    kept = np.isfinite(one.values)
-    place = np.searchsorted(last, one.steps[kept])
-    ordered = one.values[kept][np.lexsort((one.values[kept], place))].astype(np.float64)
-    found, first, count = np.unique(place, return_index=True, return_counts=True)
-    medians = np.full(len(last), np.nan)
-    medians[found] = (ordered[first + (count - 1) // 2] + ordered[first + count // 2]) / 2
-    return medians
 
 
 def mean_profiles(trials: Sequence[Series]) -> Series:

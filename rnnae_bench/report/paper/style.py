@@ -1,0 +1,159 @@
+"""What all figures of a paper share: sizes, type, colours, and files with the same bytes every time."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from matplotlib import rc_context
+
+from rnnae_bench.report.figure import Picture
+
+WIDTHS = {"column": 3.25, "text": 6.75}
+"""Inches of a column, and of a page's text in two columns."""
+
+FORMATS = (".svg", ".pdf", ".png")
+"""What the names of files end in."""
+
+SMALL = 7.0
+"""Points of ticks, legends and notes; all else has 8."""
+
+GREY = "0.45"
+"""Of lines that are no model's."""
+
+_DOTS = 300
+
+_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#000000")
+"""The palette of Okabe and Ito (2008), which people with any colour vision tell apart, without its yellow."""
+
+_DASHES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1.5, 1.2)), (0, (6, 1.5, 1.5, 1.5)))
+
+_MARKERS = "osD^vPX"
+
+_STYLE: dict[str, Any] = {
+    "font.family": "sans-serif",
+    # It comes with matplotlib, so that the same text takes the same room everywhere.
+    "font.sans-serif": ["DejaVu Sans"],
+    "font.size": 8.0,
+    "axes.titlesize": 8.0,
+    "axes.labelsize": 8.0,
+    "xtick.labelsize": SMALL,
+    "ytick.labelsize": SMALL,
+    "legend.fontsize": SMALL,
+    "legend.title_fontsize": SMALL,
+    "legend.frameon": False,
+    "legend.handlelength": 2.4,
+    "axes.linewidth": 0.6,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+    "xtick.minor.width": 0.4,
+    "ytick.minor.width": 0.4,
+    "lines.linewidth": 1.2,
+    "hatch.linewidth": 0.4,
+    "figure.constrained_layout.h_pad": 0.03,
+    "figure.constrained_layout.w_pad": 0.03,
+    "savefig.dpi": _DOTS,
+    # Text stays text, and what matplotlib numbers at random is numbered the same every time.
+    "svg.fonttype": "none",
+    "svg.hashsalt": "rnnae-bench",
+    "pdf.fonttype": 42,
+}
+
+_NO_DATE: dict[str, dict[str, None]] = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}
+
+
+def styled() -> Any:
+    """A context in which matplotlib draws in a paper's style."""
+    return rc_context(_STYLE)
+
+
+class PaperFigure(Picture):
+    """A figure in a paper's style, with what a caption has to say; make and fill it within `styled`.
+
+    Args:
+        width: In inches.
+        height: The same.
+    """
+
+    caption: str = ""
+    """What is drawn, in a sentence or two."""
+
+    def __init__(self, width: float, height: float) -> None:
+        super().__init__(width, height)
+        self.drawn: list[dict[str, Any]] = []
+        """The rows that are drawn, as plain data: setting, row, seeds, ids."""
+
+    def savefig(self, fname: Any, **options: Any) -> None:
+        """As matplotlib's, in a paper's style; the same figure gives the same bytes."""
+        kind = f".{options['format']}" if "format" in options else Path(str(fname)).suffix
+        metadata = {**_NO_DATE.get(kind, {}), **options.pop("metadata", {})}
+        with styled():
+            super().savefig(fname, metadata=metadata, **options)
+
+
+@dataclass(frozen=True)
+class Look:
+    """How a row is drawn, in all figures from one folder alike."""
+
+    colour: str
+    dash: Any
+    marker: str
+
+
+def looks(names: Iterable[str]) -> dict[str, Look]:
+    """A look for each name: no two have both colour and dash in common, up to 28 names.
+
+    Args:
+        names: All that a folder has, drawn or not, so that a row's look does not depend on what is drawn beside it.
+    """
+    count = len(_COLOURS)
+    return {
+        name: Look(_COLOURS[place % count], _DASHES[(place + place // count) % 4], _MARKERS[(place + place // count) % 7])
+        for place, name in enumerate(sorted(set(names)))
+    }
+
+
+def words(name: str) -> str:
+    """A metric's or column's name as text.
+
+    >>> words("recall_accuracy")
+    'recall accuracy'
+    """
+    return name.replace("_", " ")
+
+
+def shape(panels: int, width: float, least: float) -> tuple[int, int]:
+    """Rows and columns of so many panels: as many side by side as have this least width in inches, evenly filled.
+
+    >>> shape(4, 6.75, 2.2), shape(4, 3.25, 2.2)
+    ((2, 2), (4, 1))
+    """
+    down = -(-panels // max(1, min(panels, int(width // least))))
+    return down, -(-panels // down)
+
+
+def grid(figure: PaperFigure, panels: int, least: float) -> list[Any]:
+    """Axes for so many panels, in the `shape` that the figure's width gives."""
+    axes = figure.subplots(*shape(panels, figure.get_figwidth(), least), squeeze=False)
+    for spare in axes.flat[panels:]:
+        spare.remove()
+    return list(axes.flat[:panels])
+
+
+def legend(figure: PaperFigure, handles: list[Any], title: str) -> None:
+    """A legend above all panels, in as many columns as there is room for."""
+    for columns in range(len(handles), 0, -1):
+        made = figure.legend(
+            handles=handles,
+            loc="outside upper center",
+            ncols=columns,
+            title=title,
+            columnspacing=1.2,
+            handletextpad=0.5,
+            borderaxespad=0.2,
+        )
+        if columns == 1 or made.get_window_extent().width <= figure.bbox.width:
+            return
+        made.remove()

@@ -221,12 +221,14 @@ def _histories(chosen: Results) -> "Callable[[Record, Callable[[str], bool]], Ma
 
 def _needed_lags(records: Iterable[Record]) -> dict[str, int | None]:
     """The lag that each task setting needs, by its records; where they are too old to say, by the task's card."""
-    found: dict[str, int | None] = {}
+    groups: dict[str, list[Record]] = {}
     for record in records:
-        found[record.setting] = found.get(record.setting) or record.needed_lag
-    for record in records:
-        if found[record.setting] is None and record.setting == f"{record.task}:{record.variant}":
-            found[record.setting] = _lag_of_card(record.task, record.variant)
+        groups.setdefault(record.setting, []).append(record)
+    found = {}
+    for setting, group in groups.items():
+        known = (record.needed_lag for record in group if record.needed_lag is not None)
+        first, frozen = group[0], f"{group[0].task}:{group[0].variant}"
+        found[setting] = next(known, _lag_of_card(first.task, first.variant) if setting == frozen else None)
     return found
 
 

@@ -43,7 +43,9 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--from", dest="source", default=RUNS, metavar="FOLDER", help=f"folder of records (default: {RUNS})"
     )
-    parser.add_argument("--json", action="store_true", help="everything as JSON")
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="everything as JSON")
+    form.add_argument("--latex", action="store_true", help="a table for LaTeX (booktabs): difference, interval, p")
     return parser
 
 
@@ -56,6 +58,11 @@ def main(arguments: list[str]) -> int:
         found = compare(options.first, options.second, source=options.source, task=options.task, model=options.model)
     if options.json:
         print(json.dumps(found.as_dicts(), indent=1))
+        return 0
+    if options.latex:
+        from rnnae_bench.report import latex_tables
+
+        print(latex_tables.comparison(found.contrasts))
         return 0
     from rich.console import Console
 

@@ -42,6 +42,7 @@ def parser() -> argparse.ArgumentParser:
     form.add_argument("--json", action="store_true", help="the table's rows as JSON")
     form.add_argument("--csv", action="store_true", help="one line a record")
     form.add_argument("--markdown", action="store_true", help="the tables in Markdown")
+    form.add_argument("--latex", action="store_true", help="the tables for LaTeX (booktabs), the best and its ties bold")
     form.add_argument(
         "--html", metavar="FILE", help="write a page with tables and pictures that opens without a network"
     )
@@ -51,8 +52,8 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: list[str]) -> int:
     """Print the table; 0 also where nothing matches."""
     options = parser().parse_args(arguments)
-    if options.superseded and (options.csv or options.markdown or options.html):
-        raise UserError("results --superseded prints lines or --json; leave out --csv, --markdown and --html")
+    if options.superseded and (options.csv or options.markdown or options.latex or options.html):
+        raise UserError("results --superseded prints lines or --json; leave out --csv, --markdown, --latex and --html")
     with remarks_told():
         found = load(Path(options.folder), superseded=options.superseded)
     chosen = found.where(task=options.task, model=options.model, status=options.status)
@@ -68,6 +69,10 @@ def main(arguments: list[str]) -> int:
         print(tables.comma_separated(records), end="")
     elif options.markdown:
         print(tables.markdown(records, among))
+    elif options.latex:
+        from rnnae_bench.report import latex_tables
+
+        print(latex_tables.results(records, among))
     elif options.html:
         _write_page(Path(options.html), chosen, found)
     elif not records:

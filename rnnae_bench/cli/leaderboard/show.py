@@ -37,6 +37,7 @@ def parser() -> argparse.ArgumentParser:
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="everything as JSON")
     form.add_argument("--markdown", action="store_true", help="the tables in Markdown")
+    form.add_argument("--latex", action="store_true", help="the tables for LaTeX (booktabs), the best and its ties bold")
     return parser
 
 
@@ -56,6 +57,11 @@ def main(arguments: list[str]) -> int:
 
     if options.markdown:
         print(tables.markdown(found, whole))
+        return 0
+    if options.latex:
+        from rnnae_bench.report import latex_tables
+
+        print(latex_tables.standing(found, whole))
         return 0
     if not found:
         print(f"there are no records in {folder}")

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import numpy as np
+from matplotlib.lines import Line2D
 
 from rnnae_bench.errors import UserError
 from rnnae_bench.options.quantities import Quantity
@@ -11,7 +12,7 @@ from rnnae_bench.rankings.rows import Row
 from rnnae_bench.rankings.standing import Entry
 from rnnae_bench.report.paper.names import place
 from rnnae_bench.report.paper.rows import DrawnRow, Panel, counted_seeds
-from rnnae_bench.report.paper.style import GREY, PaperFigure, grid, shape, styled, words
+from rnnae_bench.report.paper.style import GREY, PaperFigure, grid, legend, shape, styled, words
 from rnnae_bench.statistics.estimates import Estimate
 
 Value = Literal["score", "metric"]
@@ -23,7 +24,7 @@ COSTS: dict[Quantity, tuple[str, Callable[[Row], float | int | None]]] = {
 }
 """What a row may cost, in words, and where it is read."""
 
-_LEAST_WIDTH, _HEIGHT, _AROUND = 2.2, 1.9, 0.3
+_LEAST_WIDTH, _HEIGHT, _AROUND = 2.2, 1.8, 0.45
 
 
 def draw(
@@ -53,7 +54,8 @@ def draw(
             (axes, _panel(axes, panel, rows, cost, value))
             for axes, (panel, rows) in zip(grid(figure, len(known), _LEAST_WIDTH), known, strict=True)
         ]
-        figure.supxlabel(f"{label} (logarithmic)", fontsize=8)
+        figure.supxlabel(label, fontsize=8)
+        legend(figure, _handles(known), "")
         figure.draw_without_rendering()
         for axes, (points, names, lines) in placed:
             place(axes, points, names, lines)
@@ -116,9 +118,7 @@ def _panel(
             markerfacecolor=row.look.colour if place_ in best else "white",
             zorder=3,
         )
-    axes.set_xscale("log")
-    costs = [spent for spent, _ in points]
-    axes.set_xlim(min(costs) / 2, max(costs) * 2)
+    _logarithmic(axes, [spent for spent, _ in points])
     if len(best) > 1:
         stairs = _stairs([points[one] for one in best])
         axes.plot(*np.transpose(stairs), color=GREY, linewidth=0.7, zorder=1)
@@ -128,6 +128,24 @@ def _panel(
     axes.set_title(standing.setting, loc="left")
     axes.margins(y=0.15)
     return points, [row.name for row in rows], lines
+
+
+def _logarithmic(axes: Any, costs: Sequence[float]) -> None:
+    from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
+
+    axes.set_xscale("log")
+    axes.set_xlim(min(costs) / 2, max(costs) * 2)
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if max(costs) < 50 * min(costs) else (1,)))
+    axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+    axes.xaxis.set_minor_formatter(NullFormatter())
+
+
+def _handles(known: Sequence[tuple[Panel, Sequence[DrawnRow]]]) -> list[Any]:
+    seeds = counted_seeds([len(row.entry.values) for _, rows in known for row in rows])
+    return [
+        Line2D([], [], color=GREY, linewidth=0.7, marker="o", markersize=4.5, label="Pareto front"),
+        Line2D([], [], color=GREY, linewidth=0, marker="|", markersize=8, label=f"95 % interval, {seeds}"),
+    ]
 
 
 def _stairs(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:

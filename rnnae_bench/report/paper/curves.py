@@ -14,6 +14,7 @@ from rnnae_bench.records.record import Primary, Record
 from rnnae_bench.report.binned import binned
 from rnnae_bench.report.paper.rows import DrawnRow, Histories, Panel, counted_seeds
 from rnnae_bench.report.paper.style import GREY, SMALL, PaperFigure, grid, legend, shape, styled, words
+from rnnae_bench.report.tables import number
 from rnnae_bench.statistics import estimates
 
 Band = Literal["interval", "range"]
@@ -23,6 +24,9 @@ BANDS: dict[str, str] = {"interval": "95 % interval of the mean", "range": "smal
 
 POINTS = 120
 """The most points of a curve; more steps than these are taken together in bins."""
+
+_FAR = 0.8
+"""A floor or threshold is drawn where it is not farther from the curves than this share of what they span."""
 
 _LEAST_WIDTH, _HEIGHT, _LEGEND_HEIGHT = 2.2, 1.75, 0.45
 
@@ -152,7 +156,8 @@ def _line(axes: Any, row: DrawnRow, curve: Curve) -> Any:
 def _scale(axes: Any, log: bool) -> None:
     from matplotlib.ticker import EngFormatter, MaxNLocator
 
-    axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+    axes.set_xlim(left=0)
+    axes.xaxis.set_major_locator(MaxNLocator(5, integer=True, steps=[1, 2, 2.5, 5, 10]))
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))
     if log:
         lines = [line.get_ydata() for line in axes.lines]
@@ -164,26 +169,36 @@ def _scale(axes: Any, log: bool) -> None:
 
 
 def _references(axes: Any, floor: float, solved: float) -> None:
-    """The floor and the solved threshold as lines, named at the right outside."""
-    named = sorted([(floor, "floor"), (solved, "solved")])
-    for value, _ in named:
-        axes.axhline(value, color=GREY, linewidth=0.7, linestyle=(0, (2, 2)), zorder=0.5)
+    """The floor and the solved threshold as lines, named at the right outside; what is far off is only named."""
+    transform = axes.transScale.transform
     low, high = axes.get_ylim()
-    lower, upper = (axes.transScale.transform((1, value))[1] for value, _ in named)
-    span = abs(axes.transScale.transform((1, high))[1] - axes.transScale.transform((1, low))[1])
-    close = upper - lower < 0.09 * span
-    for (value, name), apart in zip(named, ("top", "bottom"), strict=True):
-        axes.annotate(
-            name,
-            (1, value),
-            xycoords=("axes fraction", "data"),
-            xytext=(2, 0),
-            textcoords="offset points",
-            va=apart if close else "center",
-            fontsize=SMALL,
-            color=GREY,
-            annotation_clip=False,
-        )
+    bottom, top = (transform((1, end))[1] for end in (low, high))
+    span, shown = top - bottom, []
+    for value, name in sorted([(floor, "floor"), (solved, "solved")]):
+        place = transform((1, value))[1]
+        if bottom - _FAR * span <= place <= top + _FAR * span:
+            axes.axhline(value, color=GREY, linewidth=0.7, linestyle=(0, (2, 2)), zorder=0.5)
+            shown.append((place, value, name))
+        else:
+            above = place > top
+            _note(axes, f"{name} {'↑' if above else '↓'}\n{number(value)}", (1, float(above)), "top" if above else "bottom")
+    close = len(shown) == 2 and shown[1][0] - shown[0][0] < 0.09 * span
+    for (_, value, name), apart in zip(shown, ("top", "bottom"), strict=False):
+        _note(axes, name, (1, value), apart if close else "center", ("axes fraction", "data"))
+
+
+def _note(axes: Any, text: str, place: tuple[float, float], upright: str, within: Any = "axes fraction") -> None:
+    axes.annotate(
+        text,
+        place,
+        xycoords=within,
+        xytext=(2, 0),
+        textcoords="offset points",
+        va=upright,
+        fontsize=SMALL,
+        color=GREY,
+        annotation_clip=False,
+    )
 
 
 def _caption(read: Sequence[Any], band: Band, numbers: Sequence[int]) -> str:

@@ -1,9 +1,12 @@
 """Gradients through sequence time over training: a heatmap a row, side by side on one colour scale."""
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
+import numpy as np
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
@@ -13,9 +16,15 @@ from rnnae_bench.records.profile import READINGS, Profiles, profiles_of
 from rnnae_bench.records.record import Record
 from rnnae_bench.report.heatmaps import DECADES, heatmap
 from rnnae_bench.report.paper.rows import DrawnRow, Histories, Panel
-from rnnae_bench.report.paper.style import SMALL, PaperFigure, grid, legend, shape, styled
+from rnnae_bench.report.paper.style import SMALL, PaperFigure, legend, styled
 
-_LEAST_WIDTH, _HEIGHT, _AROUND = 1.0, 1.5, 0.75
+_LEAST, _MOST, _LEFT = 0.62, 1.4, 0.75
+"""Inches of a panel at least, and where its name is long; and of what stands left of all panels."""
+
+_LETTER = 0.066
+"""Inches of a letter in a panel's title."""
+
+_HEIGHT, _AROUND = 1.3, 0.95
 
 _NEEDED = (0, (2, 1.2))
 """Dashes of the line at the lag that a task needs."""
@@ -62,27 +71,57 @@ def draw(
     if not found:
         raise UserError(_absent(panels, seed, column))
     with styled():
-        down, across = shape(len(found), width - 0.6, _LEAST_WIDTH)
-        figure = PaperFigure(width, height or _AROUND + _HEIGHT * down)
-        several = len({one.setting for one in found}) > 1
-        images = []
-        for place, (axes, one) in enumerate(zip(grid(figure, len(found), width / across), found, strict=True)):
-            images.append(heatmap(axes, one.profiles.typical))
-            axes.set_title(f"{one.row.name}\n{one.setting}" if several else one.row.name)
-            if one.needed is not None:
-                axes.axvline(one.needed, color="black", linewidth=1.1, linestyle=_NEEDED)
-                axes.set_xlim(right=max(axes.get_xlim()[1], one.needed + 0.5))
-            axes.spines[:].set_visible(True)
-            axes.locator_params(axis="x", nbins=3)
-            figure.drawn.append(
-                one.row.as_dict(one.setting, [one.record]) | {"column": one.profiles.name, "needed_lag": one.needed}
-            )
-        figure.supxlabel("lag (steps back from the loss)", fontsize=8)
-        figure.supylabel("optimiser step", fontsize=8)
-        _colour_bar(figure, images[0])
-        legend(figure, _handles(found), "")
+        figure = _drawn(found, width, height)
+    figure.drawn = [
+        one.row.as_dict(one.setting, [one.record]) | {"column": one.profiles.name, "needed_lag": one.needed}
+        for one in found
+    ]
     figure.caption = _caption(found, seed)
     return figure
+
+
+def _drawn(found: Sequence[_Shown], width: float, height: float | None) -> PaperFigure:
+    """The panels of a task setting stand in rows of their own, which its name begins."""
+    groups = [list(group) for _, group in groupby(found, key=lambda one: one.setting)]
+    letters = max(len(one.row.name) for one in found)
+    least = min(max(_LEAST, letters * _LETTER + 0.1), _MOST)
+    room = width - _LEFT
+    across = max(1, min(max(map(len, groups)), int(room // least)))
+    lines = [group[start : start + across] for group in groups for start in range(0, len(group), across)]
+    folded = [[_folded(one.row.name, room / across) for one in line] for line in lines]
+    tall = max(name.count("\n") for line in folded for name in line)
+    figure = PaperFigure(width, height or _AROUND + (_HEIGHT + 0.13 * tall) * len(lines))
+    axes = figure.subplots(len(lines), across, squeeze=False)
+    for row, line, names in zip(axes, lines, folded, strict=True):
+        for spare in row[len(line) :]:
+            spare.remove()
+        for place, (one_axes, one, name) in enumerate(zip(row, line, names, strict=False)):
+            image = _panel(one_axes, one)
+            one_axes.set_title(name)
+            if place and np.array_equal(one.profiles.typical.steps, line[place - 1].profiles.typical.steps):
+                one_axes.tick_params(labelleft=False)
+        row[0].set_ylabel(f"{line[0].setting}\noptimiser step")
+    for one_axes in axes[-1][: len(lines[-1])]:
+        one_axes.set_xlabel("lag")
+    _colour_bar(figure, image)
+    legend(figure, _handles(found), "")
+    return figure
+
+
+def _panel(axes: Any, one: _Shown) -> Any:
+    image = heatmap(axes, one.profiles.typical)
+    axes.patches[-1].set_linewidth(0.8)
+    axes.spines[:].set_visible(True)
+    if one.needed is not None:
+        axes.axvline(one.needed, color="black", linewidth=1.1, linestyle=_NEEDED)
+        axes.set_xlim(right=max(axes.get_xlim()[1], one.needed + 0.5))
+    axes.locator_params(axis="x", nbins=3)
+    return image
+
+
+def _folded(name: str, room: float) -> str:
+    """A row's name in lines that are no wider than so many inches."""
+    return "\n".join(textwrap.wrap(name, max(6, int(room / _LETTER)))) or name
 
 
 def _trial(row: DrawnRow, seed: int | None) -> Record | None:
@@ -119,10 +158,10 @@ def _absent(panels: Sequence[Panel], seed: int | None, column: str | None) -> st
 
 
 def _colour_bar(figure: PaperFigure, image: Any) -> None:
-    bar = figure.colorbar(image, ax=figure.axes, extend="both", location="right", aspect=18, pad=0.015, fraction=0.05)
+    bar = figure.colorbar(image, ax=figure.axes, extend="both", location="bottom", aspect=35, pad=0.02, shrink=0.8)
     ticks = range(-DECADES, DECADES + 1, 3)
     bar.set_ticks(list(ticks), labels=[f"$10^{{{tick}}}$" for tick in ticks])
-    bar.set_label("gradient norm\nrelative to lag 0", fontsize=SMALL)
+    bar.set_label("gradient norm relative to lag 0", fontsize=SMALL)
 
 
 def _handles(found: Sequence[_Shown]) -> list[Any]:
@@ -139,9 +178,12 @@ def _handles(found: Sequence[_Shown]) -> list[Any]:
 
 
 def _caption(found: Sequence[_Shown], seed: int | None) -> str:
-    states = "; ".join(f"{one.row.name}: {one.profiles.title}" for one in found)
+    named: dict[str, list[str]] = {}
+    for one in found:
+        named.setdefault(one.profiles.title, []).append(one.row.name)
+    states = "; ".join(f"{', '.join(dict.fromkeys(names))}: {title}" for title, names in named.items())
     which = f"seed {seed}" if seed is not None else "the median seed of each row by the primary metric"
     return (
-        f"Gradient norm by lag and optimiser step, relative to lag 0, of {which} ({states}). "
+        f"Gradient norm by lag (steps back from the loss) and optimiser step, relative to lag 0, of {which} ({states}). "
         "Solid line: effective horizon, the largest lag with a thousandth of the gradient at lag 0."
     )

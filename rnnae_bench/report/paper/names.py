@@ -1,11 +1,11 @@
 """Names beside points, placed so that they cover neither each other nor what is drawn."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from math import cos, radians, sin
 from typing import Any
 
 import numpy as np
-from matplotlib.transforms import Bbox
+from jaxtyping import Float
 
 from rnnae_bench.report.paper.style import SMALL
 
@@ -32,51 +32,49 @@ def place(axes: Any, points: Sequence[tuple[float, float]], names: Sequence[str]
     """
     unit = axes.figure.dpi / 72
     pixels = axes.transData.transform(points)
-    around = [Bbox.from_bounds(x - 3 * unit, y - 3 * unit, 6 * unit, 6 * unit) for x, y in pixels]
-    covered = around + [box for line in lines for box in _boxes(axes.transData.transform(line), unit)]
-    frame = axes.get_window_extent()
-    for (x, y), point, name in sorted(zip(pixels, points, names, strict=True), key=lambda one: tuple(-one[0])):
+    drawn = [(centre, 3 * unit) for centre in pixels]
+    drawn += [(centre, unit) for line in lines for centre in _along(axes.transData.transform(line), 2 * unit)]
+    covered = np.array([[*(centre - reach), *(centre + reach)] for centre, reach in drawn])
+    frame = axes.get_window_extent().extents
+    places = [(far * unit, radians(angle)) for far in _DISTANCES for angle in _DIRECTIONS]
+    for centre, point, name in sorted(zip(pixels, points, names, strict=True), key=lambda one: (*-one[0], one[2])):
         text = axes.annotate(name, point, (0, 0), textcoords="offset points", fontsize=SMALL, annotation_clip=False)
         text.set_in_layout(False)
         extent = text.get_window_extent()
-        best = min(
-            (
-                (_cost(_at(x, y, extent, angle, far * unit), covered, frame), rank, angle, far)
-                for rank, (far, angle) in enumerate((far, angle) for far in _DISTANCES for angle in _DIRECTIONS)
-            ),
-        )
-        _, _, angle, far = best
-        box = _at(x, y, extent, angle, far * unit)
-        covered.append(box)
-        text.set_position(((box.x0 - x) / unit, (box.y0 - y) / unit - (extent.y0 - y) / unit))
-        if far >= _LEADER:
-            nearest = np.clip((x, y), (box.x0, box.y0), (box.x1, box.y1))
-            axes.plot(
-                *zip(point, axes.transData.inverted().transform(nearest), strict=True), color="0.6", linewidth=0.5
-            )
+        boxes = np.array([_at(centre, extent.size, far, angle) for far, angle in places])
+        best = int(np.argmin(_costs(boxes, covered, frame)))
+        box = boxes[best]
+        covered = np.vstack([covered, box])
+        text.set_position((box[:2] - extent.p0) / unit)
+        if places[best][0] >= _LEADER * unit:
+            end = axes.transData.inverted().transform(np.clip(centre, box[:2], box[2:]))
+            axes.plot(*zip(point, end, strict=True), color="0.6", linewidth=0.5, scalex=False, scaley=False)
 
 
-def _at(x: float, y: float, extent: Bbox, angle: float, far: float) -> Bbox:
-    """The box of a text of this extent, in that direction and distance of a point."""
-    along, up = cos(radians(angle)), sin(radians(angle))
-    width, height = extent.width, extent.height
-    left = x + far * along - (1 - (along > 0.1) if abs(along) > 0.1 else 0.5) * width
-    low = y + far * up - (1 - (up > 0.1) if abs(up) > 0.1 else 0.5) * height
-    return Bbox.from_bounds(left, low, width, height)
+def _at(centre: np.ndarray, size: np.ndarray, far: float, angle: float) -> list[float]:
+    """The box of a text of this size, in that direction and distance of a point."""
+    way = np.array([cos(angle), sin(angle)])
+    # Towards the right it begins there, towards the left it ends there, straight up and down it is centred.
+    low = centre + far * way - size * (1 - np.sign(way.round(3))) / 2
+    return [*low, *(low + size)]
 
 
-def _boxes(line: np.ndarray, unit: float) -> list[Bbox]:
-    """Small boxes along a line of pixels."""
-    found = []
+def _along(line: np.ndarray, apart: float) -> Iterator[np.ndarray]:
+    """Points along a line of pixels, so far apart."""
     for start, end in zip(line[:-1], line[1:], strict=True):
-        count = max(2, int(np.hypot(*(end - start)) / (2 * unit)))
-        found += [Bbox.from_bounds(x - unit, y - unit, 2 * unit, 2 * unit) for x, y in np.linspace(start, end, count)]
-    return found
+        yield from np.linspace(start, end, max(2, int(np.hypot(*(end - start)) / apart)))
 
 
-def _cost(box: Bbox, covered: Sequence[Bbox], frame: Bbox) -> float:
-    """The area of it that covers something or is outside the frame."""
-    shared = (Bbox.intersection(box, other) for other in covered)
-    inside = Bbox.intersection(box, frame)
-    outside = box.width * box.height - (0 if inside is None else inside.width * inside.height)
-    return round(sum(one.width * one.height for one in shared if one is not None) + 4 * outside, 3)
+def _costs(
+    boxes: Float[np.ndarray, "box 4"], covered: Float[np.ndarray, "other 4"], frame: Float[np.ndarray, "4"]
+) -> Float[np.ndarray, " box"]:
+    """The area of each box that covers something, and four times that which is outside the frame."""
+
+    def shared(others: np.ndarray) -> np.ndarray:
+        low = np.maximum(boxes[:, None, :2], others[None, :, :2])
+        high = np.minimum(boxes[:, None, 2:], others[None, :, 2:])
+        return (high - low).clip(min=0).prod(axis=-1).sum(axis=-1)
+
+    outside = (boxes[:, 2:] - boxes[:, :2]).prod(axis=-1) - shared(frame[None])
+    # Rounded, so that the first of equal ones is taken.
+    return (shared(covered) + 4 * outside).round(3)

@@ -1,0 +1,201 @@
+"""Results, standings and comparisons as LaTeX tables, the best rows and those tied with them in bold."""
+
+from collections.abc import Iterable, Sequence
+
+from rnnae_bench.rankings.contrast import Contrast, Side
+from rnnae_bench.rankings.overview import Overview
+from rnnae_bench.rankings.standing import LEVEL, Entry, Standing, standings
+from rnnae_bench.records.record import Record
+from rnnae_bench.report.latex import NEEDS, LatexTable, bold, escaped, estimated, label, plain, plus_minus
+from rnnae_bench.report.standing_tables import rank
+from rnnae_bench.report.tables import FAILURE_COUNTS, Section, sections
+
+_TIES = (
+    "Bold: the best, and all that are tied with it, as no other row is established to be better (moderated t tests of "
+    f"all pairs on shared seeds, Holm's correction, p <= {LEVEL:g})"
+)
+
+
+def results(records: Iterable[Record], among: Iterable[Record] | None = None) -> str:
+    """A table a task setting: mean and standard deviation over seeds.
+
+    Args:
+        records: What is shown, and ranked among itself.
+        among: All that are known, of which `records` are a choice; what a failed trial counts as rests on them.
+    """
+    records = list(records)
+    known = {one.setting: one for one in standings(records, among=among)}
+    return _document(_section(one, known[one.setting]) for one in sections(records, among))
+
+
+def _section(section: Section, standing: Standing) -> LatexTable:
+    best = {identity for entry in standing.entries if is_best(entry) for identity in entry.row.ids}
+    caption = [f"{section.title}: mean and standard deviation over {_seeds(standing)}", *_remarks(standing)]
+    table = LatexTable(
+        label("results", section.setting),
+        _sentences(caption, section.note),
+        ("model", "seeds", escaped(section.metric), "score", "solved", "parameters"),
+        "lrrrrr",
+    )
+    for row in section.rows:
+        cells = [
+            escaped(_named(row.label, row.layout, [one.label for one in section.rows])),
+            str(row.trials),
+            plus_minus(row.mean, row.sd),
+            "--" if row.score is None else f"${row.score:z.3f}$",
+            f"{row.solved}/{row.trials}",
+            plain(row.parameters),
+        ]
+        table.rows.append(_emphasised(cells, (0, 2), bool(best & set(row.ids))))
+    for name, value in section.baselines.items():
+        note = " (floor)" if value == section.floor else ""
+        table.below.append((rf"\textit{{{escaped(name)}}}{note}", "", plain(float(value)), "", "", ""))
+    return table
+
+
+def standing(found: Sequence[Standing], overview: Overview | None = None) -> str:
+    """A table a task setting with ranks, means and scores; the overview of several first."""
+    tables = [] if overview is None or not overview.models else [_overview(overview, found)]
+    return _document([*tables, *map(_standing, found)])
+
+
+def _standing(one: Standing) -> LatexTable:
+    better = "higher" if one.direction == "maximize" else "lower"
+    caption = [
+        f"{one.setting}: {one.metric}, {better} is better: mean with its 95 % confidence interval over {_seeds(one)}",
+        "Rank: those that the data leave open",
+        *_remarks(one),
+    ]
+    table = LatexTable(
+        label("leaderboard", one.setting),
+        _sentences(caption, FAILURE_COUNTS if any(entry.failed for entry in one.entries) else ""),
+        ("rank", "model", "seeds", escaped(one.metric), "score", "solved"),
+        "rlrrrr",
+    )
+    labels = [entry.row.label for entry in one.entries]
+    for entry in one.entries:
+        cells = [
+            rank(entry, "--") or "--",
+            escaped(_named(entry.row.label, entry.row.layout, labels)),
+            str(len(entry.values)),
+            estimated(entry.mean),
+            estimated(entry.score),
+            f"{entry.row.solved}/{len(entry.values)}",
+        ]
+        table.rows.append(_emphasised(cells, (0, 1, 3), is_best(entry)))
+    for name, value in one.baselines.items():
+        note = " (floor)" if value == one.floor else ""
+        table.below.append(("", rf"\textit{{{escaped(name)}}}{note}", "", plain(float(value)), "", ""))
+    return table
+
+
+def _overview(overview: Overview, found: Sequence[Standing]) -> LatexTable:
+    best = {(entry.row.label, one.setting) for one in found for entry in one.entries if is_best(entry)}
+    caption = [
+        "Scores, 0 = floor, 1 = ceiling; overall: the mean over the task variants that all ranked models have in common, "
+        "with its 95 % confidence interval",
+        _TIES,
+    ]
+    table = LatexTable(
+        label("overview"),
+        _sentences(caption),
+        ("model", "overall", *map(escaped, overview.settings)),
+        "lr" + "r" * len(overview.settings),
+    )
+    for model in overview.models:
+        cells = [escaped(model), estimated(overview.overall.get(model))]
+        for setting in overview.settings:
+            score = overview.scores.get((model, setting))
+            cell = "--" if score is None else f"${score.value:z.3f}$"
+            cells.append(bold(cell) if score is not None and (model, setting) in best else cell)
+        table.rows.append(cells)
+    return table
+
+
+def comparison(contrasts: Sequence[Contrast]) -> str:
+    """One table, a row a task setting: both means, the difference with its interval, and p."""
+    pairs = {(one.first.name, one.second.name) for one in contrasts}
+    is_one_pair = len(pairs) == 1
+    first, second = map(escaped, next(iter(pairs))) if is_one_pair else ("first", "second")
+    names = () if is_one_pair else ("first", "second")
+    seeds = sorted({one.comparison.seeds for one in contrasts})
+    caption = [
+        f"{contrasts[0].first.name} and {contrasts[0].second.name}" if is_one_pair else "Comparisons of two",
+        "Means, and the first less the second, with 95 % confidence intervals over "
+        f"{_counted(seeds)} that both have; p: paired t test of these two alone",
+        f"Bold: the better one; both, where no difference is established (p > {LEVEL:g})",
+    ]
+    if any(one.first.entry.failed or one.second.entry.failed for one in contrasts):
+        caption.append(FAILURE_COUNTS)
+    table = LatexTable(
+        label("comparison", *(next(iter(pairs)) if is_one_pair else ())),
+        _sentences(caption),
+        ("task", "metric", *names, *((first, second) if is_one_pair else ("mean", "mean")), "difference", "$p$", "seeds"),
+        "ll" + "l" * len(names) + "rrrrr",
+    )
+    for one in contrasts:
+        verdict = one.comparison.verdict
+        table.rows.append(
+            (
+                escaped(one.standing.setting),
+                escaped(one.standing.metric),
+                *(() if is_one_pair else (escaped(one.first.name), escaped(one.second.name))),
+                _side(one.first, verdict in ("better", "tied")),
+                _side(one.second, verdict in ("worse", "tied")),
+                estimated(one.comparison.difference, signed=True),
+                _probability(one.comparison.p),
+                str(one.comparison.seeds),
+            )
+        )
+    return _document([table])
+
+
+def is_best(entry: Entry) -> bool:
+    """Whether no other ranked entry of its standing is established to be better."""
+    return entry.ranks is not None and entry.ranks[0] == 1
+
+
+def _side(side: Side, emphasised: bool) -> str:
+    value = "--" if side.entry.mean is None else plain(side.entry.mean.value)
+    value = value if side.is_baseline else estimated(side.entry.mean)
+    return bold(value) if emphasised else value
+
+
+def _probability(p: float | None) -> str:
+    return "--" if p is None else "$<0.001$" if p < 0.001 else f"${p:.2g}$"
+
+
+def _remarks(standing: Standing) -> list[str]:
+    """What ties mean; and which rows were not ranked."""
+    ranked = any(entry.ranks is not None for entry in standing.entries)
+    without = [f"{entry.row.label} ({entry.unranked})" for entry in standing.entries if entry.unranked]
+    said = [_TIES] if ranked else []
+    return [*said, f"Without a rank: {', '.join(without)}"] if without else said
+
+
+def _seeds(standing: Standing) -> str:
+    return _counted(sorted({len(entry.values) for entry in standing.entries}))
+
+
+def _counted(numbers: Sequence[int]) -> str:
+    least, most = numbers[0], numbers[-1]
+    return f"{most} seed{'s' * (most != 1)}" if least == most else f"{least} to {most} seeds"
+
+
+def _named(name: str, layout: str, all_names: Sequence[str]) -> str:
+    """A row's label, with devices and precision where several rows have it."""
+    return name if all_names.count(name) == 1 else f"{name}, {layout}"
+
+
+def _emphasised(cells: Sequence[str], places: Sequence[int], is_bold: bool) -> list[str]:
+    return [bold(cell) if is_bold and place in places else cell for place, cell in enumerate(cells)]
+
+
+def _sentences(parts: Sequence[str], note: str = "") -> str:
+    said = [*parts, *([note] if note else [])]
+    text = ". ".join(one[0].upper() + one[1:] if place else one for place, one in enumerate(said)) + "."
+    return escaped(text).replace(r"p \textless{}= ", r"$p \leq$ ").replace(r"p \textgreater{} ", r"$p >$ ")
+
+
+def _document(tables: Iterable[LatexTable]) -> str:
+    return "\n\n".join([NEEDS, *map(str, tables)])

@@ -1,19 +1,17 @@
 """Figures for a paper from records: learning curves, gradients through time, cost against score."""
 
 import warnings
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
-from rnnae_bench.api.reading import load, of_tasks
+from rnnae_bench.api.figure_rows import chosen_records, panels_of
+from rnnae_bench.api.reading import load
 from rnnae_bench.api.results import Results
 from rnnae_bench.contracts.card import card_path, load_card
 from rnnae_bench.errors import UserError, in_a_line, require_choice
 from rnnae_bench.options.quantities import Quantity
 from rnnae_bench.plugins.registry import tasks
-from rnnae_bench.rankings.rows import Row, summarize
-from rnnae_bench.rankings.standing import Entry, standings
 from rnnae_bench.records.history import Series
 from rnnae_bench.records.record import Record
 from rnnae_bench.records.store import Store
@@ -24,14 +22,15 @@ if TYPE_CHECKING:
     from rnnae_bench.report.paper.rows import Panel
     from rnnae_bench.report.paper.style import PaperFigure
 
-Kind = Literal["curves", "gradients", "cost"]
-
-KINDS: dict[Kind, tuple[str, ...]] = {
+KINDS: dict[str, tuple[str, ...]] = {
     "curves": ("column", "band", "log"),
     "gradients": ("column", "seed"),
     "cost": ("cost", "value"),
 }
 """The kinds of figures, and the options that are only some kinds'."""
+
+WIDTHS = {"column": 3.25, "text": 6.75}
+"""Inches of a column, and of a page's text in two columns."""
 
 _WIDEST = 40.0
 """Inches of a side at most."""
@@ -77,25 +76,25 @@ def figure(
         UserError: there is no such kind, width or option, or no record that fits.
     """
     given = {"column": column, "band": band, "log": log, "seed": seed, "cost": cost, "value": value}
-    options = {name: one for name, one in given.items() if one is not None}
+    options: dict[str, Any] = {name: one for name, one in given.items() if one is not None}
     require_sound(kind, options)
-    inches = size(width), None if height is None else size(height, "height")
+    across, tall = size(width), None if height is None else size(height, "height")
     found = source if isinstance(source, Results) else load(source)
-    chosen = _chosen(found, ids, task, source)
-    panels = _panels(found, chosen, [model] if isinstance(model, str) else model)
+    chosen = chosen_records(found, ids, task, source)
+    panels = panels_of(found, chosen, [model] if isinstance(model, str) else model)
     read = _histories(chosen)
     if kind == "curves":
         from rnnae_bench.report.paper import curves
 
-        drawn = curves.draw(panels, read, *inches, **options)
+        drawn = curves.draw(panels, read, across, tall, **options)
     elif kind == "gradients":
         from rnnae_bench.report.paper import gradients
 
-        drawn = gradients.draw(panels, read, _needed_lags(chosen.records), *inches, **options)
+        drawn = gradients.draw(panels, read, _needed_lags(chosen.records), across, tall, **options)
     else:
         from rnnae_bench.report.paper import cost as costs
 
-        drawn = costs.draw(panels, *inches, **options)
+        drawn = costs.draw(panels, across, tall, **options)
     _tell_left_out(panels, drawn)
     return drawn
 
@@ -108,7 +107,7 @@ def require_sound(kind: str, options: Mapping[str, Any]) -> None:
     """
     require_choice(tuple(KINDS), **{"figure KIND": kind})
     for name in options:
-        if name not in KINDS[kind]:  # type: ignore[index]
+        if name not in KINDS[kind]:
             owners = [one for one, its in KINDS.items() if name in its]
             raise UserError(f"{name} is an option of figure {' and '.join(owners)}, and this is figure {kind}")
     for name, allowed in (
@@ -129,82 +128,18 @@ def size(given: str | float, what: str = "width") -> float:
     Raises:
         UserError: it is neither a name nor a number of inches that a page can have.
     """
-    named = {"column": 3.25, "text": 6.75} if what == "width" else {}
+    named = WIDTHS if what == "width" else {}
     if given in named:
         return named[str(given)]
-    words = " or ".join([*named, ""]) if named else ""
     try:
         inches = float(given)
     except ValueError:
         inches = 0.0
     if not 1 <= inches <= _WIDEST:
-        raise UserError(f"{what} is {given!r}; it must be {words}a number of inches from 1 to {_WIDEST:g}")
+        raise UserError(
+            f"{what} is {given!r}; it must be {', '.join([*named, ''])}a number of inches from 1 to {_WIDEST:g}"
+        )
     return inches
-
-
-def _chosen(found: Results, ids: Sequence[str], task: str | Sequence[str], source: Any) -> Results:
-    where = "the results" if isinstance(source, Results) else source
-    chosen = of_tasks(found, task, where)
-    if ids:
-        chosen = Results(one for begin in dict.fromkeys(ids) for one in [_named(chosen, begin, where)])
-    if not chosen:
-        raise UserError(f"there is nothing to draw: no record in {where}")
-    return chosen
-
-
-def _named(found: Results, beginning: str, where: Any) -> Any:
-    fitting = [one for one in found if one.record.id.startswith(beginning)]
-    if len(fitting) == 1:
-        return fitting[0]
-    said = f"{len(fitting)} records' ids begin with" if fitting else "there is no record"
-    raise UserError(f"{said} {beginning} in {where}; 'rnnae-bench results {where} --csv' lists the ids")
-
-
-def _panels(found: Results, chosen: Results, labels: Sequence[str]) -> "list[Panel]":
-    """The rows of the chosen records, named and coloured as all of the folder's are."""
-    from rnnae_bench.report.paper.rows import DrawnRow, Panel
-    from rnnae_bench.report.paper.style import looks
-
-    everything = found.records
-    named = _names(summarize(everything))
-    known = looks(named.values())
-    shown = standings(chosen.records, among=everything)
-    by_id = {record.id: record for record in chosen.records}
-    panels = []
-    for standing in shown:
-        rows = [
-            DrawnRow(name, known[name], entry, tuple(by_id[identity] for identity in entry.row.ids))
-            for entry in _ordered(standing.entries, labels)
-            for name in [named[_place(entry.row)]]
-        ]
-        if rows:
-            panels.append(Panel(standing, tuple(rows)))
-    there = {name for one in shown for entry in one.entries for name in (entry.row.label, entry.key)}
-    missing = [label for label in labels if label not in there]
-    if missing:
-        models = ", ".join(sorted({entry.row.label for one in shown for entry in one.entries}))
-        raise UserError(f"there is no record of {', '.join(missing)} among those chosen; models there: {models}")
-    return panels
-
-
-def _place(row: Row) -> tuple[str, str, str]:
-    return row.setting, row.label, row.layout
-
-
-def _names(rows: Sequence[Row]) -> dict[tuple[str, str, str], str]:
-    """What each row is called: its label, with the layout where several of its setting have that label."""
-    labels = Counter((row.setting, row.label) for row in rows)
-    return {
-        _place(row): row.label if labels[row.setting, row.label] == 1 else f"{row.label}, {row.layout}" for row in rows
-    }
-
-
-def _ordered(entries: Sequence[Entry], labels: Sequence[str]) -> list[Entry]:
-    """Those that are asked for, in that order; without any asked for, all of them."""
-    if not labels:
-        return list(entries)
-    found = {one.key: one for label in labels for one in entries if label in (one.row.label, one.key)}
-    return list(found.values())
 
 
 def _histories(chosen: Results) -> "Callable[[Record, Callable[[str], bool]], Mapping[str, Series]]":

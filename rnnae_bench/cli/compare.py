@@ -45,7 +45,7 @@ def parser() -> argparse.ArgumentParser:
     )
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="everything as JSON")
-    form.add_argument("--latex", action="store_true", help="a table for LaTeX (booktabs): difference, interval, p")
+    form.add_argument("--latex", action="store_true", help="a table in LaTeX (booktabs): difference, interval, p")
     return parser
 
 

@@ -42,7 +42,7 @@ def parser() -> argparse.ArgumentParser:
     form.add_argument("--json", action="store_true", help="the table's rows as JSON")
     form.add_argument("--csv", action="store_true", help="one line a record")
     form.add_argument("--markdown", action="store_true", help="the tables in Markdown")
-    form.add_argument("--latex", action="store_true", help="the tables for LaTeX (booktabs), the best and its ties bold")
+    form.add_argument("--latex", action="store_true", help="the tables in LaTeX (booktabs), the best and its ties bold")
     form.add_argument(
         "--html", metavar="FILE", help="write a page with tables and pictures that opens without a network"
     )

@@ -45,8 +45,8 @@ def bold(text: str) -> str:
     return rf"{{\boldmath\textbf{{{text}}}}}" if text else text
 
 
-def estimated(estimate: Estimate | None, signed: bool = False) -> str:
-    """A value with its interval, to the digits that the interval leaves a meaning; a dash for None.
+def estimated(estimate: Estimate | None, signed: bool = False, with_interval: bool = True) -> str:
+    """A value with or without its interval, to the digits that the interval leaves a meaning; a dash for None.
 
     >>> estimated(Estimate(0.99897, 0.99511, 1.0)), estimated(None)
     ('$0.9990$ {[}$0.9951, 1.0000${]}', '--')
@@ -54,7 +54,7 @@ def estimated(estimate: Estimate | None, signed: bool = False) -> str:
     if estimate is None:
         return "--"
     value, _, interval = estimate.text(signed).partition(" ")
-    if not interval:
+    if not interval or not with_interval:
         return _math(value)
     inside = interval[1:-1]
     return f"{_math(value)} {{[}}{inside if inside == 'all equal' else _math(inside)}{{]}}"
@@ -75,7 +75,7 @@ def plus_minus(value: float | None, deviation: float | None) -> str:
     places = 1 - math.floor(math.log10(deviation))
     if places > 8:
         return _math(rf"{value:z.6g} \pm {deviation:.2g}")
-    # Above the first place, rounded as whole numbers are.
+    # A deviation of hundreds is rounded to tens, and with it the value.
     rounded = [round(one, places) for one in (value, deviation)]
     return _math(rf"{rounded[0]:z.{max(0, places)}f} \pm {rounded[1]:.{max(0, places)}f}")
 

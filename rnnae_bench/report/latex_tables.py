@@ -11,7 +11,7 @@ from rnnae_bench.report.standing_tables import rank
 from rnnae_bench.report.tables import FAILURE_COUNTS, Section, sections
 
 _TIES = (
-    "Bold: the best, and all that are tied with it, as no other row is established to be better (moderated t tests of "
+    "Bold: the best row and all that are tied with it, as no other is established to be better (moderated t tests of "
     f"all pairs on shared seeds, Holm's correction, p <= {LEVEL:g})"
 )
 
@@ -92,8 +92,8 @@ def _standing(one: Standing) -> LatexTable:
 def _overview(overview: Overview, found: Sequence[Standing]) -> LatexTable:
     best = {(entry.row.label, one.setting) for one in found for entry in one.entries if is_best(entry)}
     caption = [
-        "Scores, 0 = floor, 1 = ceiling; overall: the mean over the task variants that all ranked models have in common, "
-        "with its 95 % confidence interval",
+        "Scores, 0 = floor, 1 = ceiling; overall: the mean over the task variants with its 95 % confidence interval, "
+        "of models that are ranked on all of them",
         _TIES,
     ]
     table = LatexTable(
@@ -113,33 +113,36 @@ def _overview(overview: Overview, found: Sequence[Standing]) -> LatexTable:
 
 
 def comparison(contrasts: Sequence[Contrast]) -> str:
-    """One table, a row a task setting: both means, the difference with its interval, and p."""
-    pairs = {(one.first.name, one.second.name) for one in contrasts}
-    is_one_pair = len(pairs) == 1
-    first, second = map(escaped, next(iter(pairs))) if is_one_pair else ("first", "second")
-    names = () if is_one_pair else ("first", "second")
+    """One table, a row a task setting: both means, the difference with its interval, and p.
+
+    Args:
+        contrasts: One at least, of two models, or of the same models in two folders.
+    """
+    sides = contrasts[0].first, contrasts[0].second
+    of_folders = sides[0].name != sides[0].entry.row.label and sides[0].entry.row.label == sides[1].entry.row.label
+    names = [side.name.removesuffix(f": {side.entry.row.label}") if of_folders else side.name for side in sides]
     seeds = sorted({one.comparison.seeds for one in contrasts})
     caption = [
-        f"{contrasts[0].first.name} and {contrasts[0].second.name}" if is_one_pair else "Comparisons of two",
-        "Means, and the first less the second, with 95 % confidence intervals over "
-        f"{_counted(seeds)} that both have; p: paired t test of these two alone",
+        f"{names[0]} (first) and {names[1]} (second): means over the trials of each, and the first less the second "
+        f"with its 95 % confidence interval over {_counted(seeds)} that both have; p: paired t test of these two alone",
         f"Bold: the better one; both, where no difference is established (p > {LEVEL:g})",
     ]
-    if any(one.first.entry.failed or one.second.entry.failed for one in contrasts):
+    if any(side.entry.failed for one in contrasts for side in (one.first, one.second)):
         caption.append(FAILURE_COUNTS)
+    heads = ("first", "second") if of_folders else map(escaped, names)
     table = LatexTable(
-        label("comparison", *(next(iter(pairs)) if is_one_pair else ())),
+        label("comparison", *names),
         _sentences(caption),
-        ("task", "metric", *names, *((first, second) if is_one_pair else ("mean", "mean")), "difference", "$p$", "seeds"),
-        "ll" + "l" * len(names) + "rrrrr",
+        ("task", *(["model"] if of_folders else []), "metric", *heads, "difference", "$p$", "seeds"),
+        "l" * (2 + of_folders) + "rrrrr",
     )
     for one in contrasts:
         verdict = one.comparison.verdict
         table.rows.append(
             (
                 escaped(one.standing.setting),
+                *([escaped(one.first.entry.row.label)] if of_folders else []),
                 escaped(one.standing.metric),
-                *(() if is_one_pair else (escaped(one.first.name), escaped(one.second.name))),
                 _side(one.first, verdict in ("better", "tied")),
                 _side(one.second, verdict in ("worse", "tied")),
                 estimated(one.comparison.difference, signed=True),
@@ -156,8 +159,8 @@ def is_best(entry: Entry) -> bool:
 
 
 def _side(side: Side, emphasised: bool) -> str:
-    value = "--" if side.entry.mean is None else plain(side.entry.mean.value)
-    value = value if side.is_baseline else estimated(side.entry.mean)
+    """The mean, to the digits that its interval leaves a meaning."""
+    value = plain(side.entry.row.mean) if side.is_baseline else estimated(side.entry.mean, with_interval=False)
     return bold(value) if emphasised else value
 
 

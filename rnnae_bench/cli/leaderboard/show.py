@@ -37,7 +37,7 @@ def parser() -> argparse.ArgumentParser:
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="everything as JSON")
     form.add_argument("--markdown", action="store_true", help="the tables in Markdown")
-    form.add_argument("--latex", action="store_true", help="the tables for LaTeX (booktabs), the best and its ties bold")
+    form.add_argument("--latex", action="store_true", help="the tables in LaTeX (booktabs), the best and its ties bold")
     return parser
 
 

@@ -28,7 +28,11 @@ _LEAST_WIDTH, _HEIGHT, _AROUND = 2.2, 1.8, 0.45
 
 
 def draw(
-    panels: Sequence[Panel], width: float, height: float | None = None, cost: Quantity = "parameters", value: Value = "score"
+    panels: Sequence[Panel],
+    width: float,
+    height: float | None = None,
+    cost: Quantity = "parameters",
+    value: Value = "score",
 ) -> PaperFigure:
     """The figure.
 
@@ -162,5 +166,5 @@ def _caption(known: Sequence[tuple[Panel, Sequence[DrawnRow]]], label: str, valu
     what = "score of the mean (0 = floor, 1 = ceiling)" if value == "score" else "mean of the primary metric"
     return (
         f"{what[0].upper()}{what[1:]} against {label} on {settings}; bars: 95 % confidence over {seeds}; filled and "
-        "joined by the line: the Pareto front of the means (no other row is both as cheap and as good)."
+        "joined by the line: the Pareto front of the means (no other row is as cheap and as good)."
     )

@@ -180,8 +180,8 @@ def _references(axes: Any, floor: float, solved: float) -> None:
             axes.axhline(value, color=GREY, linewidth=0.7, linestyle=(0, (2, 2)), zorder=0.5)
             shown.append((place, value, name))
         else:
-            above = place > top
-            _note(axes, f"{name} {'↑' if above else '↓'}\n{number(value)}", (1, float(above)), "top" if above else "bottom")
+            arrow, end, upright = ("↑", 1.0, "top") if place > top else ("↓", 0.0, "bottom")
+            _note(axes, f"{name} {arrow}\n{number(value)}", (1, end), upright)
     close = len(shown) == 2 and shown[1][0] - shown[0][0] < 0.09 * span
     for (_, value, name), apart in zip(shown, ("top", "bottom"), strict=False):
         _note(axes, name, (1, value), apart if close else "center", ("axes fraction", "data"))

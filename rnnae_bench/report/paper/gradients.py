@@ -144,9 +144,7 @@ def _profiles(series: Mapping[str, Series], column: str | None) -> Profiles | No
     parts = column.split("/")
     if column not in series or len(parts) != 4 or parts[1] not in READINGS or series[column].values.ndim != 2:
         return None
-    return Profiles(
-        column, series[column], None, None, series.get(f"{column}/alive"), series.get(f"{column}/dead")
-    )
+    return Profiles(column, series[column], None, None, series.get(f"{column}/alive"), series.get(f"{column}/dead"))
 
 
 def _absent(panels: Sequence[Panel], seed: int | None, column: str | None) -> str:
@@ -184,6 +182,6 @@ def _caption(found: Sequence[_Shown], seed: int | None) -> str:
     states = "; ".join(f"{', '.join(dict.fromkeys(names))}: {title}" for title, names in named.items())
     which = f"seed {seed}" if seed is not None else "the median seed of each row by the primary metric"
     return (
-        f"Gradient norm by lag (steps back from the loss) and optimiser step, relative to lag 0, of {which} ({states}). "
-        "Solid line: effective horizon, the largest lag with a thousandth of the gradient at lag 0."
+        f"Gradient norm by lag (steps back from the loss) and optimiser step, relative to lag 0, of {which} "
+        f"({states}). Solid line: effective horizon, the largest lag with a thousandth of the gradient at lag 0."
     )

@@ -1,6 +1,7 @@
 """Names beside points, placed so that they cover neither each other nor what is drawn."""
 
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from math import cos, radians, sin
 from typing import Any
 
@@ -61,7 +62,7 @@ def _at(centre: np.ndarray, size: np.ndarray, far: float, angle: float) -> list[
 
 def _along(line: np.ndarray, apart: float) -> Iterator[np.ndarray]:
     """Points along a line of pixels, so far apart."""
-    for start, end in zip(line[:-1], line[1:], strict=True):
+    for start, end in pairwise(line):
         yield from np.linspace(start, end, max(2, int(np.hypot(*(end - start)) / apart)))
 
 

@@ -9,12 +9,6 @@ from matplotlib import rc_context
 
 from rnnae_bench.report.figure import Picture
 
-WIDTHS = {"column": 3.25, "text": 6.75}
-"""Inches of a column, and of a page's text in two columns."""
-
-FORMATS = (".svg", ".pdf", ".png")
-"""What the names of files end in."""
-
 SMALL = 7.0
 """Points of ticks, legends and notes; all else has 8."""
 
@@ -108,10 +102,10 @@ def looks(names: Iterable[str]) -> dict[str, Look]:
     Args:
         names: All that a folder has, drawn or not, so that a row's look does not depend on what is drawn beside it.
     """
-    count = len(_COLOURS)
     return {
-        name: Look(_COLOURS[place % count], _DASHES[(place + place // count) % 4], _MARKERS[(place + place // count) % 7])
+        name: Look(_COLOURS[colour], _DASHES[(colour + turn) % len(_DASHES)], _MARKERS[(colour + turn) % len(_MARKERS)])
         for place, name in enumerate(sorted(set(names)))
+        for turn, colour in [divmod(place, len(_COLOURS))]
     }
 
 

@@ -10,7 +10,7 @@ from rnnae_bench.statistics.estimates import Estimate
 NEEDS = r"% needs \usepackage{booktabs}"
 """The line above all tables."""
 
-_SPECIAL = {
+_SPECIAL: dict[str, str | int | None] = {
     "\\": r"\textbackslash{}",
     "~": r"\textasciitilde{}",
     "^": r"\textasciicircum{}",

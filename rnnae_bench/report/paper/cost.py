@@ -12,7 +12,7 @@ from rnnae_bench.rankings.rows import Row
 from rnnae_bench.rankings.standing import Entry
 from rnnae_bench.report.paper.names import place
 from rnnae_bench.report.paper.rows import DrawnRow, Panel, counted_seeds
-from rnnae_bench.report.paper.style import GREY, PaperFigure, grid, legend, shape, styled, words
+from rnnae_bench.report.paper.style import GREY, PaperFigure, folded, grid, legend, shape, styled, words
 from rnnae_bench.statistics.estimates import Estimate
 
 Value = Literal["score", "metric"]
@@ -24,7 +24,10 @@ COSTS: dict[Quantity, tuple[str, Callable[[Row], float | int | None]]] = {
 }
 """What a row may cost, in words, and where it is read."""
 
-_LEAST_WIDTH, _HEIGHT, _AROUND = 2.2, 1.8, 0.45
+_LEAST_WIDTH, _HEIGHT, _AROUND = 2.2, 1.85, 0.2
+
+_LETTERS = 18
+"""Of a line of a name."""
 
 
 def draw(
@@ -59,7 +62,7 @@ def draw(
             for axes, (panel, rows) in zip(grid(figure, len(known), _LEAST_WIDTH), known, strict=True)
         ]
         figure.supxlabel(label, fontsize=8)
-        legend(figure, _handles(known), "")
+        legend(figure, _handles(known), "", height is None)
         figure.draw_without_rendering()
         for axes, (points, names, lines) in placed:
             place(axes, points, names, lines)
@@ -131,7 +134,7 @@ def _panel(
     axes.set_ylabel("score" if value == "score" else f"{words(standing.metric)}\n({better} is better)")
     axes.set_title(standing.setting, loc="left")
     axes.margins(y=0.15)
-    return points, [row.name for row in rows], lines
+    return points, [folded(row.name, _LETTERS) for row in rows], lines
 
 
 def _logarithmic(axes: Any, costs: Sequence[float]) -> None:

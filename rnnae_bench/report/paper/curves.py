@@ -28,7 +28,7 @@ POINTS = 120
 _FAR = 0.8
 """A floor or threshold is drawn where it is not farther from the curves than this share of what they span."""
 
-_LEAST_WIDTH, _HEIGHT, _LEGEND_HEIGHT = 2.2, 1.75, 0.45
+_LEAST_WIDTH, _HEIGHT, _AROUND = 2.2, 1.75, 0.2
 
 
 @dataclass(frozen=True)
@@ -41,19 +41,23 @@ class Curve:
     high: Float[np.ndarray, " steps"]
 
 
-def over_seeds(trials: Sequence[Series], band: Band, primary: Primary | None = None) -> Curve:
+def over_seeds(trials: Sequence[Series], band: Band, primary: Primary | None = None, log: bool = False) -> Curve:
     """The curve of a row; a trial that ended early counts as long as it lasted.
 
     Args:
         trials: The same column of each of its trials.
         band: What the band is; where there is a single value, there is none.
         primary: Where the values are of this metric: an interval doesn't go beyond its ceiling.
+        log: Of the logarithms, as is right for a logarithmic axis: the mean is then the geometric one. What is not
+            above zero is left out.
     """
     steps, table = binned(trials, POINTS)
+    if log:
+        table = np.log10(table, out=np.full_like(table, np.nan), where=table > 0)
     kept = np.isfinite(table).any(axis=0)
     found = [_spread(column[np.isfinite(column)], band, primary) for column in table[:, kept].T]
     middle, low, high = np.array(found).T
-    return Curve(steps[kept], middle, low, high)
+    return Curve(steps[kept], *((10**part if log else part) for part in (middle, low, high)))
 
 
 def _spread(values: Float[np.ndarray, " seeds"], band: Band, primary: Primary | None) -> tuple[float, float, float]:
@@ -100,23 +104,25 @@ def draw(
     band = band or ("interval" if min(numbers) >= MINIMUM_SEEDS else "range")
     with styled():
         down, _ = shape(len(read), width, _LEAST_WIDTH)
-        figure = PaperFigure(width, height or _LEGEND_HEIGHT + _HEIGHT * down)
+        figure = PaperFigure(width, height or _AROUND + _HEIGHT * down)
         handles: dict[str, Any] = {}
         for axes, (panel, name, rows) in zip(grid(figure, len(read), _LEAST_WIDTH), read, strict=True):
+            is_log = log or name.startswith("gradient_norm")
             is_primary = name == f"validation/{panel.standing.metric}"
             for row, records, trials in rows:
-                curve = over_seeds(trials, band, records[0].primary if is_primary else None)
+                curve = over_seeds(trials, band, records[0].primary if is_primary and not is_log else None, is_log)
                 handles.setdefault(row.name, _line(axes, row, curve))
                 figure.drawn.append(row.as_dict(panel.standing.setting, records) | {"column": name})
-            _scale(axes, log or name.startswith("gradient_norm"))
+            _scale(axes, is_log)
             axes.set_title(panel.standing.setting, loc="left")
-            axes.set_ylabel(words(name.replace("/", " ")))
+            axes.set_ylabel(words(name.replace("/", "\n", 1)))
             if is_primary:
                 _references(axes, panel.standing.floor, panel.standing.solved_at)
         figure.supxlabel("optimiser step", fontsize=8)
         spread = "" if max(numbers) == 1 else f"; band: {BANDS[band]}"
-        legend(figure, [handles[name] for name in sorted(handles)], f"line: mean{spread}; {counted_seeds(numbers)}")
-    figure.caption = _caption(read, band, numbers)
+        mean = "geometric mean" if is_log else "mean"
+        legend(figure, [*handles.values()], f"line: {mean}{spread}; {counted_seeds(numbers)}", height is None)
+    figure.caption = _caption(read, band, numbers, mean)
     return figure
 
 
@@ -160,12 +166,7 @@ def _scale(axes: Any, log: bool) -> None:
     axes.xaxis.set_major_locator(MaxNLocator(5, integer=True, steps=[1, 2, 2.5, 5, 10]))
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))
     if log:
-        lines = [line.get_ydata() for line in axes.lines]
-        positive = [values[values > 0] for values in lines if (values > 0).any()]
-        axes.set_yscale("log", nonpositive="clip")
-        if positive:
-            # The end of a band that is not above zero has no place; the lines say where the axis ends.
-            axes.set_ylim(bottom=min(values.min() for values in positive) / 1.5)
+        axes.set_yscale("log")
 
 
 def _references(axes: Any, floor: float, solved: float) -> None:
@@ -201,10 +202,10 @@ def _note(axes: Any, text: str, place: tuple[float, float], upright: str, within
     )
 
 
-def _caption(read: Sequence[Any], band: Band, numbers: Sequence[int]) -> str:
+def _caption(read: Sequence[Any], band: Band, numbers: Sequence[int], mean: str) -> str:
     names = list(dict.fromkeys(name for _, name, _ in read))
     settings = ", ".join(panel.standing.setting for panel, _, _ in read)
-    said = f"{', '.join(names)} over training on {settings}: mean over {counted_seeds(numbers)}"
+    said = f"{', '.join(names)} over training on {settings}: {mean} over {counted_seeds(numbers)}"
     said += "" if max(numbers) == 1 else f", band: {BANDS[band]}"
     ended = sum(record.status != "ok" for _, _, rows in read for _, records, _ in rows for record in records)
     said += f"; {ended} trials did not end ok, and count as long as they lasted" if ended else ""

@@ -1,6 +1,5 @@
 """Gradients through sequence time over training: a heatmap a row, side by side on one colour scale."""
 
-import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -16,15 +15,18 @@ from rnnae_bench.records.profile import READINGS, Profiles, profiles_of
 from rnnae_bench.records.record import Record
 from rnnae_bench.report.heatmaps import DECADES, heatmap
 from rnnae_bench.report.paper.rows import DrawnRow, Histories, Panel
-from rnnae_bench.report.paper.style import SMALL, PaperFigure, legend, styled
+from rnnae_bench.report.paper.style import SMALL, PaperFigure, folded, legend, styled
 
-_LEAST, _MOST, _LEFT = 0.62, 1.4, 0.75
+_LEAST, _MOST, _LEFT = 0.62, 0.85, 0.75
 """Inches of a panel at least, and where its name is long; and of what stands left of all panels."""
 
 _LETTER = 0.066
 """Inches of a letter in a panel's title."""
 
-_HEIGHT, _AROUND = 1.3, 0.95
+_UPRIGHT = 20
+"""Letters of a line beside a panel."""
+
+_HEIGHT, _AROUND = 1.3, 0.75
 
 _NEEDED = (0, (2, 1.2))
 """Dashes of the line at the lag that a task needs."""
@@ -88,11 +90,11 @@ def _drawn(found: Sequence[_Shown], width: float, height: float | None) -> Paper
     room = width - _LEFT
     across = max(1, min(max(map(len, groups)), int(room // least)))
     lines = [group[start : start + across] for group in groups for start in range(0, len(group), across)]
-    folded = [[_folded(one.row.name, room / across) for one in line] for line in lines]
-    tall = max(name.count("\n") for line in folded for name in line)
+    titles = [[folded(one.row.name, int(room / across / _LETTER)) for one in line] for line in lines]
+    tall = max(title.count("\n") for line in titles for title in line)
     figure = PaperFigure(width, height or _AROUND + (_HEIGHT + 0.13 * tall) * len(lines))
     axes = figure.subplots(len(lines), across, squeeze=False)
-    for row, line, names in zip(axes, lines, folded, strict=True):
+    for row, line, names in zip(axes, lines, titles, strict=True):
         for spare in row[len(line) :]:
             spare.remove()
         for place, (one_axes, one, name) in enumerate(zip(row, line, names, strict=False)):
@@ -100,11 +102,13 @@ def _drawn(found: Sequence[_Shown], width: float, height: float | None) -> Paper
             one_axes.set_title(name)
             if place and np.array_equal(one.profiles.typical.steps, line[place - 1].profiles.typical.steps):
                 one_axes.tick_params(labelleft=False)
-        row[0].set_ylabel(f"{line[0].setting}\noptimiser step")
+        begins = any(line[0] is group[0] for group in groups)
+        setting = f"{folded(line[0].setting, _UPRIGHT)}\n" if begins else ""
+        row[0].set_ylabel(f"{setting}optimiser step")
     for one_axes in axes[-1][: len(lines[-1])]:
         one_axes.set_xlabel("lag")
     _colour_bar(figure, image)
-    legend(figure, _handles(found), "")
+    legend(figure, _handles(found), "", height is None)
     return figure
 
 
@@ -117,11 +121,6 @@ def _panel(axes: Any, one: _Shown) -> Any:
         axes.set_xlim(right=max(axes.get_xlim()[1], one.needed + 0.5))
     axes.locator_params(axis="x", nbins=3)
     return image
-
-
-def _folded(name: str, room: float) -> str:
-    """A row's name in lines that are no wider than so many inches."""
-    return "\n".join(textwrap.wrap(name, max(6, int(room / _LETTER)))) or name
 
 
 def _trial(row: DrawnRow, seed: int | None) -> Record | None:

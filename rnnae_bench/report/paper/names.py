@@ -10,10 +10,10 @@ from jaxtyping import Float
 
 from rnnae_bench.report.paper.style import SMALL
 
-_DIRECTIONS = (0, 180, 90, 270, 45, 315, 135, 225)
+_DIRECTIONS = (0, 180, 90, 270, 45, 315, 135, 225, 22, 338, 158, 202, 67, 113, 247, 293)
 """Degrees, counterclockwise from the right; the most readable first."""
 
-_DISTANCES = (5.0, 9.0, 14.0, 20.0, 28.0, 38.0)
+_DISTANCES = (5.0, 7.0, 10.0, 14.0, 19.0, 25.0, 32.0, 40.0, 50.0, 62.0)
 """Points between a point and its name."""
 
 _LEADER = 12.0
@@ -39,7 +39,9 @@ def place(axes: Any, points: Sequence[tuple[float, float]], names: Sequence[str]
     frame = axes.get_window_extent().extents
     places = [(far * unit, radians(angle)) for far in _DISTANCES for angle in _DIRECTIONS]
     for centre, point, name in sorted(zip(pixels, points, names, strict=True), key=lambda one: (*-one[0], one[2])):
-        text = axes.annotate(name, point, (0, 0), textcoords="offset points", fontsize=SMALL, annotation_clip=False)
+        text = axes.annotate(
+            name, point, (0, 0), textcoords="offset points", fontsize=SMALL, annotation_clip=False, linespacing=1
+        )
         text.set_in_layout(False)
         extent = text.get_window_extent()
         boxes = np.array([_at(centre, extent.size, far, angle) for far, angle in places])
@@ -49,7 +51,7 @@ def place(axes: Any, points: Sequence[tuple[float, float]], names: Sequence[str]
         text.set_position((box[:2] - extent.p0) / unit)
         if places[best][0] >= _LEADER * unit:
             end = axes.transData.inverted().transform(np.clip(centre, box[:2], box[2:]))
-            axes.plot(*zip(point, end, strict=True), color="0.6", linewidth=0.5, scalex=False, scaley=False)
+            axes.plot(*zip(point, end, strict=True), color="0.7", linewidth=0.4, scalex=False, scaley=False)
 
 
 def _at(centre: np.ndarray, size: np.ndarray, far: float, angle: float) -> list[float]:

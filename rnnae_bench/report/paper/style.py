@@ -1,5 +1,6 @@
 """What all figures of a paper share: sizes, type, colours, and files with the same bytes every time."""
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +25,7 @@ _DASHES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1.5, 1.2)), (0, (6, 1.5, 1.
 
 _MARKERS = "osD^vPX"
 
-_STYLE: dict[str, Any] = {
+_STYLE: Any = {
     "font.family": "sans-serif",
     # It comes with matplotlib, so that the same text takes the same room everywhere.
     "font.sans-serif": ["DejaVu Sans"],
@@ -118,6 +119,20 @@ def words(name: str) -> str:
     return name.replace("_", " ")
 
 
+def folded(name: str, letters: int) -> str:
+    """A name in lines of so many letters, where its parts let it.
+
+    >>> folded("gru[hidden_size=64,layers=2]", 20)
+    'gru[hidden_size=64,\\nlayers=2]'
+    """
+    lines = [""]
+    for part in re.split(r"(?<=[\[,:_=])", name):
+        if lines[-1] and len(lines[-1]) + len(part) > letters:
+            lines.append("")
+        lines[-1] += part
+    return "\n".join(lines)
+
+
 def shape(panels: int, width: float, least: float) -> tuple[int, int]:
     """Rows and columns of so many panels: as many side by side as have this least width in inches, evenly filled.
 
@@ -136,18 +151,29 @@ def grid(figure: PaperFigure, panels: int, least: float) -> list[Any]:
     return list(axes.flat[:panels])
 
 
-def legend(figure: PaperFigure, handles: list[Any], title: str) -> None:
-    """A legend above all panels, in as many columns as there is room for."""
+def legend(figure: PaperFigure, handles: list[Any], title: str, grows: bool) -> None:
+    """A legend above all panels, in as many columns as there is room for.
+
+    Args:
+        figure: The figure.
+        handles: What the legend names.
+        title: Its first line, or empty.
+        grows: Whether the figure becomes as much taller as the legend needs.
+    """
     for columns in range(len(handles), 0, -1):
         made = figure.legend(
             handles=handles,
             loc="outside upper center",
             ncols=columns,
-            title=title,
+            title=title or None,
             columnspacing=1.2,
             handletextpad=0.5,
             borderaxespad=0.2,
         )
-        if columns == 1 or made.get_window_extent().width <= figure.bbox.width:
-            return
+        extent = made.get_window_extent()
+        if columns == 1 or extent.width <= figure.bbox.width:
+            break
         made.remove()
+    if grows:
+        width, height = figure.get_size_inches()
+        figure.set_size_inches(width, height + extent.height / figure.dpi)

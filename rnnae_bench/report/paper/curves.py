@@ -19,14 +19,14 @@ from rnnae_bench.statistics import estimates
 
 Band = Literal["interval", "range"]
 
-BANDS: dict[str, str] = {"interval": "95 % interval of the mean", "range": "smallest to largest"}
+BANDS: dict[str, str] = {"interval": "95 % interval", "range": "smallest to largest"}
 """What a band over seeds may be, in words."""
 
 POINTS = 120
 """The most points of a curve; more steps than these are taken together in bins."""
 
 _FAR = 0.8
-"""A floor or threshold is drawn where it is not farther from the curves than this share of what they span."""
+"""A floor or threshold is drawn where it is not farther from the curves than this multiple of what they span."""
 
 _LEAST_WIDTH, _HEIGHT, _AROUND = 2.2, 1.75, 0.2
 
@@ -119,9 +119,9 @@ def draw(
             if is_primary:
                 _references(axes, panel.standing.floor, panel.standing.solved_at)
         figure.supxlabel("optimiser step", fontsize=8)
-        spread = "" if max(numbers) == 1 else f"; band: {BANDS[band]}"
+        spread = "" if max(numbers) == 1 else f", band: {BANDS[band]}"
         mean = "geometric mean" if is_log else "mean"
-        legend(figure, [*handles.values()], f"line: {mean}{spread}; {counted_seeds(numbers)}", height is None)
+        legend(figure, [*handles.values()], f"line: {mean}{spread}, {counted_seeds(numbers)}", height is None)
     figure.caption = _caption(read, band, numbers, mean)
     return figure
 
@@ -182,10 +182,10 @@ def _references(axes: Any, floor: float, solved: float) -> None:
             shown.append((place, value, name))
         else:
             arrow, end, upright = ("↑", 1.0, "top") if place > top else ("↓", 0.0, "bottom")
-            _note(axes, f"{name} {arrow}\n{number(value)}", (1, end), upright)
+            _note(axes, f"{name} {arrow}\n{number(value)}", (1.0, end), upright)
     close = len(shown) == 2 and shown[1][0] - shown[0][0] < 0.09 * span
     for (_, value, name), apart in zip(shown, ("top", "bottom"), strict=False):
-        _note(axes, name, (1, value), apart if close else "center", ("axes fraction", "data"))
+        _note(axes, name, (1.0, float(value)), apart if close else "center", ("axes fraction", "data"))
 
 
 def _note(axes: Any, text: str, place: tuple[float, float], upright: str, within: Any = "axes fraction") -> None:

@@ -125,8 +125,9 @@ def folded(name: str, letters: int) -> str:
     >>> folded("gru[hidden_size=64,layers=2]", 20)
     'gru[hidden_size=64,\\nlayers=2]'
     """
+    parts = re.split(r"(?<=[\[,:])", name)
     lines = [""]
-    for part in re.split(r"(?<=[\[,:_=])", name):
+    for part in (piece for one in parts for piece in (re.split("(?<=[_=])", one) if len(one) > letters else [one])):
         if lines[-1] and len(lines[-1]) + len(part) > letters:
             lines.append("")
         lines[-1] += part

@@ -70,8 +70,8 @@ def main(arguments: list[str]) -> int:
             height=options.height,
             **own,
         )
-    for file in files:
-        _write(file, drawn)
+        for file in files:
+            _write(file, drawn)
     if options.json:
         shown = {
             "kind": options.kind,

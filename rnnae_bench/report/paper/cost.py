@@ -75,7 +75,7 @@ def draw(
 def front(points: Sequence[tuple[float, float]], rising: bool) -> list[int]:
     """The places of those points that no other one beats, being no dearer and better, or cheaper and as good.
 
-    >>> front([(1, 0.5), (2, 0.9), (3, 0.7), (2, 0.8)], rising=True)
+    >>> front([(1.0, 0.5), (2.0, 0.9), (3.0, 0.7), (2.0, 0.8)], rising=True)
     [0, 1]
 
     Args:

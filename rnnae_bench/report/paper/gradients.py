@@ -23,6 +23,9 @@ _LEAST, _MOST, _LEFT = 0.62, 0.85, 0.75
 _LETTER = 0.066
 """Inches of a letter in a panel's title."""
 
+_BAR = 0.09
+"""Inches across the colour bar."""
+
 _UPRIGHT = 20
 """Letters of a line beside a panel."""
 
@@ -155,7 +158,9 @@ def _absent(panels: Sequence[Panel], seed: int | None, column: str | None) -> st
 
 
 def _colour_bar(figure: PaperFigure, image: Any) -> None:
-    bar = figure.colorbar(image, ax=figure.axes, extend="both", location="bottom", aspect=35, pad=0.02, shrink=0.8)
+    width, height = figure.get_size_inches()
+    shape = {"shrink": 0.8, "aspect": 0.8 * width / _BAR, "pad": _BAR / height}
+    bar = figure.colorbar(image, ax=figure.axes, extend="both", extendfrac=0.03, location="bottom", **shape)
     ticks = range(-DECADES, DECADES + 1, 3)
     bar.set_ticks(list(ticks), labels=[f"$10^{{{tick}}}$" for tick in ticks])
     bar.set_label("gradient norm relative to lag 0", fontsize=SMALL)

@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Any, get_args
 from rnnae_bench.api.figure_rows import chosen_records, panels_of
 from rnnae_bench.api.reading import load
 from rnnae_bench.api.results import Results
-from rnnae_bench.contracts.card import card_path, load_card
 from rnnae_bench.errors import UserError, in_a_line, require_choice
 from rnnae_bench.options.quantities import Quantity
-from rnnae_bench.plugins.registry import tasks
+from rnnae_bench.rankings.bridging import needed_lag
 from rnnae_bench.records.history import Series
 from rnnae_bench.records.record import Record
 from rnnae_bench.records.store import Store
@@ -155,24 +154,12 @@ def _histories(chosen: Results) -> "Callable[[Record, Callable[[str], bool]], Ma
 
 
 def _needed_lags(records: Iterable[Record]) -> dict[str, int | None]:
-    """The lag that each task setting needs, by its records; where they are too old to say, by the task's card."""
-    groups: dict[str, list[Record]] = {}
+    """The lag that each task setting needs."""
+    found: dict[str, int | None] = {}
     for record in records:
-        groups.setdefault(record.setting, []).append(record)
-    found = {}
-    for setting, group in groups.items():
-        known = (record.needed_lag for record in group if record.needed_lag is not None)
-        first, frozen = group[0], f"{group[0].task}:{group[0].variant}"
-        found[setting] = next(known, _lag_of_card(first.task, first.variant) if setting == frozen else None)
+        if found.get(record.setting) is None:
+            found[record.setting] = needed_lag(record)
     return found
-
-
-def _lag_of_card(task: str, variant: str) -> int | None:
-    try:
-        source = tasks().get(task).source()
-        return None if source is None else load_card(card_path(source.path, task)).variant(variant).needed_lag
-    except UserError:
-        return None
 
 
 def _tell_left_out(panels: "Sequence[Panel]", drawn: "PaperFigure") -> None:

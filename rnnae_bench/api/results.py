@@ -237,7 +237,9 @@ class Results(Sequence[Result]):
 
         places = {one.record.id: one for one in self}
         known = self.records if among is None else among.records
-        return page(self.records, known, lambda record: places[record.id].series)
+        return page(
+            self.records, known, lambda record: places[record.id].series, lambda record: places[record.id].samples
+        )
 
     def __repr__(self) -> str:
         return "\n".join(_line(row) for row in summarize(self.records)) or "no records"

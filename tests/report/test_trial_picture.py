@@ -46,5 +46,5 @@ def test_the_page_shows_a_trial_with_profiles(tmp_path, make_record):
     store = Store(tmp_path)
     store.write(make_record(), {**CURVES, **flows(2)})
     records = store.read().records
-    shown = page(records, records, store.series)
+    shown = page(records, records, store.series, store.samples)
     assert shown.count("data:image/png;base64,") == 1

@@ -18,10 +18,15 @@ from rnnae_bench.rankings.overview import overview
 from rnnae_bench.rankings.standing import Entry, Standing, standings
 from rnnae_bench.records.record import Record
 from rnnae_bench.records.store import Store
+from rnnae_bench.report.samples.picture import picture
+from rnnae_bench.report.trial_picture import title
 from rnnae_bench.report.why import of_relation
 
 _WORTH_PROCESSES = 500
 """Records from which on several processes are started."""
+
+_DRAWN_SAMPLES = 200
+"""Rows whose samples are drawn at most, the best of each task first: one takes up to a second."""
 
 
 @dataclass(frozen=True)
@@ -64,10 +69,19 @@ def build(store: Store, out: Path) -> Built:
                     copied = folder / "assets" / asset.relative_to(assets)
                     copied.parent.mkdir(parents=True, exist_ok=True)
                     shutil.copyfile(asset, copied)
+        places = sorted((place, table.setting) for table in tables for place in range(len(table.entries)))
+        drawn = set(places[:_DRAWN_SAMPLES])
         jobs = [
-            _Job(store, folder, table.setting, entry, [records[identity] for identity in entry.row.ids])
+            _Job(
+                store,
+                folder,
+                table.setting,
+                entry,
+                [records[one] for one in entry.row.ids],
+                (place, table.setting) in drawn,
+            )
             for table in tables
-            for entry in table.entries
+            for place, entry in enumerate(table.entries)
         ]
         made = [*_all(jobs, len(records))]
         without = [identity for one in made for identity in one.without_histories]
@@ -77,7 +91,8 @@ def build(store: Store, out: Path) -> Built:
             rows = [next(remaining) for _ in table.entries]
             trials = [records[identity] for entry in table.entries for identity in entry.row.ids]
             related = of_relation(relation(trials, [one for row in rows for one in row.bridges]))
-            page = task_page(table, records, [row.drawn for row in rows], related)
+            pictures = {row.drawn["label"]: row.samples for row in rows if row.samples}
+            page = task_page(table, records, [row.drawn for row in rows], related, pictures)
             _write(folder / "tasks" / f"{slug(table.setting)}.html", page)
             for entry in table.entries:
                 by_model.setdefault(entry.row.model, []).append((table, entry))
@@ -98,6 +113,8 @@ class _Row:
     """Of each trial, whether its gradient reached the lag that the task needs."""
     without_histories: list[str]
     """Ids of the records whose histories can't be read."""
+    samples: str | None
+    """Id of the trial whose samples are drawn; None where there are none."""
 
 
 @dataclass(frozen=True)
@@ -109,17 +126,36 @@ class _Job:
     setting: str
     entry: Entry
     records: list[Record]
+    draws_samples: bool
 
     def run(self) -> _Row:
         """Write them."""
         found = [_histories(self.store, record) for record in self.records]
+        samples = self._draw_samples() if self.draws_samples else None
         for record, series in zip(self.records, found, strict=True):
-            page = record_page(record, series, self.setting, self.entry.row.label)
+            page = record_page(record, series, self.setting, self.entry.row.label, record.id == samples)
             _write(self.folder / "records" / f"{record.id}.html", page)
         without = [record.id for record, series in zip(self.records, found, strict=True) if series is None]
         histories = [series or {} for series in found]
         bridges = [bridge(record, series) for record, series in zip(self.records, histories, strict=True)]
-        return _Row(for_entry(self.entry, self.records, histories), bridges, without)
+        return _Row(for_entry(self.entry, self.records, histories), bridges, without, samples)
+
+    def _draw_samples(self) -> str | None:
+        """Draw the samples of the row's median trial beside its page; returns its id, None where there are none."""
+        kept = [record for record in self.records if record.samples is not None and record.primary.value is not None]
+        kept.sort(key=lambda record: (record.primary.value, record.seed))
+        if not kept:
+            return None
+        record = kept[(len(kept) - 1) // 2]
+        try:
+            samples = self.store.samples(record)
+            drawn = picture(samples, title(record)) if samples else None
+        except (OSError, ValueError):
+            return None
+        if drawn is None:
+            return None
+        (self.folder / "records" / f"{record.id}.samples.png").write_bytes(drawn)
+        return record.id
 
 
 def _all(jobs: list[_Job], records: int) -> Iterator[_Row]:

@@ -65,7 +65,11 @@ def overview_page(tables: Sequence[Standing], whole: Overview, records: Iterable
 
 
 def task_page(
-    standing: Standing, records: Mapping[str, Record], rows: Sequence[Mapping[str, Any]], relation: str
+    standing: Standing,
+    records: Mapping[str, Record],
+    rows: Sequence[Mapping[str, Any]],
+    relation: str,
+    samples: Mapping[str, str],
 ) -> str:
     """The page of a task variant.
 
@@ -74,6 +78,7 @@ def task_page(
         records: Its records, by id.
         rows: What the charts draw of each entry, as from `rnnae_bench.leaderboard.site.data.for_entry`.
         relation: How gradients at the needed lag go with the score, in a sentence; may be empty.
+        samples: By row, the id of the trial whose samples are drawn beside its page.
     """
     known = (needed_lag(records[identity]) for entry in standing.entries for identity in entry.row.ids)
     needed = next((lag for lag in known if lag is not None), None)
@@ -86,6 +91,7 @@ def task_page(
         needed=needed,
         why=[(row["label"], row["why"]) for row in rows if row["why"]],
         relation=relation,
+        samples=samples,
         data=for_task(standing, rows, needed),
     )
 
@@ -107,7 +113,7 @@ def model_page(
     return _render("model", root="../", name=name, results=results, whole=whole, options=_compared(settings))
 
 
-def record_page(record: Record, series: Histories | None, setting: str, label: str) -> str:
+def record_page(record: Record, series: Histories | None, setting: str, label: str, has_samples: bool) -> str:
     """The page of a trial.
 
     Args:
@@ -115,6 +121,7 @@ def record_page(record: Record, series: Histories | None, setting: str, label: s
         series: Its histories; None where they can't be read.
         setting: The task setting that it is of.
         label: The row that it is in.
+        has_samples: Whether its samples are drawn beside the page.
     """
     data = None if series is None else for_record(record, series)
     return _render(
@@ -127,6 +134,7 @@ def record_page(record: Record, series: Histories | None, setting: str, label: s
         sections=[_pairs(title, rows) for title, rows in _sections(record) if rows],
         data=data,
         why=data["why"] if data else "",
+        has_samples=has_samples,
     )
 
 

@@ -18,8 +18,11 @@ from rnnae_bench.leaderboard.trackers import wandb_run
 from rnnae_bench.leaderboard.trackers.wandb_client import has_key, require_reachable
 from rnnae_bench.leaderboard.trackers.wandb_run import Rows
 from rnnae_bench.probes import OptimizerSteps, Probe
+from rnnae_bench.records import samples
 from rnnae_bench.records.history import Series
 from rnnae_bench.records.store import Store
+from rnnae_bench.report.samples import picture as samples_picture
+from rnnae_bench.report.trial_picture import title
 from rnnae_bench.trial.outcome import Outcome
 from rnnae_bench.trial.trial import Trial
 
@@ -172,6 +175,10 @@ def finish(loggers: Sequence[Logger], outcome: Outcome) -> None:
                 wandb_run.complete(logger.experiment, outcome.path, outcome.series)
             else:
                 logger.log_metrics({**result, **numbers}, record.measures.steps)
+                if isinstance(logger, TensorBoardLogger) and outcome.kept is not None:
+                    drawn = samples_picture.figure(samples.decode(outcome.kept), title(record))
+                    if drawn is not None:
+                        logger.experiment.add_figure("samples", drawn, record.measures.steps)
                 logger.save()
                 logger.finalize("success" if record.status == "ok" else "failed")
         except Exception as error:

@@ -12,7 +12,8 @@ config     ``trial``, ``setting``, ``task_name``, ``variant``, ``model_name``, `
            all options under ``task``, ``model`` and ``trainer``; ``environment`` with accelerator, devices, precision,
            device, versions, plugins
 history    every history of single numbers under its own name, over `STEP`, the optimiser step
-media      `HEATMAP`: gradients through sequence time, logged once at the end; absent where the model has no time
+media      `HEATMAP`: gradients through sequence time, logged once at the end; absent where the model has no time;
+           `SAMPLES`: what the model made of the test set, where that was kept
 summary    ``status``; ``primary`` (the primary metric on the test set), ``score``, ``solved``, ``test/METRIC``; the
            record's measures; ``failure`` where there is one; `CHECKSUM` once the record has arrived
 artifact   ``record-ID`` of type `RECORD_TYPE`: the record's JSON and Parquet files as they are; `CHECKSUM` as metadata
@@ -39,7 +40,10 @@ from rnnae_bench.rankings.rows import summarize
 from rnnae_bench.records.document import checksum, document_of, load
 from rnnae_bench.records.history import Series
 from rnnae_bench.records.record import Record
+from rnnae_bench.records.store import Store
 from rnnae_bench.report import heatmaps
+from rnnae_bench.report.samples.picture import picture
+from rnnae_bench.report.trial_picture import title
 
 if TYPE_CHECKING:
     from wandb import Run
@@ -55,6 +59,9 @@ STEP = "trainer/global_step"
 
 HEATMAP = "gradient_through_time"
 """The picture of gradients through sequence time."""
+
+SAMPLES = "samples"
+"""The picture of what the model made of the test set."""
 
 CHECKSUM = "record_checksum"
 """In the summary and the artifact's metadata: `rnnae_bench.records.document.checksum` of the record that W&B holds."""
@@ -160,13 +167,14 @@ def complete(run: "Run", path: Path, series: Mapping[str, Series]) -> None:
     code = 1
     try:
         record = load(path)
-        picture = _heatmap(series, record.needed_lag)
-        if picture is not None:
+        last = max((int(one.steps[-1]) for one in series.values() if len(one.steps)), default=0)
+        for name, drawn in ((HEATMAP, _heatmap(series, record.needed_lag)), (SAMPLES, _samples(record, path))):
+            if drawn is None:
+                continue
             with tempfile.NamedTemporaryFile(suffix=".png") as file:
-                file.write(picture)
+                file.write(drawn)
                 file.flush()
-                last = max((int(one.steps[-1]) for one in series.values() if len(one.steps)), default=0)
-                run.log({HEATMAP: wandb.Image(file.name), STEP: last})
+                run.log({name: wandb.Image(file.name), STEP: last})
         run.summary.update(_summary(record))
         found = checksum(document_of(record))
         artifact = wandb.Artifact(f"record-{record.id}", type=RECORD_TYPE, metadata={CHECKSUM: found})
@@ -239,6 +247,14 @@ def _heatmap(series: Mapping[str, Series], needed: int | None) -> bytes | None:
     figure = heatmaps.new_figure(9.0, heatmaps.height_of(shown))
     heatmaps.draw(figure, shown, needed)
     return heatmaps.as_png(figure)
+
+
+def _samples(record: Record, path: Path) -> bytes | None:
+    try:
+        samples = Store(path.parent).samples(record)
+    except (OSError, ValueError):
+        return None
+    return None if samples is None else picture(samples, title(record))
 
 
 def _short(kind: str, text: str) -> str:

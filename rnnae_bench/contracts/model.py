@@ -48,6 +48,9 @@ class BenchModule(BlockLoop, ABC):
     own; those of its bases stay.
     """
 
+    has_code: bool = False
+    """Whether what `state_size` counts is a code: of an `Autoencoder`."""
+
     shown_to: Callable[..., object] | None = None
     """What `watch` shows a state to; None outside of profiles."""
 
@@ -310,6 +313,7 @@ class Autoencoder(BenchModule):
     called ``code_size`` is taken for how many numbers the code has.
     """
 
+    has_code = True
     reconstructs: ClassVar[tuple[type, ...]] = (Images,)
     """The kinds of inputs that the class can encode: `Images`, `Static`."""
 

@@ -10,7 +10,6 @@ import torch
 from lightning import LightningModule, Trainer
 from torch import Tensor, nn
 
-from rnnae_bench.contracts.model import Autoencoder
 from rnnae_bench.contracts.state_size import Growing
 from rnnae_bench.probes.base import Probe, is_lazy
 from rnnae_bench.training.optimizer_steps import OptimizerSteps
@@ -49,7 +48,7 @@ class Cost(OptimizerSteps, Probe):
         self._measures["state_size"] = None if isinstance(size, Growing) else size
         if isinstance(size, Growing):
             self._measures["state_size_per_step"] = size.per_step
-        if isinstance(pl_module, Autoencoder):
+        if getattr(pl_module, "has_code", False):
             self._measures["code_size"] = self._measures["state_size"]
         self._on_gpu = pl_module.device.type == "cuda"
         if self._on_gpu:

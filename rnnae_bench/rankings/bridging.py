@@ -167,4 +167,4 @@ def middle(bridges: Iterable[Bridge]) -> tuple[float | None, float]:
     """Medians over trials: of the first step, over those that reached the lag at all, and of the share, over all."""
     bridges = list(bridges)
     firsts = [one.first for one in bridges if one.first is not None]
-    return (statistics.median(firsts) if firsts else None), statistics.median(one.share for one in bridges)
+    return (float(statistics.median(firsts)) if firsts else None), statistics.median(one.share for one in bridges)

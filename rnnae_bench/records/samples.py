@@ -77,12 +77,12 @@ def decode(content: bytes) -> dict[str, np.ndarray]:
     try:
         with zipfile.ZipFile(BytesIO(content)) as archive:
             if sum(member.file_size for member in archive.infolist()) > _LARGEST_READ:
-                raise ValueError(f"they take more than {_LARGEST_READ:,} bytes when read")
+                raise ValueError(f"it takes more than {_LARGEST_READ:,} bytes when read")
         with np.load(BytesIO(content), allow_pickle=False) as arrays:
             found = {name: arrays[name] for name in arrays.files}
     except (zipfile.BadZipFile, EOFError, KeyError) as error:
         raise ValueError(in_a_line(error)) from error
     rows = of_rows(found)
     if not all(name in rows for name in _NEEDED) or len({values.shape[:1] for values in rows.values()}) != 1:
-        raise ValueError(f"they do not hold {', '.join(_NEEDED)} with one entry a row each")
+        raise ValueError(f"it does not hold {', '.join(_NEEDED)} with one entry a row each")
     return found

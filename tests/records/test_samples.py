@@ -130,3 +130,19 @@ def test_those_of_another_record_are_not_adopted(make_record, tmp_path):
         here.adopt(record, table, samples.encode(some(3, 3)))
     here.adopt(record, table, there.kept_samples(record))
     assert here.samples(record)["rows"].tolist() == [0, 1]
+
+
+def test_what_is_about_the_whole_set_has_entries_of_its_own_number(tmp_path):
+    kept = {**some(3, 5), "test/confusion": np.eye(7, dtype=int), "names/inputs": np.array(list("ab"))}
+    (tmp_path / "a.npz").write_bytes(samples.encode(kept))
+    found = samples.read(tmp_path / "a.npz")
+    assert [*samples.of_rows(found)] == ["rows", "inputs", "targets", "prediction"]
+    np.testing.assert_array_equal(found["test/confusion"], np.eye(7))
+    assert found["names/inputs"].tolist() == ["a", "b"]
+
+
+def test_rows_are_kept_before_what_is_about_the_whole_set():
+    noise = np.random.default_rng(0).random((600, 600))
+    found = samples.decode(samples.encode({**some(2, 5), "test/codes": noise}))
+    assert "test/codes" not in found
+    assert len(found["rows"]) == 2

@@ -34,7 +34,7 @@ class VectorizedModule(BenchModule):
         self.loss_shape = (len(models),)
         self.living = list(range(len(models)))
         """The members that still learn."""
-        self._state_size = first.state_size
+        self._state_size, self.has_code = first.state_size, first.has_code
         stack = type(first).stack(models)
         for name, child in stack.named_children():
             self.add_module(name, child)

@@ -11,11 +11,14 @@ from rnnae_bench.cli.output import plugins_aside
 from rnnae_bench.cli.table import print_table
 from rnnae_bench.errors import require_choice
 from rnnae_bench.leaderboard.trackers import LOGGERS
+from rnnae_bench.leaderboard.trackers.places import written_by
 from rnnae_bench.plugins.registry import models, parse_task, tasks
 from rnnae_bench.records.legible import printable
 from rnnae_bench.records.record import Record
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from rnnae_bench.leaderboard.submission import Finding, Objections
     from rnnae_bench.trial.pair import Pair
 
@@ -32,6 +35,12 @@ def logger_names(text: str) -> tuple[str, ...]:
     for name in wanted:
         require_choice(LOGGERS, **{"--logger": name})
     return wanted
+
+
+def say_where_logged(console: "Console", folder: Path, loggers: Sequence[str], identities: Sequence[str]) -> None:
+    """Tell where each logger wrote what it logged of these trials, in a folder of records."""
+    for line in written_by(folder, loggers, identities):
+        console.print(printable(line), markup=False, highlight=False, soft_wrap=True)
 
 
 def load_libraries() -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from rich.console import Console
 
-from rnnae_bench.cli.common import load_pair, logger_names
+from rnnae_bench.cli.common import load_pair, logger_names, say_where_logged
 from rnnae_bench.cli.output import plugins_aside
 from rnnae_bench.cli.threads import Load, threads_beside
 from rnnae_bench.errors import UserError, require_positive
@@ -22,7 +22,7 @@ from rnnae_bench.records import samples
 from rnnae_bench.records.document import document_of
 from rnnae_bench.records.legible import printable
 from rnnae_bench.records.record import Record
-from rnnae_bench.report import heatmaps, tables, why
+from rnnae_bench.report import tables, terminal_heatmap, why
 from rnnae_bench.report import trial_picture as plots
 from rnnae_bench.report.samples import picture as samples_picture
 
@@ -146,8 +146,11 @@ def _run(pair: "Pair", options: "Namespace", given: Sequence[str], out: Path, co
     if options.threads is None and trials[0].layout["devices"] == 1 and "OMP_NUM_THREADS" not in os.environ:
         _leave_busy_cores(load.of_others(), console)
 
+    ran: list[str] = []
+
     def ended(trial: "Trial", path: Path, outcome: "Outcome | None") -> None:
         if outcome is not None:
+            ran.append(trial.identity)
             _report(trial, outcome, console)
             return
         told = printable(f"{label_of(trial)}: measured before, see {_shown(path)} (--overwrite runs it again)")
@@ -166,6 +169,8 @@ def _run(pair: "Pair", options: "Namespace", given: Sequence[str], out: Path, co
             keep_weights=options.keep == "weights",
         )
     if not helper:
+        if ran:
+            say_where_logged(console, _shown(out), loggers, ran)
         _show(results.records, as_json=options.json)
     return 0 if all(record.status == "ok" for record in results.records) else 1
 
@@ -203,9 +208,9 @@ def _report(trial: "Trial", outcome: "Outcome", console: Console) -> None:
     if drawn:
         console.print(f"gradient norm over training ({label_of(trial)}), logarithmic", highlight=False)
         console.print(drawn, markup=False, highlight=False, no_wrap=True, overflow="crop")
-    drawn = heatmaps.terminal_heatmap(outcome.series)
+    drawn = terminal_heatmap.terminal_heatmap(outcome.series, record.needed_lag)
     if drawn:
-        console.print(drawn, markup=False, highlight=False, no_wrap=True, overflow="crop")
+        console.print(terminal_heatmap.coloured(drawn), no_wrap=True, overflow="crop")
     lines = [reason] if (reason := why.of_trial(record, outcome.series)) else []
     made = {} if outcome.kept is None else samples.decode(outcome.kept)
     lines += samples_picture.text(made).splitlines() if made else []

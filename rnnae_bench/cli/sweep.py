@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -10,7 +11,7 @@ from rnnae_bench.api.reading import begun, load
 from rnnae_bench.api.results import Results
 from rnnae_bench.api.sweep_progress import SweepProgress
 from rnnae_bench.api.sweeping import forecast, run_sweep
-from rnnae_bench.cli.common import logger_names, remarks_told
+from rnnae_bench.cli.common import logger_names, remarks_told, say_where_logged
 from rnnae_bench.cli.search_table import table as search_table
 from rnnae_bench.cli.table import print_table
 from rnnae_bench.records.document import document_of
@@ -40,6 +41,8 @@ def main(arguments: list[str]) -> int:
     except KeyboardInterrupt:
         view.notes("stopped; the same command goes on with what is left")
         return 1
+    logged = [record.id for record in swept.records]
+    say_where_logged(Console(stderr=True), Path(options.out), loggers, logged)
     if swept.found is None:
         _show(swept, options.json)
     else:

@@ -1,11 +1,10 @@
-"""Pictures of gradients through sequence time: heatmaps of profiles over training, as PNG and in the terminal."""
+"""Pictures of gradients through sequence time: heatmaps of profiles over training, as PNG."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from io import BytesIO
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
 
 from rnnae_bench.records.history import Series
 from rnnae_bench.records.profile import Profiles, effective_horizon, profiles_of, relative
@@ -17,12 +16,6 @@ _PANEL_HEIGHT, _BAR_HEIGHT = 2.1, 0.8
 
 DECADES = 6
 """The colours tell this many decades up and as many down apart, in every picture alike."""
-
-SHADES = {3.0: "▲", -1.0: "█", -3.0: "▓", -6.0: "▒", -9.0: "░"}
-"""Characters of the terminal's heatmap: each stands for values above that power of ten, relative to lag 0."""
-
-FAINT, UNKNOWN = "·", " "
-"""The characters for what is below all `SHADES`, and for what was not measured."""
 
 _LAG = "lag (steps back from the loss)"
 _SCALE = "gradient norm relative to lag 0"
@@ -195,56 +188,3 @@ def _lines(axes: Any, one: Profiles) -> None:
     norm = rf"$\Vert\partial L/\partial {one.state}_t\Vert_2$"
     axes.set_title(f"{norm}: geometric mean, 10-90 % of the batch", fontsize="medium")
     axes.legend(fontsize="small")
-
-
-def terminal_heatmap(series: Mapping[str, Series], width: int = 60, height: int = 12) -> str:
-    """The first state of `panels` as a heatmap of characters, relative to lag 0; empty where there is none.
-
-    Denser is larger, so that it can be read on any terminal, without colour. The first profile is lowest.
-
-    Args:
-        series: Histories of a trial.
-        width: Characters in a line of the heatmap, the labels of the optimiser steps included.
-        height: Lines of the heatmap; a title comes above, its axis and its legend below.
-    """
-    lines = (line for shown in panels(series)[:1] for line in _text(shown, width, height))
-    return "\n".join(lines)
-
-
-def _text(shown: Profiles, width: int, height: int) -> Iterator[str]:
-    one = shown.typical
-    count, lags = one.values.shape
-    gutter = max(len("step"), len(f"{one.steps[-1]:,}"))
-    room = width - gutter - 2
-    rows = np.array_split(np.arange(count), min(height, count))
-    columns = np.array_split(np.arange(lags), min(room, lags))
-    wide = room // len(columns)
-    values = relative(one.values)
-    yield f"gradient norm by lag: {shown.title}"
-    yield f"{'step':>{gutter}}"
-    for place, row in reversed(list(enumerate(rows))):
-        edge = row[-1] if place == len(rows) - 1 else row[0]
-        label = f"{one.steps[edge]:,}" if place in (0, len(rows) // 2, len(rows) - 1) else ""
-        cells = "".join(_shade(values[np.ix_(row, column)]) * wide for column in columns)
-        yield f"{label:>{gutter}} │{cells}".rstrip()
-    drawn = wide * len(columns)
-    yield f"{'':>{gutter}} └{'─' * drawn}"
-    yield f"{'lag':>{gutter}}  0{lags - 1:>{drawn - 1}}"
-    yield " ".join(f"{shade} >1e{power:g}" for power, shade in SHADES.items()) + f" {FAINT} less, of lag 0"
-    alive, dead = shown.alive, shown.dead
-    if alive is not None and dead is not None and (alive.values < 1).any():
-        place, lag = divmod(int(np.nanargmin(alive.values)), lags)
-        living, zero = float(alive.values[place, lag]), float(dead.values[place, lag])
-        yield (
-            f"fewest alive: {living:.0%} of the sequences at step {one.steps[place]:,}, lag {lag}; "
-            f"{zero:.0%} zero, {max(0.0, 1 - living - zero):.0%} not finite"
-        )
-
-
-def _shade(block: Float[np.ndarray, "profiles lags"]) -> str:
-    """The character for the median of what was measured in a block; a gradient of zero is below everything."""
-    known = block[~np.isnan(block)]
-    if not len(known):
-        return UNKNOWN
-    middle = np.median(known)
-    return next((shade for power, shade in SHADES.items() if middle > power), FAINT)

@@ -8,7 +8,7 @@ from rich.console import Console
 
 from rnnae_bench.cli.run import _report
 from rnnae_bench.records.history import Series
-from rnnae_bench.report.heatmaps import terminal_heatmap
+from rnnae_bench.report.terminal_heatmap import terminal_heatmap
 from rnnae_bench.trial.outcome import Outcome
 from rnnae_bench.trial.pair import Pair
 from rnnae_bench.trial.trial import Trial
@@ -35,10 +35,12 @@ def said(trial, record, series, folder):
 
 
 def test_the_heatmap_comes_after_the_gradient_norm(trial, make_record, tmp_path):
-    lines = said(trial, make_record(), {**NORMS, **FLOW}, tmp_path)
-    heatmap = terminal_heatmap(FLOW).splitlines()
+    record = make_record(needed_lag=30)
+    lines = said(trial, record, {**NORMS, **FLOW}, tmp_path)
+    heatmap = terminal_heatmap(FLOW, record.needed_lag).splitlines()
     start = lines.index(heatmap[0])
     assert lines[start : start + len(heatmap)] == heatmap
+    assert [line.strip() for line in heatmap if "^" in line] == ["^ needed 30"]
     assert lines[0].startswith("gradient norm over training")
     assert start > 5
     assert lines[start + len(heatmap)].startswith("record")

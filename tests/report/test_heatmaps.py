@@ -8,7 +8,7 @@ from matplotlib import colormaps
 from matplotlib.image import imread
 
 from rnnae_bench.records.history import Series
-from rnnae_bench.report.heatmaps import DECADES, PANELS, draw, gallery, new_figure, panels, terminal_heatmap
+from rnnae_bench.report.heatmaps import DECADES, PANELS, draw, gallery, new_figure, panels
 
 NAME = "gradient_flow/last_step/recurrence.l0/h"
 
@@ -80,7 +80,7 @@ def with_dead(series: Series, alive: list[float]) -> dict[str, Series]:
 
 def test_where_most_are_dead_a_flat_profile_is_drawn_as_lost():
     series = with_dead(sloping(0.0, 0.0, lags=4), [1, 1, 0.03125, 0.03125])
-    heatmap, lines, *others = drawn(series)
+    heatmap, _, *others = drawn(series)
     (image,) = heatmap.images
     assert not np.ma.getmaskarray(image.get_array()).any()
     np.testing.assert_array_equal(image.get_array()[:, :2], 0)
@@ -88,9 +88,6 @@ def test_where_most_are_dead_a_flat_profile_is_drawn_as_lost():
     assert heatmap.patches[0].get_data().values.tolist() == [1.5, 1.5]
     (shares,) = [axes for axes in others if "alive" in axes.get_ylabel()]
     assert [line.get_ydata().tolist() for line in shares.lines] == [[1, 1, 0.03125, 0.03125]] * 2
-    lines = terminal_heatmap(series, width=10).splitlines()
-    assert lines[2] == "   4 │██··"
-    assert lines[-1] == "fewest alive: 3% of the sequences at step 1, lag 2; 97% zero, 0% not finite"
     assert len(drawn(with_dead(sloping(0.0, lags=4), [1, 1, 1, 1]))) == 3
 
 
@@ -108,7 +105,6 @@ def test_any_size_can_be_drawn(lags, count):
     series.values[0, 1 + lags // 2 :] = np.nan
     assert len(drawn({NAME: series})) == 3
     assert gallery({"one": series, "two": series}).startswith(b"\x89PNG")
-    assert terminal_heatmap({NAME: series}).count("│") == min(count, 12)
 
 
 def test_a_gallery_has_one_fixed_scale():
@@ -130,42 +126,7 @@ def test_a_gallery_of_many_has_rows_and_one_of_none_is_refused():
         gallery({})
 
 
-def test_the_terminal_heatmap_to_the_character():
-    profiles = [[0, -0.5, -2, -4, -7, -10], [-3, 1, -3, np.nan, -3, 0.5], [np.nan] * 6]
-    series = Series(np.array([1, 30, 2000]), np.array(profiles, dtype=np.float32))
-    # the shades of: below, nothing measured; 0 4 0 - 0 3.5; 0 -0.5 -2 -4 -7 -10
-    assert terminal_heatmap({NAME: series}, width=20) == "\n".join(
-        [
-            "gradient norm by lag: recurrence.l0 h, loss of the last scored step alone",
-            " step",
-            "2,000 │",
-            "   30 │██▲▲██  ██▲▲",
-            "    1 │████▓▓▒▒░░··",
-            "      └────────────",
-            "  lag  0          5",
-            "▲ >1e3 █ >1e-1 ▓ >1e-3 ▒ >1e-6 ░ >1e-9 · less, of lag 0",
-        ]
-    )
-
-
-def test_the_terminal_heatmap_shows_the_median_of_what_falls_together():
-    values = np.zeros((4, 4), dtype=np.float32)
-    values[:2, 2:] = [[-2, -2], [-2, np.nan]]
-    values[2:, 2:] = [[-20, -5], [-5, 9]]
-    series = Series(np.array([1, 2, 3, 4]), values)
-    lines = terminal_heatmap({NAME: series}, width=8, height=2).splitlines()
-    assert lines[2:4] == ["   4 │█▒", "   1 │█▓"]
-
-
-@pytest.mark.parametrize(("width", "height"), [(60, 12), (40, 5)])
-def test_the_terminal_heatmap_keeps_to_its_size(width, height):
-    lines = terminal_heatmap({NAME: sloping(*[-0.01] * 300, lags=784)}, width, height).splitlines()
-    assert len(lines) == height + 5
-    assert max(len(line) for line in lines[1:-1]) == width
-
-
 def test_without_profiles_there_is_nothing_to_draw():
     only_lag_0 = Series(np.array([1]), np.array([[1.0, np.nan]], dtype=np.float32))
     for series in ({}, {"loss": Series(np.array([1]), np.array([1.0]))}, {NAME: only_lag_0}):
         assert panels(series) == []
-        assert terminal_heatmap(series) == ""

@@ -20,6 +20,7 @@ from rnnae_bench.contracts.task import Task
 from rnnae_bench.errors import UserError, require_choice, require_not_negative, require_positive
 from rnnae_bench.leaderboard.trackers import require_loggers
 from rnnae_bench.leaderboard.trackers.loggers import run_logged
+from rnnae_bench.options.bracketed import parse_text
 from rnnae_bench.options.durations import positive_seconds
 from rnnae_bench.options.nested import flatten, merge, nest
 from rnnae_bench.options.quantities import matched_to
@@ -29,7 +30,6 @@ from rnnae_bench.records.legible import printable
 from rnnae_bench.records.record import Match
 from rnnae_bench.records.store import Store
 from rnnae_bench.records.widths import chosen_before
-from rnnae_bench.sweeps.grid import parse_text
 from rnnae_bench.trial.environment import require_matching_torchvision
 from rnnae_bench.trial.launchers import rank
 from rnnae_bench.trial.matching import match_width

@@ -1,4 +1,4 @@
-"""What several commands share: where records lie, which are meant, the pair that is named, what is found wrong."""
+"""What several commands share: where records lie, which are meant, where loggers wrote, what is found wrong."""
 
 import sys
 import warnings
@@ -7,12 +7,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rnnae_bench.cli.output import plugins_aside
 from rnnae_bench.cli.table import print_table
 from rnnae_bench.errors import require_choice
 from rnnae_bench.leaderboard.trackers import LOGGERS
 from rnnae_bench.leaderboard.trackers.places import written_by
-from rnnae_bench.plugins.registry import models, parse_task, tasks
 from rnnae_bench.records.legible import printable
 from rnnae_bench.records.record import Record
 
@@ -20,7 +18,6 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from rnnae_bench.leaderboard.submission import Finding, Objections
-    from rnnae_bench.trial.pair import Pair
 
 RUNS = "runs"
 """Where runs and sweeps write, unless a folder is named, seen from where the command runs."""
@@ -55,21 +52,6 @@ def load_libraries() -> None:
     from rnnae_bench.training.lightning import errors_only
 
     errors_only()
-
-
-def load_pair(task: str, model: str) -> "Pair":
-    """The pair of that name; names are looked up before anything heavy is imported.
-
-    Raises:
-        UserError: unknown names, a torchvision that does not fit torch, or what `Pair` refuses.
-    """
-    tasks().get(parse_task(task)[0])
-    models().get(model)
-    load_libraries()
-    from rnnae_bench.trial.pair import Pair
-
-    with plugins_aside():
-        return Pair(task, model)
 
 
 @contextmanager

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from rnnae_bench.cli.common import load_pair
 from rnnae_bench.cli.output import plugins_aside
+from rnnae_bench.cli.pairs import load_pair, require_agreement
 from rnnae_bench.cli.table import print_table
 from rnnae_bench.errors import UserError, require_not_negative, require_positive
 from rnnae_bench.plugins.registry import parse_task
@@ -69,11 +69,13 @@ def main(arguments: list[str]) -> int:
             f"probe takes a model and a task before all options, got {' '.join(names) or 'neither'}; write {_USAGE}"
         )
     model, task = names
-    pair = load_pair(task, model)
+    pair, bracketed = load_pair(task, model)
+    task, model = pair.label, pair.model_handle.name
     pair.parser.prog, pair.parser.usage = "rnnae-bench probe", _USAGE
     pair.parser.description = f"Show the dynamics of {model} on {pair.label}: {pair.variant.summary}"
     add_options(pair.parser)
-    options = pair.parse(arguments[2:])
+    require_agreement(pair, bracketed, [one for one in arguments[2:] if one not in ("-h", "--help")])
+    options = pair.parse([*bracketed, *arguments[2:]])
     again = parse_task(options.task.name), options.model.name
     if again != (parse_task(task), model):
         raise UserError(

@@ -5,15 +5,18 @@ import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from rnnae_bench.cli.common import load_pair, logger_names, say_where_logged
+from rnnae_bench.cli.common import logger_names, say_where_logged
 from rnnae_bench.cli.output import plugins_aside
+from rnnae_bench.cli.pairs import load_pair, require_agreement
+from rnnae_bench.cli.run_help import short_help
+from rnnae_bench.cli.run_options import add_own, dashed
 from rnnae_bench.cli.threads import Load, threads_beside
 from rnnae_bench.errors import UserError, require_positive
-from rnnae_bench.leaderboard.trackers import LOGGERS
+from rnnae_bench.options.bracketed import parse_text
 from rnnae_bench.options.configuration import read_configs
 from rnnae_bench.options.durations import positive_seconds
 from rnnae_bench.options.nested import flatten
@@ -36,24 +39,11 @@ if TYPE_CHECKING:
 
 def opening() -> argparse.ArgumentParser:
     """What must be known before the pair's own options can be: its names and the configuration file."""
-    parser = argparse.ArgumentParser(
-        prog="rnnae-bench run",
-        description="Train a model on a task and keep a record of it. Name both to see their own options: "
-        "rnnae-bench run --task copy --model gru --help",
-        allow_abbrev=False,
-        exit_on_error=False,
-    )
-    about = "a task; a bare name means :standard"
-    parser.add_argument("--task", "--task.name", action="append", metavar="NAME[:VARIANT]", help=about)
-    parser.add_argument("--model", "--model.name", action="append", metavar="NAME", help="a model")
-    parser.add_argument(
-        "--config",
-        action="append",
-        type=Path,
-        default=[],
-        metavar="FILE",
-        help="read options from a YAML file; of several the later ones win, and flags win over all",
-    )
+    parser = argparse.ArgumentParser(prog="rnnae-bench run", add_help=False, allow_abbrev=False, exit_on_error=False)
+    parser.add_argument("--task", "--task.name", action="append")
+    parser.add_argument("--model", "--model.name", action="append")
+    parser.add_argument("--config", action="append", type=Path, default=[])
+    parser.add_argument("-h", "--help", nargs="?", const="short", choices=("short", "all"))
     return parser
 
 
@@ -62,21 +52,26 @@ def main(arguments: list[str]) -> int:
     # As of now: a plugin may change the working folder as soon as it is imported.
     here, load = Path.cwd(), Load()
     try:
-        named, others = opening().parse_known_args([one for one in arguments if one not in ("-h", "--help")])
+        named, others = opening().parse_known_args(dashed(arguments))
     except argparse.ArgumentError as error:
         raise UserError(str(error)) from error
     configuration: dict[str, Any] = {}
     if named.config:
         configuration = read_configs(named.config)
     task, model = (_name(part, getattr(named, part), configuration) for part in ("task", "model"))
-    wants_help = "-h" in arguments or "--help" in arguments
-    if wants_help and not (task and model):
-        opening().print_help()
+    if named.help == "short" or (named.help and not (task and model)):
+        print(short_help(*(name and parse_text(name)[0] for name in (task, model))))
         return 0
-    pair = load_pair(_require("task", task, tasks().names()), _require("model", model, models().names()))
-    rest = [*(f"--config={path}" for path in named.config), f"--task.name={pair.label}", f"--model.name={model}"]
-    arguments_of_pair = [*rest, *others, *(["--help"] if wants_help else [])]
-    options = _parse(pair, arguments_of_pair)
+    pair, bracketed = load_pair(_require("task", task, tasks().names()), _require("model", model, models().names()))
+    configured = [f"--config={path}" for path in named.config]
+    add_own(pair.parser.add_argument)
+    for part in ("task", "model"):
+        # A name in a file stands beside that file's options; a flag wins over them.
+        beside = others if getattr(named, part) else [*configured, *others]
+        require_agreement(pair, [one for one in bracketed if one.startswith(f"--{part}.")], beside)
+    own = [f"--task.name={pair.label}", f"--model.name={pair.model_handle.name}", *bracketed, *others]
+    arguments_of_pair = [*configured, *own, *(["--help"] if named.help else [])]
+    options = pair.parse(arguments_of_pair)
     given: list[str] = []
     if options.match is not None:
         chosen = pair.parse(arguments_of_pair, defaults=False).as_dict().get("model") or {}
@@ -100,27 +95,6 @@ def _require(part: str, name: str | None, known: list[str]) -> str:
     if not isinstance(name, str):
         raise UserError(f"the name of a {part} is a text, and the configuration has {name!r}")
     return name
-
-
-def _parse(pair: "Pair", arguments: list[str]) -> "Namespace":
-    add = pair.parser.add_argument
-    add("--seed", type=int, default=0, help="The first seed: fixes weights, data order and noise.")
-    add("--seeds", type=int, default=1, help="How many seeds to run, counting up from --seed.")
-    add("--data_seed", type=int | None, help="Seed of the training data where it is not to be --seed.")
-    add("--out", type=str, default="runs", help="Folder for the records.")
-    add("--overwrite", action="store_true", help="Run again what has a good record already; the old one is kept.")
-    add("--logger", type=str, default="", help=f"Log elsewhere too, comma-separated: {', '.join(LOGGERS)}.")
-    about = "Keep the trial's state so often (30s, 10m, 2h); where it was stopped, the same command goes on from there."
-    add("--checkpoint_every", "--checkpoint-every", type=str | None, metavar="DURATION", help=about)
-    add("--keep", type=Literal["weights"] | None, help="What to keep beside the record: the trained weights.")
-    about = (
-        "Choose the model's width so that it has so many weights, or numbers in its state, or trains for so long here: "
-        "parameters=10k, state=256, seconds=60."
-    )
-    add("--match", type=str | None, metavar="QUANTITY=AMOUNT", help=about)
-    add("--threads", type=int | None, help="CPU threads for torch; by default one a core that others leave.")
-    add("--json", action="store_true", help="Print the records as JSON, and nothing else, on standard output.")
-    return pair.parse(arguments)
 
 
 def _run(pair: "Pair", options: "Namespace", given: Sequence[str], out: Path, command: list[str], load: Load) -> int:

@@ -19,12 +19,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import yaml
-
 from rnnae_bench.errors import UserError, require_positive
+from rnnae_bench.options.bracketed import parse_text, written
 from rnnae_bench.options.nested import flatten, nest
-from rnnae_bench.options.plain import plain
-from rnnae_bench.options.yaml12 import load, reason
 from rnnae_bench.plugins.registry import Kind, models, parse_task, tasks
 from rnnae_bench.sweeps.executors.job import Setting
 
@@ -116,7 +113,7 @@ def run_command(setting: Setting) -> str:
     """
     words = ["rnnae-bench", "run", "--task", setting.task, "--model", setting.model]
     for option, value in flatten(setting.overrides).items():
-        text = _yaml(value)
+        text = written(value)
         # Apart, argparse would take -.inf for an option.
         words += [f"--{option}={text}"] if text.startswith("-") else [f"--{option}", text]
     return shlex.join(words)
@@ -124,16 +121,7 @@ def run_command(setting: Setting) -> str:
 
 def _bracket(setting: Setting, part: str) -> str:
     options = flatten(setting.overrides.get(part, {}))
-    return f"[{','.join(f'{option}={_yaml(value)}' for option, value in options.items())}]" if options else ""
-
-
-def _yaml(value: Any) -> str:
-    if isinstance(value, str):
-        try:
-            return value if load(value) == value else json.dumps(value)
-        except yaml.YAMLError:
-            return json.dumps(value)
-    return str(plain(value)) if isinstance(value, float) else json.dumps(plain(value))
+    return f"[{','.join(f'{option}={written(value)}' for option, value in options.items())}]" if options else ""
 
 
 def _task(name: str) -> str:
@@ -208,57 +196,6 @@ def with_options(kind: Kind, named: Named, options: Mapping[str, Any]) -> Named:
     if twice:
         raise UserError(f"{_shown(named)}: {', '.join(sorted(twice))} is given in there and beside it")
     return {"name": name, **values, **further} if further else named
-
-
-def parse_text(text: str) -> tuple[str, dict[str, Any]]:
-    """The name and the options, by dotted name, of ``NAME[OPTION=VALUE,...]``; `UserError` where it is malformed."""
-    name, bracket, rest = text.partition("[")
-    if not bracket:
-        if "]" in text:
-            raise UserError(f"'{text}': the bracket ']' closes none")
-        return text.strip(), {}
-    values: dict[str, Any] = {}
-    for item in _split(text, rest):
-        option, equals, written = (part.strip() for part in item.partition("="))
-        if not option or not equals:
-            raise UserError(f"'{text}': '{item.strip()}' is no option; write KEY=VALUE, several with commas between")
-        if not written:
-            raise UserError(f"'{text}': '{option}' has no value; write {option}=VALUE")
-        try:
-            value = load(written)
-        except yaml.YAMLError as error:
-            raise UserError(f"'{text}': the value of '{option}', {written}, is not YAML: {reason(error)}") from error
-        for full, one in flatten({option: value}).items():
-            if full in values:
-                raise UserError(f"'{text}': '{full}' is given twice; for several values write {full}=[A,B]")
-            values[full] = one
-    return name.strip(), values
-
-
-def _split(text: str, rest: str) -> list[str]:
-    """What follows the first bracket, up to the one that closes it, split at the commas that are in no inner one."""
-    items: list[str] = []
-    begun, inner, quote = 0, "]", ""
-    for place, character in enumerate(rest):
-        if quote:
-            quote = "" if character == quote else quote
-        elif character in "\"'":
-            quote = character
-        elif character in "[{":
-            inner += "]" if character == "[" else "}"
-        elif character in "]}":
-            if not inner.endswith(character):
-                break
-            inner = inner[:-1]
-            if not inner:
-                if rest[place + 1 :].strip():
-                    raise UserError(f"'{text}': '{rest[place + 1 :].strip()}' follows the closing bracket")
-                return [*items, rest[begun:place]]
-        elif character == "," and len(inner) == 1:
-            items.append(rest[begun:place])
-            begun = place + 1
-    missing = f"the quote {quote} is not closed" if quote else f"the brackets do not match, '{inner[-1]}' is missing"
-    raise UserError(f"'{text}': {missing}")
 
 
 def _shown(named: Named) -> str:

@@ -279,19 +279,26 @@ class Pair:
                     f"{found.unknown} is not passed to the trainer; these are: {', '.join(TRAINER_OPTIONS)} "
                     f"(budget and batch sizes are --task.protocol.*)"
                 )
-            near = difflib.get_close_matches(
-                found.unknown, [f"--{one.dest}" for one in self.parser._actions], n=1, cutoff=0.5
-            )
+            known = [flag for one in self.parser._actions for flag in one.option_strings[:1]]
+            near = difflib.get_close_matches(found.unknown, known, n=1, cutoff=0.5)
             hint = f"; did you mean {near[0]}?" if near else ""
             of = f"{self.model_handle.name} on {self.label}"
             return f"{found.unknown} is not an option of {of}{hint} (--help lists them)"
+        flag, hint = self._flag_of(found.wrong)
         if found.wrong and found.choices and "any of the Union" in found.message:
-            return f"--{found.wrong}: got {found.given}; it must be one of {', '.join(found.choices)}"
-        if found.wrong in self.hints and is_plain(self.hints[found.wrong]):
-            return f"--{found.wrong}: got '{found.given}'; it must be {in_words(self.hints[found.wrong])}"
+            return f"{flag}: got {found.given}; it must be one of {', '.join(found.choices)}"
+        if hint is not None and is_plain(hint):
+            return f"{flag}: got '{found.given}'; it must be {in_words(hint)}"
         if found.wrong and "any of the Union" in found.message:
-            return f"--{found.wrong}: got {found.given}"
+            return f"{flag}: got {found.given}"
         return found.message
+
+    def _flag_of(self, option: str | None) -> tuple[str, Any]:
+        """How an option, by its name, is spelled on the command line, and its type."""
+        for action in self.parser._actions:
+            if action.dest == option and action.option_strings:
+                return action.option_strings[0], getattr(action, "_typehint", None) or action.type
+        return f"--{option}", self.hints.get(option or "")
 
 
 def _in_parts(options: Mapping[str, Any]) -> dict[str, dict[str, Any]]:

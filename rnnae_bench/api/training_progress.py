@@ -1,5 +1,6 @@
 """The live progress of one trial: a bar on a terminal or in a notebook, a line at every evaluation elsewhere."""
 
+import itertools
 import time
 from typing import Any, NamedTuple
 
@@ -15,48 +16,69 @@ from rnnae_bench.records.legible import printable
 from rnnae_bench.report.tables import number
 
 _REFRESH_SECONDS = 0.2
-_BAR = 24
-_NUMBER = 9
-"""Characters of a number with four significant digits at most, as in ``-1.234e-05`` but for its sign."""
-_SPEED_AND_TIME = 15
+_BAR, _SHORTEST_BAR = 24, 8
+_NUMBER = 10
+"""Characters of a number with four significant digits at most, as in ``-1.234e-05``."""
+_SPEED_AND_TIME = 17
 """Characters of the speed, the time left, and the gaps before them."""
-_SHORTEST = 10
-"""Characters below which a label says nothing."""
 
 
 class Layout(NamedTuple):
-    """What a line of progress has room for."""
+    """What a line of progress has room for; nothing in it is cut."""
 
     label: str
-    bar: bool
+    bar: int
+    """Characters of the bar; 0 leaves it out."""
     loss: bool
     metric: str
     """What stands before the metric's value."""
 
 
 def layout_for(width: int, label: str, metric: str, steps: int) -> Layout:
-    """What goes into a line of so many characters: steps, time and metric always, then names, loss and bar.
+    """What goes into a line of so many characters: steps, time and metric always, then names, bar and loss.
 
     Args:
         width: Of the terminal.
-        label: What is being run; cut at its end where there is no room for the whole of it.
+        label: What is being run, as ``gru on copy:standard, seed 0``; model and seed, or the model alone, stand for it
+            where there is no room for the whole of it.
         metric: The primary metric's name.
         steps: The step budget.
 
     >>> layout_for(80, "gru on copy:standard, seed 0", "recall_accuracy", 5000)
-    Layout(label='gru on copy:standard, seed 0', bar=False, loss=False, metric='recall_accuracy ')
+    Layout(label='gru, seed 0', bar=13, loss=False, metric='recall_accuracy ')
     >>> layout_for(140, "gru on copy:standard, seed 0", "recall_accuracy", 5000)
-    Layout(label='gru on copy:standard, seed 0', bar=True, loss=True, metric='recall_accuracy ')
+    Layout(label='gru on copy:standard, seed 0', bar=24, loss=True, metric='recall_accuracy ')
     """
     room = width - (2 * len(str(steps)) + 2) - _SPEED_AND_TIME - (_NUMBER + 1)
-    name = f"{metric} " if room > len(metric) + _SHORTEST else ""
-    room -= len(name)
-    if len(label) > room:
-        label = f"{label[: room - 2]}…" if room > _SHORTEST else ""
-    room -= len(label) + 1
-    loss = room >= len("  loss ") + _NUMBER
-    room -= loss * (len("  loss ") + _NUMBER)
-    return Layout(label, bar=room > _BAR, loss=loss, metric=name)
+    for name, bar, shown in itertools.product((f"{metric} ", ""), (_SHORTEST_BAR, 0), (*_forms(label), "")):
+        left = room - len(name) - len(shown) - bool(shown) - bar - bool(bar)
+        if left >= 0:
+            break
+    else:
+        return Layout("", 0, False, "")
+    loss = left >= len("  loss ") + _NUMBER
+    left -= loss * (len("  loss ") + _NUMBER)
+    return Layout(shown, bar and min(_BAR, bar + left), loss, name)
+
+
+def bar_of(layout: Layout, console: Console) -> Progress:
+    """The line, as rich's progress of tasks with the fields ``speed`` and ``state``."""
+    columns = [
+        TextColumn("{task.description}") if layout.label else None,
+        BarColumn(bar_width=layout.bar) if layout.bar else None,
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[speed]}"),
+        TimeRemainingColumn(compact=True),
+        TextColumn("{task.fields[state]}"),
+    ]
+    return Progress(*filter(None, columns), console=console, refresh_per_second=5, transient=True)
+
+
+def _forms(label: str) -> list[str]:
+    """A label, and shorter ones that say the most of it: model and seed, the model."""
+    most, comma, seed = label.rpartition(", ")
+    model = (most or label).partition(" on ")[0]
+    return [label, *([f"{model}, {seed}"] if comma else []), model]
 
 
 class TrainingProgress(OptimizerSteps):
@@ -86,15 +108,7 @@ class TrainingProgress(OptimizerSteps):
         if self._console.is_terminal or notebook:
             layout = layout_for(self._console.width, self._label, self._metric, int(trainer.max_steps))
             self._layout = layout
-            columns = [
-                TextColumn("{task.description}"),
-                BarColumn(bar_width=_BAR) if layout.bar else None,
-                MofNCompleteColumn(),
-                TextColumn("{task.fields[speed]}"),
-                TimeRemainingColumn(compact=True),
-                TextColumn("{task.fields[state]}"),
-            ]
-            self._bar = Progress(*filter(None, columns), console=self._console, refresh_per_second=5, transient=True)
+            self._bar = bar_of(layout, self._console)
             self._task = self._bar.add_task(escape(layout.label), total=trainer.max_steps, speed="", state="")
             if notebook:
                 self._notebook = NotebookLive()

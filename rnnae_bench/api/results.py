@@ -1,10 +1,12 @@
 """What the front door gives back: one trial or many, as records, modules, tables and pictures."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, overload
+from typing import TYPE_CHECKING, Any, overload
 
 from rnnae_bench.errors import UserError
+from rnnae_bench.options.bracketed import parse_text
+from rnnae_bench.options.nested import flatten
 from rnnae_bench.plugins.registry import parse_task
 from rnnae_bench.rankings.rows import Row, summarize
 from rnnae_bench.records.legible import printable
@@ -177,14 +179,23 @@ class Results(Sequence[Result]):
     def where(
         self, *, task: str | Sequence[str] = (), model: str | Sequence[str] = (), status: str | Sequence[str] = ()
     ) -> "Results":
-        """Those of some tasks, each ``NAME`` (all its variants) or ``NAME:VARIANT``, of some models, that ended so."""
+        """Those of some tasks and models that ended so.
+
+        Args:
+            task: ``NAME`` (all its variants) or ``NAME:VARIANT``; ``[OPTION=VALUE,...]`` may follow.
+            model: ``NAME`` or ``NAME[OPTION=VALUE,...]``.
+            status: How they ended.
+
+        Raises:
+            UserError: a task's name or a bracket is malformed.
+        """
         tasks, models, ends = ([one] if isinstance(one, str) else one for one in (task, model, status))
-        wanted = [(name, variant if ":" in given else None) for given in tasks for name, variant in [parse_task(given)]]
+        of_tasks, of_models = [*map(_task_wanted, tasks)], [*map(parse_text, models)]
         return Results(
             one
             for one in self
-            if (not wanted or {(one.record.task, one.record.variant), (one.record.task, None)} & set(wanted))
-            and (not models or one.record.model in models)
+            if (not of_tasks or any(_is_task(one.record, *wanted) for wanted in of_tasks))
+            and (not of_models or any(_is_model(one.record, *wanted) for wanted in of_models))
             and (not ends or one.record.status in ends)
         )
 
@@ -262,3 +273,23 @@ def _line(row: Row) -> str:
     failed = f" ({row.failures})" if row.failures else ""
     layout = "" if row.layout == "1x cpu 32-true" else f" on {row.layout}"
     return printable(f"{row.label} on {row.setting}{layout}, {seeds}: {value}{failed}")
+
+
+def _task_wanted(given: str) -> tuple[str, str | None, Mapping[str, Any]]:
+    named, options = parse_text(given)
+    name, variant = parse_task(named)
+    return name, variant if ":" in named else None, options
+
+
+def _is_task(record: Record, name: str, variant: str | None, options: Mapping[str, Any]) -> bool:
+    return record.task == name and variant in (None, record.variant) and _has(record.configuration.task, options)
+
+
+def _is_model(record: Record, name: str, options: Mapping[str, Any]) -> bool:
+    return record.model == name and _has(record.configuration.model, options)
+
+
+def _has(configuration: Mapping[str, Any], options: Mapping[str, Any]) -> bool:
+    """Whether a trial had these options, by default or because they were given."""
+    had = flatten(configuration)
+    return all(option in had and had[option] == value for option, value in options.items())

@@ -1,5 +1,6 @@
 """The command line: ``rnnae-bench COMMAND``. A command's module is imported only when that command runs."""
 
+import os
 import sys
 
 from rnnae_bench import __version__
@@ -14,7 +15,7 @@ COMMANDS = {
     "sweep": "many trials at once: a grid or a search, on this machine or on a Ray cluster",
     "horizon": "the longest lag at which a model still solves a task",
     "list": "the models and tasks that are installed",
-    "show": "a task's card, or a model's hyper-parameters",
+    "show": "a task's card, or a model's hyper-parameters; their BibTeX",
     "baselines": "what a task's baselines score, ready for its card",
     "probe": "Jacobians and Lyapunov exponents of a model on a task",
     "truth": "published figures and closed forms beside what is measured here",
@@ -25,6 +26,7 @@ COMMANDS = {
     "query": "SQL over the records in a folder",
     "reproduce": "run a record's trial again, and see whether it comes out the same",
     "leaderboard": "the site, the standings, submissions, and W&B",
+    "completion": "a script with which the shell completes names and options",
 }
 
 _HELP = f"""usage: rnnae-bench COMMAND [options]
@@ -50,6 +52,11 @@ def main(arguments: list[str] | None = None) -> int:
     """Run a command; returns the exit code: 0 done, 1 a trial failed or was stopped, 2 the user's mistake."""
     if arguments is None:
         arguments = sys.argv[1:]
+        if "_ARGCOMPLETE" in os.environ:
+            # A shell asks how the line may go on.
+            from rnnae_bench.cli.completing import answer
+
+            answer()
         prepare()
     try:
         if arguments[:1] == ["--version"]:

@@ -29,7 +29,7 @@ def parser() -> argparse.ArgumentParser:
     about = "how close the shortest lag that is not solved has to be to the longest that is (default: 1.1, a tenth)"
     add("--ratio", type=float, default=1.1, help=about)
     about = "stop once all trials together, those measured before among them, have trained so long (30s, 10m, 2h)"
-    add("--budget", metavar="DURATION", help=about)
+    add("--budget", metavar="TIME", help=about)
     about = "choose the model's width by weights, state, or time: parameters=10k, state=256, seconds=60"
     add("--match", metavar="QUANTITY=AMOUNT", help=about)
     add("--precision", help="a precision of Lightning's (default: 32-true)")
@@ -37,9 +37,7 @@ def parser() -> argparse.ArgumentParser:
     add("--workers", type=int, help="worker processes (default: as many as cores or devices and memory allow)")
     add("--threads", type=int, help="CPU threads of each worker (default: 1)")
     add("--vectorize", help="train seeds as one: auto (default), off, or how many at most")
-    add(
-        "--time-limit", metavar="DURATION", help="longest wall time of a trial; one that takes longer has not solved it"
-    )
+    add("--time-limit", metavar="TIME", help="longest wall time of a trial; one that takes longer has not solved it")
     add("--out", default=RUNS, metavar="FOLDER", help=f"folder for the records (default: {RUNS})")
     add("--picture", metavar="FILE", help="draw the metric over the lag into this file (png, svg, pdf)")
     add("--json", action="store_true", help="everything as JSON, and nothing else, on standard output")

@@ -6,8 +6,6 @@ from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.console import Console
-
 from rnnae_bench.cli.output import plugins_aside
 from rnnae_bench.cli.pairs import load_pair, require_agreement
 from rnnae_bench.cli.table import print_table
@@ -15,8 +13,6 @@ from rnnae_bench.errors import UserError, require_not_negative, require_positive
 from rnnae_bench.plugins.registry import parse_task
 from rnnae_bench.records.files import require_writable_file
 from rnnae_bench.records.legible import printable
-from rnnae_bench.report import dynamics_picture
-from rnnae_bench.report.heatmaps import as_png
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
@@ -85,6 +81,7 @@ def main(arguments: list[str]) -> int:
     require_not_negative(after=options.after, steps=options.steps)
     picture = _writable(options.out)
     import torch
+    from rich.console import Console
 
     from rnnae_bench.api.probing import TrainingFailed, examine_trial
     from rnnae_bench.api.running import ready
@@ -102,6 +99,8 @@ def main(arguments: list[str]) -> int:
     _show(found, options.json)
     lines = [f"not measured: {layer}: {note}" for layer, note in found.notes.items()]
     if picture is not None:
+        from rnnae_bench.report.heatmaps import as_png
+
         picture.write_bytes(as_png(found.plot()))
         lines.append(f"picture {picture}")
     for line in lines:
@@ -134,6 +133,8 @@ def _show(found: "Dynamics", as_json: bool) -> None:
         if place:
             print()
         print_table(heads, rows)
+    from rnnae_bench.report import dynamics_picture
+
     drawn = dynamics_picture.terminal_picture(found.layers)
     if drawn:
         print(f"\n{drawn}")

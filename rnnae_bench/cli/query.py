@@ -12,10 +12,10 @@ from rnnae_bench.cli.common import RUNS, read_records
 from rnnae_bench.cli.table import print_table
 from rnnae_bench.errors import UserError
 from rnnae_bench.records.legible import printable
-from rnnae_bench.records.store import Store
 
 if TYPE_CHECKING:
     from rnnae_bench.records.query import Answer
+    from rnnae_bench.records.store import Store
 
 
 def parser() -> argparse.ArgumentParser:
@@ -41,6 +41,8 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: list[str]) -> int:
     """Print the answer; 0 also where it has no row."""
     options = parser().parse_args(arguments)
+    from rnnae_bench.records.store import Store
+
     store = Store(Path(options.source))
     if options.columns:
         return _print_columns(store, options.json)
@@ -65,7 +67,7 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def _print_columns(store: Store, as_json: bool) -> int:
+def _print_columns(store: "Store", as_json: bool) -> int:
     from rnnae_bench.records import flat
     from rnnae_bench.records.query import TABLES
 

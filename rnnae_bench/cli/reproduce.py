@@ -12,13 +12,11 @@ from rnnae_bench.cli.common import COMMITTED, RUNS, load_libraries
 from rnnae_bench.cli.output import plugins_aside
 from rnnae_bench.cli.table import print_table
 from rnnae_bench.errors import UserError, require_positive
-from rnnae_bench.records.document import load
 from rnnae_bench.records.legible import printable
-from rnnae_bench.records.record import Record
-from rnnae_bench.records.store import Store
-from rnnae_bench.trial.launchers import rank
 
 if TYPE_CHECKING:
+    from rnnae_bench.records.record import Record
+    from rnnae_bench.records.store import Store
     from rnnae_bench.trial.reproduce import Difference, Reproduction
     from rnnae_bench.trial.trial import Trial
 
@@ -62,6 +60,7 @@ def main(arguments: list[str]) -> int:
     import torch
 
     from rnnae_bench.trial import reproduce as reproduction
+    from rnnae_bench.trial.launchers import rank
     from rnnae_bench.trial.rebuild import rebuild
 
     torch.set_num_threads(options.threads or reproduction.here_threads(record))
@@ -90,12 +89,14 @@ def main(arguments: list[str]) -> int:
     return 0 if found.reproduced else 1
 
 
-def find(reference: str, source: str | None) -> tuple[Record, Store]:
+def find(reference: str, source: str | None) -> "tuple[Record, Store]":
     """A record by its file, its id or the first digits of that, and the store it lies in.
 
     Raises:
         UserError: there is none, several begin so, or it can't be read as one.
     """
+    from rnnae_bench.records.store import Store
+
     path = Path(reference)
     if path.suffix == ".json":
         return _load(path), Store(path.parent)
@@ -112,7 +113,9 @@ def find(reference: str, source: str | None) -> tuple[Record, Store]:
     )
 
 
-def _load(path: Path) -> Record:
+def _load(path: Path) -> "Record":
+    from rnnae_bench.records.document import load
+
     try:
         return load(path)
     except (OSError, ValueError) as error:
@@ -120,7 +123,7 @@ def _load(path: Path) -> Record:
         raise UserError(f"{path} can't be read as a record of this version: {reason}") from error
 
 
-def _print_differences(record: Record, differing: "list[Difference]") -> None:
+def _print_differences(record: "Record", differing: "list[Difference]") -> None:
     print(printable(f"record {record.id}: {record.trial}, {record.status}"))
     if differing:
         print_table(("differs", "record", "here"), [(one.what, one.recorded, one.here) for one in differing])
@@ -128,10 +131,11 @@ def _print_differences(record: Record, differing: "list[Difference]") -> None:
         print("nothing differs here from where it was made")
 
 
-def _run(record: Record, store: Store, trial: "Trial", out: str | None) -> "Reproduction | None":
+def _run(record: "Record", store: "Store", trial: "Trial", out: str | None) -> "Reproduction | None":
     from rich.console import Console
 
     from rnnae_bench.api.training_progress import TrainingProgress
+    from rnnae_bench.records.store import Store
     from rnnae_bench.trial.reproduce import compare, run_again
 
     series = _series(store, record)
@@ -149,14 +153,14 @@ def _run(record: Record, store: Store, trial: "Trial", out: str | None) -> "Repr
         return compare(record, series, outcome.record, outcome.series, records)
 
 
-def _series(store: Store, record: Record) -> dict[str, Any]:
+def _series(store: "Store", record: "Record") -> dict[str, Any]:
     try:
         return store.series(record)
     except (OSError, ValueError) as error:
         raise UserError(f"the histories of record {record.id} can't be read: {error}") from error
 
 
-def sentences(record: Record, differing: "list[Difference]", found: "Reproduction") -> list[str]:
+def sentences(record: "Record", differing: "list[Difference]", found: "Reproduction") -> list[str]:
     """What came of it, in words; the last is the verdict."""
     metric = record.primary.metric
     lines = [f"{metric}: {found.value_before} in the record, {found.value_after} now"]

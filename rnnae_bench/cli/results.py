@@ -3,15 +3,17 @@
 import argparse
 import json
 from pathlib import Path
-from typing import get_args
+from typing import TYPE_CHECKING, get_args
 
-from rnnae_bench.api.reading import load
-from rnnae_bench.api.results import Results
 from rnnae_bench.cli.common import RUNS, remarks_told
+from rnnae_bench.cli.source import add_source, source_of
 from rnnae_bench.errors import UserError
 from rnnae_bench.records.files import require_writable_file
 from rnnae_bench.records.legible import printable
 from rnnae_bench.records.record import Status
+
+if TYPE_CHECKING:
+    from rnnae_bench.api.results import Results
 
 
 def parser() -> argparse.ArgumentParser:
@@ -21,7 +23,7 @@ def parser() -> argparse.ArgumentParser:
         description="Show what was measured: a table a task variant, one row a model setting, over all its seeds.",
         allow_abbrev=False,
     )
-    parser.add_argument("folder", nargs="?", default=RUNS, help=f"folder of records (default: {RUNS})")
+    add_source(parser, RUNS)
     parser.add_argument(
         "--task",
         action="append",
@@ -54,11 +56,14 @@ def main(arguments: list[str]) -> int:
     options = parser().parse_args(arguments)
     if options.superseded and (options.csv or options.markdown or options.latex or options.html):
         raise UserError("results --superseded prints lines or --json; leave out --csv, --markdown, --latex and --html")
+    from rnnae_bench.api.reading import load
+
+    folder = source_of(options)
     with remarks_told():
-        found = load(Path(options.folder), superseded=options.superseded)
+        found = load(Path(folder), superseded=options.superseded)
     chosen = found.where(task=options.task, model=options.model, status=options.status)
     if options.superseded:
-        _show_superseded(chosen, options, len(found))
+        _show_superseded(chosen, folder, options.json, len(found))
         return 0
     from rnnae_bench.report import tables
 
@@ -76,7 +81,7 @@ def main(arguments: list[str]) -> int:
     elif options.html:
         _write_page(Path(options.html), chosen, found)
     elif not records:
-        print(f"no record in {printable(options.folder)} matches ({len(found)} in all)")
+        print(f"no record in {printable(folder)} matches ({len(found)} in all)")
     else:
         from rich.console import Console
 
@@ -86,7 +91,7 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def _show_superseded(results: Results, options: argparse.Namespace, of: int) -> None:
+def _show_superseded(results: "Results", folder: str, as_json: bool, of: int) -> None:
     """A row for each record that another one replaced, the oldest first."""
     rows = [
         {
@@ -99,17 +104,17 @@ def _show_superseded(results: Results, options: argparse.Namespace, of: int) -> 
         }
         for one in results
     ]
-    if options.json:
+    if as_json:
         print(json.dumps(rows, indent=1))
     elif not rows:
-        print(f"no superseded record in {options.folder} matches ({of} in all)")
+        print(f"no superseded record in {printable(folder)} matches ({of} in all)")
     else:
         from rnnae_bench.cli.table import print_table
 
         print_table(list(rows[0]), [["-" if cell is None else str(cell) for cell in row.values()] for row in rows])
 
 
-def _write_page(path: Path, chosen: Results, found: Results) -> None:
+def _write_page(path: Path, chosen: "Results", found: "Results") -> None:
     require_writable_file(path, "the page")
     content = chosen.page(among=found)
     try:

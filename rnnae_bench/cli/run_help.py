@@ -18,7 +18,7 @@ _COLUMN = 29
 _TELLING = 15
 """Characters that a shortened description has at least."""
 
-_TRAINER = (
+TRAINER = (
     OwnOption("accelerator", "cpu|gpu", (), "auto", "What to train on"),
     OwnOption("devices", "int", (), "1", "How many devices a trial trains on."),
     OwnOption("strategy", "int", (), "auto", "How several devices work together (ddp, ...)."),
@@ -54,7 +54,7 @@ def _lines(task: str | None, model: str | None) -> Iterator[str]:
         yield from _section(f"task {task}", "--task.", task_options(task))
     if model:
         yield from _section(f"model {model}", "--model.", model_options(model, task))
-    yield from _section("Lightning's trainer", "--trainer.", _TRAINER)
+    yield from _section("Lightning's trainer", "--trainer.", TRAINER)
     yield ""
     if task and model:
         yield "--help all has every option with its whole description."

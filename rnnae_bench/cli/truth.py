@@ -31,7 +31,9 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument("rows", nargs="*", metavar="ROW", help="only these rows; all of them by default")
     options.add_argument("--quick", action="store_true", help="only rows that take seconds; none is trained")
     options.add_argument("--list", action="store_true", help="print the rows without measuring them")
-    options.add_argument("--out", default="runs/truth", help="folder for the records of what is trained")
+    options.add_argument(
+        "--out", default="runs/truth", metavar="FOLDER", help="folder for the records of what is trained"
+    )
     options.add_argument("--page", default="", metavar="FILE.html", help="write the table as a page too")
     options.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
     return options

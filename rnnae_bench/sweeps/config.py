@@ -33,6 +33,9 @@ SEARCH_SEED = 1000
 _LISTS = ("task", "model", "precision", "devices")
 """Options that may be repeated."""
 
+_METAVARS = {"out": "FOLDER", "time_limit": "TIME", "checkpoint_every": "TIME", "match": "QUANTITY=AMOUNT"}
+"""What help calls the values of some options."""
+
 DURATIONS = ("time_limit", "checkpoint_every")
 """Options that are durations."""
 
@@ -174,7 +177,8 @@ def parser() -> ArgumentParser:
         if hint is bool:
             options.add_argument(_flag(name), action="store_true", help=helps[name])
         else:
-            shown: dict[str, Any] = {"metavar": name.upper()} if name in _LISTS else {}
+            metavar = name.upper() if name in _LISTS else _METAVARS.get(name)
+            shown: dict[str, Any] = {"metavar": metavar} if metavar else {}
             options.add_argument(_flag(name), type=hint, default=default, help=helps[name], **shown)
     return options
 

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 from rnnae_bench.cli.common import COMMITTED
+from rnnae_bench.cli.source import add_source, source_of
 from rnnae_bench.records.legible import printable
 
 
@@ -16,12 +17,7 @@ def parser() -> argparse.ArgumentParser:
         description="Write a site of static pages that open from disk, without a server and without a network.",
         allow_abbrev=False,
     )
-    parser.add_argument(
-        "records",
-        nargs="?",
-        default=COMMITTED,
-        help=f"folder of records (default: {COMMITTED})",
-    )
+    add_source(parser, COMMITTED)
     parser.add_argument(
         "--out",
         default="leaderboards/site",
@@ -38,7 +34,7 @@ def main(arguments: list[str]) -> int:
     from rnnae_bench.leaderboard.site.build import build
     from rnnae_bench.records.store import Store
 
-    built = build(Store(Path(options.records)), Path(options.out))
+    built = build(Store(Path(source_of(options))), Path(options.out))
     for path, reason in built.unreadable.items():
         print(printable(f"rnnae-bench: {path} is no record, left out: {reason}"), file=sys.stderr)
     for identity in built.without_histories:

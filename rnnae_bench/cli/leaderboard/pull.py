@@ -7,9 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from rnnae_bench.cli.common import RUNS
-from rnnae_bench.leaderboard.trackers.wandb_client import connect, parse_project
 from rnnae_bench.records.legible import printable
-from rnnae_bench.records.store import Store
 
 
 def parser() -> argparse.ArgumentParser:
@@ -29,6 +27,9 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: list[str]) -> int:
     """Pull; 0 where all records of the project are in the folder now, 1 where some were refused or differ."""
     options = parser().parse_args(arguments)
+    from rnnae_bench.leaderboard.trackers.wandb_client import connect, parse_project
+    from rnnae_bench.records.store import Store
+
     parse_project(options.wandb)
     store = Store(Path(options.out))
     store.require_writable()

@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import Literal
 
 from rnnae_bench.cli.common import RUNS, read_records
+from rnnae_bench.cli.source import add_source, source_of
 from rnnae_bench.errors import UserError
-from rnnae_bench.leaderboard.trackers.wandb_client import connect, parse_project
 from rnnae_bench.records.legible import printable
-from rnnae_bench.records.store import Store
 
 
 def parser() -> argparse.ArgumentParser:
@@ -24,7 +23,7 @@ def parser() -> argparse.ArgumentParser:
         "and report are of the records in the folder.",
         allow_abbrev=False,
     )
-    parser.add_argument("folder", nargs="?", default=RUNS, help=f"folder of records (default: {RUNS})")
+    add_source(parser, RUNS)
     parser.add_argument("--wandb", required=True, metavar="ENTITY/PROJECT", help="the project; made if need be")
     parser.add_argument(
         "--mode",
@@ -40,12 +39,15 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: list[str]) -> int:
     """Push; 0 where the project has all records now, 1 where some could not be pushed."""
     options = parser().parse_args(arguments)
+    from rnnae_bench.leaderboard.trackers.wandb_client import connect, parse_project
+    from rnnae_bench.records.store import Store
+
     entity, project = parse_project(options.wandb)
     mode = options.mode or _mode(os.environ.get("WANDB_MODE", "online"))
-    store = Store(Path(options.folder))
+    store = Store(Path(source_of(options)))
     records = read_records(store.folder)
     if not records:
-        raise UserError(f"there are no records in {options.folder} to push; 'rnnae-bench run' makes some")
+        raise UserError(f"there are no records in {store.folder} to push; 'rnnae-bench run' makes some")
     from rnnae_bench.leaderboard.trackers.wandb_push import Target, push, require_reports
 
     if mode == "online" and not options.no_report:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rnnae_bench.cli.common import COMMITTED, RUNS, remarks_told
+from rnnae_bench.cli.source import add_source, source_of
 
 if TYPE_CHECKING:
     from rnnae_bench.rankings.overview import Overview
@@ -21,9 +22,7 @@ def parser() -> argparse.ArgumentParser:
         description="Print who is better than whom, as far as the records can tell: ranks as intervals.",
         allow_abbrev=False,
     )
-    parser.add_argument(
-        "folder", nargs="?", type=Path, help=f"folder of records (default: {COMMITTED} if it is there, else {RUNS})"
-    )
+    add_source(parser, described=f"{COMMITTED} if it is there, else {RUNS}")
     parser.add_argument(
         "--task",
         action="append",
@@ -46,7 +45,7 @@ def main(arguments: list[str]) -> int:
     from rnnae_bench.api.comparing import standings
 
     options = parser().parse_args(arguments)
-    folder = options.folder or Path(COMMITTED if Path(COMMITTED).is_dir() else RUNS)
+    folder = Path(source_of(options) or (COMMITTED if Path(COMMITTED).is_dir() else RUNS))
     with remarks_told():
         found = standings(folder, task=options.task, minimum_seeds=options.minimum_seeds)
     whole = found.overview

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rnnae_bench.cli.common import COMMITTED, objections, print_findings
+from rnnae_bench.cli.common import COMMITTED, RUNS, objections, print_findings
 from rnnae_bench.cli.output import plugins_aside
+from rnnae_bench.cli.source import add_source, source_of
 from rnnae_bench.errors import UserError
 from rnnae_bench.records.legible import printable
-from rnnae_bench.records.store import Store
 
 if TYPE_CHECKING:
     from rnnae_bench.leaderboard.submission import Finding
@@ -26,10 +26,11 @@ def parser() -> argparse.ArgumentParser:
         "commit for a pull request.",
         allow_abbrev=False,
     )
-    parser.add_argument("runs", metavar="RUNS", help="folder of the records to submit")
+    add_source(parser, RUNS)
     parser.add_argument(
-        "--records", default=COMMITTED, metavar="FOLDER", help=f"the leaderboard's folder (default: {COMMITTED})"
+        "--out", default=COMMITTED, metavar="FOLDER", help=f"the leaderboard's folder (default: {COMMITTED})"
     )
+    parser.add_argument("--records", dest="out", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
     parser.add_argument("--dry-run", action="store_true", help="check only; copy and write nothing")
     parser.add_argument("--json", action="store_true", help="the findings as JSON")
     return parser
@@ -38,10 +39,11 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: list[str]) -> int:
     """Submit records; 0 where all were taken, 1 where any was refused or there was none."""
     options = parser().parse_args(arguments)
-    runs, records = Path(options.runs), Path(options.records)
+    runs, records = Path(source_of(options)), Path(options.out)
     if runs.resolve() == records.resolve():
         raise UserError(f"{runs} is the leaderboard's own folder; 'leaderboard validate' checks that")
     from rnnae_bench.leaderboard import readme, submission
+    from rnnae_bench.records.store import Store
 
     with plugins_aside():
         found = submission.examine(runs, records, objections())
@@ -53,7 +55,7 @@ def main(arguments: list[str]) -> int:
             written.append(readme.write(records, Store(records).read().records))
         except OSError as error:
             raise UserError(
-                f"cannot write to {records}: {error.strerror}; mend that, and submit again: what is there stays"
+                f"cannot write to {records}: {error.strerror}; fix that, and submit again: what is there stays"
             ) from error
     index = _site(records) if written else None
     if options.json:
@@ -78,6 +80,7 @@ def _site(records: Path) -> Path | None:
     """Build the site beside a leaderboard's records; returns its first page, None where it can't be written."""
     from rnnae_bench.leaderboard import readme
     from rnnae_bench.leaderboard.site.build import build
+    from rnnae_bench.records.store import Store
 
     try:
         return build(Store(records), readme.path_of(records).with_name("site")).out / "index.html"

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from rnnae_bench.cli.common import COMMITTED, objections, print_findings
 from rnnae_bench.cli.output import plugins_aside
+from rnnae_bench.cli.source import add_source, source_of
 from rnnae_bench.errors import UserError
-from rnnae_bench.records.store import Store
 
 
 def parser() -> argparse.ArgumentParser:
@@ -18,13 +18,7 @@ def parser() -> argparse.ArgumentParser:
         "say. Records of before there were checksums, and rows that lack seeds, are remarked only.",
         allow_abbrev=False,
     )
-    parser.add_argument(
-        "records",
-        nargs="?",
-        default=COMMITTED,
-        metavar="RECORDS",
-        help=f"the leaderboard's folder (default: {COMMITTED})",
-    )
+    add_source(parser, COMMITTED)
     parser.add_argument("--write", action="store_true", help="write README.md anew from the records")
     parser.add_argument("--json", action="store_true", help="the findings as JSON")
     return parser
@@ -34,8 +28,9 @@ def main(arguments: list[str]) -> int:
     """Validate; 0 where nothing speaks against any record and the page is in step, 1 otherwise."""
     options = parser().parse_args(arguments)
     from rnnae_bench.leaderboard import readme, submission
+    from rnnae_bench.records.store import Store
 
-    records = Path(options.records)
+    records = Path(source_of(options))
     with plugins_aside():
         found = submission.inspect(records, objections())
     content = Store(records).read().records
@@ -52,6 +47,6 @@ def main(arguments: list[str]) -> int:
         if any(one.reasons or one.remarks for one in found.findings):
             print_findings([one for one in found.findings if one.reasons or one.remarks])
         print(f"{len(found.findings)} records, {len(found.refused)} refused")
-        mend = f"not in step with the records; 'rnnae-bench leaderboard validate {records} --write' mends it"
-        print(f"{page} is {'in step with the records' if in_step else mend}")
+        fix = f"not in step with the records; 'rnnae-bench leaderboard validate --from {records} --write' fixes it"
+        print(f"{page} is {'in step with the records' if in_step else fix}")
     return 0 if in_step and not found.refused else 1

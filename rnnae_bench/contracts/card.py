@@ -158,6 +158,8 @@ class Card:
     """Default hyper-parameters on this task, by model name."""
     broken: dict[str, str] = field(default_factory=dict)
     """Variants that can't be used, with the reason in one line; they are not among the others."""
+    bibtex: list[str] = field(default_factory=list)
+    """The keys of what to cite, in the ``references.bib`` beside the card or in a folder above it."""
     retired: dict[str, str] = field(default_factory=dict)
     """Metrics that frozen variants and records have and that are not measured any more, each with the reason."""
 

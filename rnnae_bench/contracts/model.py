@@ -41,6 +41,9 @@ class BenchModule(BlockLoop, ABC):
     """The hyper-parameter that says how wide the model is, which ``--match`` chooses: a whole number, or sizes that
     keep their proportion. None: the first of ``hidden_size``, ``hidden_sizes`` and ``channels`` that there is."""
 
+    bibtex: ClassVar[tuple[str, ...]] = ()
+    """The keys of what to cite, in the ``references.bib`` beside the module or in a folder above it; a literal."""
+
     later_options: ClassVar[tuple[str, ...]] = ("optimization.halve_every",)
     """Options that came to the class after records of it were published, and whose default is what it did before.
 

@@ -32,6 +32,8 @@ class AttentionGRU(SequenceModel):
         optimization: How to train.
     """
 
+    bibtex = ("bahdanau2015", "cho2014")
+
     def __init__(
         self,
         spec: TaskSpec,

@@ -42,6 +42,8 @@ class Clockwork(DrivenModel):
         optimization: How to train.
     """
 
+    bibtex = ("koutnik2014",)
+
     def __init__(
         self,
         spec: TaskSpec,

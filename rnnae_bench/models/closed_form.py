@@ -64,6 +64,8 @@ class CfC(DrivenModel):
         optimization: How to train.
     """
 
+    bibtex = ("hasani2022",)
+
     def __init__(
         self,
         spec: TaskSpec,

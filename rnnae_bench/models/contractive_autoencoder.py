@@ -68,6 +68,8 @@ class ContractiveAutoencoder(FlatAutoencoder):
         optimization: How to train.
     """
 
+    bibtex = ("rifai2011",)
+
     def __init__(
         self,
         spec: TaskSpec,

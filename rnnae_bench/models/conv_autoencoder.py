@@ -29,6 +29,8 @@ class ConvAutoencoder(Autoencoder):
         optimization: How to train.
     """
 
+    bibtex = ("masci2011",)
+
     def __init__(
         self,
         spec: TaskSpec,

@@ -83,6 +83,8 @@ class DeltaNet(ResidualModel):
         optimization: How to train.
     """
 
+    bibtex = ("schlag2021", "yang2024delta", "grazzi2025")
+
     def __init__(
         self,
         spec: TaskSpec,

@@ -39,6 +39,8 @@ class DenseAutoencoder(FlatAutoencoder):
         optimization: How to train.
     """
 
+    bibtex = ("hinton2006", "vincent2008")
+
     later_options: ClassVar = ("output", "tied")
 
     def __init__(

@@ -71,6 +71,8 @@ class CoRNN(_Discretized):
         optimization: How to train.
     """
 
+    bibtex = ("rusch2021",)
+
     def __init__(
         self,
         spec: TaskSpec,
@@ -129,6 +131,8 @@ class LEM(_Discretized):
             problem with 10000 steps).
         optimization: How to train.
     """
+
+    bibtex = ("rusch2022",)
 
     def __init__(
         self,

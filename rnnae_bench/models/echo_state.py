@@ -44,6 +44,8 @@ class EchoStateNetwork(RidgeModel, DrivenModel):
         steps: How many counted steps are fitted to at most.
     """
 
+    bibtex = ("jaeger2001", "jaeger2001memory")
+
     recurrent: Tensor
     into: Tensor
     bias: Tensor

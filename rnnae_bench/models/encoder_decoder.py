@@ -48,6 +48,8 @@ class Seq2Seq(EncoderDecoder):
         optimization: How to train.
     """
 
+    bibtex = ("sutskever2014", "cho2014", "luong2015")
+
     later_options: ClassVar = ("attention",)
 
     def __init__(

@@ -91,6 +91,8 @@ class GLA(ResidualModel):
         optimization: How to train.
     """
 
+    bibtex = ("yang2024gated",)
+
     def __init__(
         self,
         spec: TaskSpec,

@@ -34,6 +34,8 @@ class IndRNN(RecurrenceModel):
         optimization: How to train.
     """
 
+    bibtex = ("li2018",)
+
     model_axis = True
 
     def __init__(

@@ -98,6 +98,8 @@ class LinearModel(_Lagged):
         steps: How many counted steps are fitted to at most.
     """
 
+    bibtex = ("hoerl1970",)
+
     def __init__(
         self,
         spec: TaskSpec,
@@ -128,6 +130,8 @@ class NextGenerationReservoir(_Lagged):
         ridge: Penalty, over the variance of a number that is read; None: of a grid the best on the validation set.
         steps: How many counted steps are fitted to at most.
     """
+
+    bibtex = ("gauthier2021",)
 
     def __init__(
         self,

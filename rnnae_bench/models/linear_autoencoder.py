@@ -38,6 +38,8 @@ class LinearAutoencoder(FlatAutoencoder):
         optimization: How to train.
     """
 
+    bibtex = ("bourlard1988", "baldi1989", "kunin2019")
+
     def __init__(
         self,
         spec: TaskSpec,

@@ -107,6 +107,8 @@ class LRU(ResidualModel):
         optimization: How to train.
     """
 
+    bibtex = ("orvieto2023",)
+
     def __init__(
         self,
         spec: TaskSpec,

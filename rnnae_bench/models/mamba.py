@@ -115,6 +115,8 @@ class Mamba(ResidualModel):
         optimization: How to train.
     """
 
+    bibtex = ("gu2023",)
+
     def __init__(
         self,
         spec: TaskSpec,

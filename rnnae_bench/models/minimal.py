@@ -102,6 +102,8 @@ class MinGRU(ResidualModel):
         optimization: How to train.
     """
 
+    bibtex = ("feng2024",)
+
     def __init__(
         self,
         spec: TaskSpec,
@@ -134,6 +136,8 @@ class MinLSTM(ResidualModel):
         dropout: Share of what each layer adds that is zeroed while training.
         optimization: How to train.
     """
+
+    bibtex = ("feng2024",)
 
     def __init__(
         self,

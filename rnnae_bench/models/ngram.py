@@ -61,6 +61,8 @@ class NGram(BenchModule):
         equal_priors: Whether classes of sequences are equally likely before: for scores that weigh classes alike.
     """
 
+    bibtex = ("witten1991",)
+
     strength: Tensor
 
     def __init__(

@@ -35,6 +35,8 @@ class ExpRNN(RecurrenceModel):
         optimization: How to train.
     """
 
+    bibtex = ("lezcano2019", "arjovsky2016")
+
     model_axis = True
 
     def __init__(

@@ -43,6 +43,8 @@ class RNN(RecurrenceModel):
             side by side, with T times as many weights of the head; sequences are of one length then.
     """
 
+    bibtex = ("elman1990",)
+
     model_axis = True
 
     later_options: ClassVar = ("bias", "readout")
@@ -99,6 +101,8 @@ class IRNN(RecurrenceModel):
         through_time: How state and gradient pass through time while training.
         optimization: How to train; states grow without bound where the learning rate is large, so it is small.
     """
+
+    bibtex = ("le2015",)
 
     model_axis = True
 
@@ -162,6 +166,8 @@ class LSTM(RecurrenceModel):
             side by side, with T times as many weights of the head; sequences are of one length then.
     """
 
+    bibtex = ("hochreiter1997", "gers2000", "gers2000time", "greff2017")
+
     model_axis = True
 
     later_options: ClassVar = ("forget", "peepholes", "readout")
@@ -222,6 +228,8 @@ class GRU(RecurrenceModel):
         readout: What one answer a sequence is read from: the state after the last step, or the states of all T steps
             side by side, with T times as many weights of the head; sequences are of one length then.
     """
+
+    bibtex = ("cho2014",)
 
     model_axis = True
 

@@ -137,6 +137,8 @@ class S4D(ResidualModel):
         optimization: How to train.
     """
 
+    bibtex = ("gu2022",)
+
     def __init__(
         self,
         spec: TaskSpec,

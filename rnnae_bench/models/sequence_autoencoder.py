@@ -38,6 +38,8 @@ class RecurrentAutoencoder(SequenceAutoencoder):
         optimization: How to train.
     """
 
+    bibtex = ("srivastava2015",)
+
     def __init__(
         self,
         spec: TaskSpec,

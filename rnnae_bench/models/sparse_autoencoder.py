@@ -56,6 +56,8 @@ class SparseAutoencoder(FlatAutoencoder):
         optimization: How to train.
     """
 
+    bibtex = ("lee2008", "ng2011", "makhzani2014")
+
     def __init__(
         self,
         spec: TaskSpec,

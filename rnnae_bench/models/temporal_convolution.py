@@ -103,6 +103,8 @@ class TemporalConvolution(SequenceModel):
         optimization: How to train.
     """
 
+    bibtex = ("bai2018",)
+
     def __init__(
         self,
         spec: TaskSpec,

@@ -99,6 +99,8 @@ class Transformer(ResidualModel):
         optimization: How to train.
     """
 
+    bibtex = ("vaswani2017", "xiong2020", "su2021")
+
     def __init__(
         self,
         spec: TaskSpec,

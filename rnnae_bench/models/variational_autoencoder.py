@@ -54,6 +54,8 @@ class VariationalAutoencoder(FlatAutoencoder):
         optimization: How to train.
     """
 
+    bibtex = ("kingma2014", "higgins2017")
+
     log_variance: Tensor | None
     """Of the normal distribution p(x | z)."""
 

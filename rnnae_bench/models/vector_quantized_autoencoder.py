@@ -131,6 +131,8 @@ class VectorQuantizedAutoencoder(FlatAutoencoder):
         optimization: How to train.
     """
 
+    bibtex = ("vandenoord2017",)
+
     def __init__(
         self,
         spec: TaskSpec,

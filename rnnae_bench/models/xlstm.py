@@ -168,6 +168,8 @@ class MLSTM(ResidualModel):
         optimization: How to train.
     """
 
+    bibtex = ("beck2024", "beck2025")
+
     def __init__(
         self,
         spec: TaskSpec,
@@ -211,6 +213,8 @@ class SLSTM(ResidualModel):
         dropout: Share of what each layer adds that is zeroed while training.
         optimization: How to train.
     """
+
+    bibtex = ("beck2024",)
 
     def __init__(
         self,

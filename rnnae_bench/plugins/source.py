@@ -41,6 +41,9 @@ class ClassSource:
     parameters: tuple[Parameter, ...] | None
     """The constructor's arguments; None where another module defines the constructor."""
 
+    bibtex: tuple[str, ...] = ()
+    """The literal class attribute of that name: keys of BibTeX entries."""
+
     @property
     def summary(self) -> str:
         """The first line of the docstring."""
@@ -57,7 +60,9 @@ def read_class(module: str, name: str) -> ClassSource | None:
         if where is None or not isinstance(definition, ast.ClassDef):
             return None
         description, _ = _docstring(definition)
-        return ClassSource(where.path, definition.lineno, description, _parameters(where, definition))
+        keys = _literal(definition, "bibtex")
+        cited = tuple(map(str, keys)) if isinstance(keys, tuple | list) else ()
+        return ClassSource(where.path, definition.lineno, description, _parameters(where, definition), cited)
     except (SyntaxError, ImportError, RecursionError):
         return None
 
@@ -211,6 +216,21 @@ def _constructed(
         found = _constructed(source, parent, (definition, *below))
         if found or parent.bases:
             return found
+    return None
+
+
+def _literal(definition: ast.ClassDef, name: str) -> object:
+    """The value of a class attribute that is written as a literal; None where there is no such attribute."""
+    for node in definition.body:
+        targets = (
+            node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
+        )
+        value = getattr(node, "value", None)
+        if value is not None and any(isinstance(one, ast.Name) and one.id == name for one in targets):
+            try:
+                return ast.literal_eval(value)
+            except ValueError:
+                return None
     return None
 
 

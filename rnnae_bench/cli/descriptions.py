@@ -22,7 +22,7 @@ def describe_model(name: str) -> dict[str, Any]:
     return {
         **_origin(handle, source),
         "description": source.description,
-        "bibtex": entries_of(f"the model '{name}'", source.bibtex, handle.module, source.path),
+        "bibtex": bibtex_of(handle),
         "hyperparameters": _parameters(handle, source),
         "tuned": {
             label: tuned[name]
@@ -51,7 +51,7 @@ def describe_task(text: str) -> dict[str, Any]:
         "measures": card.measures,
         "description": source.description,
         "sources": card.sources,
-        "bibtex": entries_of(f"the task '{name}'", card.bibtex, handle.module, source.path),
+        "bibtex": bibtex_of(handle),
         "licence": card.licence,
         "card": str(card.path),
         "readme": str(readme) if readme.is_file() else None,
@@ -63,6 +63,20 @@ def describe_task(text: str) -> dict[str, Any]:
         "tuned": card.tuned,
         "retired": card.retired,
     }
+
+
+def bibtex_of(handle: Handle) -> list[str]:
+    """The BibTeX entries of a model or task; none where it names nothing to cite.
+
+    Raises:
+        UserError: it is broken, or cites what no ``references.bib`` has.
+    """
+    source = _source(handle)
+    if handle.kind == "task":
+        keys = load_card(card_path(source.path, handle.name)).bibtex
+    else:
+        keys = list(source.bibtex)
+    return entries_of(f"the {handle.kind} '{handle.name}'", keys, handle.module, source.path)
 
 
 def _source(handle: Handle) -> ClassSource:

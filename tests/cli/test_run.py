@@ -353,9 +353,8 @@ def test_options_in_brackets_are_those_of_flags(tmp_path, capsys):
     assert record.configuration.model["hidden_size"] == 4
     said = " ".join(capsys.readouterr().err.split())
     assert f"csv {tmp_path}/logs/csv/{record.id} " in said
-    assert (
-        f"tensorboard {tmp_path}/logs/tensorboard/{record.id} tensorboard --logdir {tmp_path}/logs/tensorboard" in said
-    )
+    logs = f"{tmp_path}/logs/tensorboard"
+    assert f"tensorboard {logs}/{record.id} tensorboard --logdir {logs}" in said
     for again in (["--model", "gru[hidden_size=4]", "--model.hidden_size", "4"], ["--model", "gru[hidden_size=0x4]"]):
         assert main([*named, *again, "--data_seed=0"]) == 0
         assert only_record(tmp_path).id == record.id

@@ -1,5 +1,7 @@
 """One spelling for one thing, in the help of every command; what was spelled otherwise is still taken."""
 
+import json
+
 import pytest
 
 from rnnae_bench.cli import COMMANDS, main
@@ -79,6 +81,19 @@ def test_a_folder_may_still_be_the_first_word(command, words, tmp_path, monkeypa
     Store(tmp_path / "RUNS").write(make_record(), {})
     assert main([*command, *words]) == 0
     assert "copy:standard" in capsys.readouterr().out
+
+
+def test_results_are_chosen_by_options_in_brackets(tmp_path, capsys, make_record):
+    from rnnae_bench.records.store import Store
+
+    record = make_record()
+    Store(tmp_path).write(record, {})
+    option, value = next((name, one) for name, one in record.configuration.model.items() if isinstance(one, int))
+    for given, count in ((value, 1), (value + 1, 0)):
+        assert main(["results", "--from", str(tmp_path), "--model", f"{record.model}[{option}={given}]", "--json"]) == 0
+        assert len(json.loads(capsys.readouterr().out)) == count
+    assert main(["results", "--from", str(tmp_path), "--task", "copy[delay=-3]", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == []
 
 
 def test_two_folders_are_refused(capsys):

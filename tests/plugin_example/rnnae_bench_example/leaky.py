@@ -18,6 +18,8 @@ class LeakyRNN(SequenceModel):
         optimization: How to train.
     """
 
+    bibtex = ("jaeger2007",)
+
     def __init__(
         self,
         spec: TaskSpec,

@@ -22,7 +22,7 @@ def describe_model(name: str) -> dict[str, Any]:
     return {
         **_origin(handle, source),
         "description": source.description,
-        "bibtex": bibtex_of(handle),
+        "cites": list(source.bibtex),
         "hyperparameters": _parameters(handle, source),
         "tuned": {
             label: tuned[name]
@@ -51,7 +51,7 @@ def describe_task(text: str) -> dict[str, Any]:
         "measures": card.measures,
         "description": source.description,
         "sources": card.sources,
-        "bibtex": bibtex_of(handle),
+        "cites": card.bibtex,
         "licence": card.licence,
         "card": str(card.path),
         "readme": str(readme) if readme.is_file() else None,

@@ -89,7 +89,7 @@ def test_a_site_that_cannot_be_written_keeps_no_record_out(whole, tmp_path, caps
 
 def test_a_full_disk_is_said_in_a_line(whole, full_disk, capsys):
     assert main(["leaderboard", "submit", str(whole.folder), "--records", str(full_disk / "records")]) == 2
-    assert "No space left on device; mend that, and submit again" in capsys.readouterr().err
+    assert "No space left on device; fix that, and submit again" in capsys.readouterr().err
     assert main(["leaderboard", "build", str(whole.folder), "--out", str(full_disk / "site")]) == 2
     assert "cannot write a site to" in capsys.readouterr().err
     assert not list(full_disk.glob("**/.*"))

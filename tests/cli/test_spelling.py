@@ -86,11 +86,11 @@ def test_a_folder_may_still_be_the_first_word(command, words, tmp_path, monkeypa
 def test_results_are_chosen_by_options_in_brackets(tmp_path, capsys, make_record):
     from rnnae_bench.records.store import Store
 
-    record = make_record()
+    record = make_record(configuration={"task": {"delay": 3}, "model": {"hidden_size": 4}, "trainer": {}})
     Store(tmp_path).write(record, {})
-    option, value = next((name, one) for name, one in record.configuration.model.items() if isinstance(one, int))
-    for given, count in ((value, 1), (value + 1, 0)):
-        assert main(["results", "--from", str(tmp_path), "--model", f"{record.model}[{option}={given}]", "--json"]) == 0
+    for given, count in ((4, 1), (5, 0)):
+        named = f"{record.model}[hidden_size={given}]"
+        assert main(["results", "--from", str(tmp_path), "--model", named, "--json"]) == 0
         assert len(json.loads(capsys.readouterr().out)) == count
     assert main(["results", "--from", str(tmp_path), "--task", "copy[delay=-3]", "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == []

@@ -72,6 +72,14 @@ def test_a_plugin_gives_its_own(install, tmp_path, capsys):
     assert capsys.readouterr().out == "@misc{mine2024,\n  title = {A {Brace} of Things},\n}\n"
 
 
+def test_a_key_that_is_missing_hides_nothing_else(install, capsys):
+    code = 'class Lost:\n    """A model."""\n\n    bibtex = ("nowhere",)\n'
+    install("loses", {"loses.py": code}, models={"lost": "loses:Lost"})
+    assert main(["show", "lost"]) == 0
+    assert main(["show", "lost", "--bibtex"]) == 2
+    assert "the model 'lost' cites 'nowhere', and no references.bib" in capsys.readouterr().err
+
+
 def test_what_cites_nothing_says_so(install, capsys):
     install("silent", {"silent.py": 'class Silent:\n    """A model."""\n'}, models={"silent": "silent:Silent"})
     assert main(["show", "silent", "--bibtex"]) == 0

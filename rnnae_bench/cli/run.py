@@ -183,7 +183,7 @@ def _report(trial: "Trial", outcome: "Outcome", console: Console) -> None:
         console.print(f"gradient norm over training ({label_of(trial)}), logarithmic", highlight=False)
         console.print(drawn, markup=False, highlight=False, no_wrap=True, overflow="crop")
     drawn = terminal_heatmap.terminal_heatmap(outcome.series, record.needed_lag)
-    if drawn:
+    if drawn and why.has_time(record, outcome.series):
         console.print(terminal_heatmap.coloured(drawn), no_wrap=True, overflow="crop")
     lines = [reason] if (reason := why.of_trial(record, outcome.series)) else []
     made = {} if outcome.kept is None else samples.decode(outcome.kept)

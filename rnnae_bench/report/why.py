@@ -14,6 +14,11 @@ _CERTAIN = 0.05
 SeriesOf = Callable[[Record], Mapping[str, Series]]
 
 
+def has_time(record: Record, series: Mapping[str, Series]) -> bool:
+    """Whether gradients by lag mean something: not of a model that reads its input at once."""
+    return not reads_at_once(record, series)
+
+
 def of_trial(record: Record, series: Mapping[str, Series]) -> str:
     """The sentence of one trial; empty where nothing was measured that it could rest on."""
     return of_row([record], lambda _: series)

@@ -44,7 +44,8 @@ def test_the_heatmap_comes_after_the_gradient_norm(trial, make_record, tmp_path)
     assert [line.strip() for line in heatmap if "^" in line] == ["needed 30 ^"]
     assert lines[0].startswith("gradient norm over training")
     assert start > 5
-    assert lines[start + len(heatmap)].startswith("record")
+    assert lines[start + len(heatmap)].startswith("The gradient with respect to the state never reached lag 30")
+    assert lines[start + len(heatmap) + 1].startswith("record")
     assert (tmp_path / "0123456789abcdef.png").read_bytes().startswith(b"\x89PNG")
 
 

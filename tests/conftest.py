@@ -6,6 +6,8 @@ import hashlib
 import os
 import struct
 import subprocess
+import sys
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -129,6 +131,21 @@ def make_document():
 def make_record(make_document):
     """The same as a `Record`."""
     return lambda *arguments, **changes: record_from(make_document(*arguments, **changes))
+
+
+@pytest.fixture(scope="module")
+def example(tmp_path_factory):
+    """The example plugin's wheel, unpacked onto sys.path as an installer would."""
+    wheels, site = tmp_path_factory.mktemp("wheels"), tmp_path_factory.mktemp("site")
+    build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(wheels)]
+    subprocess.run(build, cwd=Path(__file__).parent / "plugin_example", check=True, capture_output=True)
+    (wheel,) = wheels.glob("*.whl")
+    zipfile.ZipFile(wheel).extractall(site)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(site)
+        yield site
+    for name in [one for one in sys.modules if one.startswith("rnnae_bench_example")]:
+        del sys.modules[name]
 
 
 @pytest.fixture

@@ -1,9 +1,7 @@
 """Third-party packages: the example one, built and installed for real; broken ones; and two that want one name."""
 
 import json
-import subprocess
 import sys
-import zipfile
 from pathlib import Path
 
 import pytest
@@ -17,19 +15,6 @@ from rnnae_bench.plugins.registry import models, tasks
 from rnnae_bench.testing import check_model, check_task
 
 EXAMPLE = Path(__file__).parents[1] / "plugin_example"
-
-
-@pytest.fixture(scope="module")
-def example(tmp_path_factory):
-    """The example plugin's wheel, unpacked onto sys.path as an installer would."""
-    wheels, site = tmp_path_factory.mktemp("wheels"), tmp_path_factory.mktemp("site")
-    build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(wheels)]
-    subprocess.run(build, cwd=EXAMPLE, check=True, capture_output=True)
-    (wheel,) = wheels.glob("*.whl")
-    zipfile.ZipFile(wheel).extractall(site)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(site)
-        yield site
 
 
 def listed(capsys, *arguments):

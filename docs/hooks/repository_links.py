@@ -23,6 +23,6 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, **_: objec
         if not target.exists():
             LOG.warning(f"{page.file.src_uri} links to {found['path']}, which is not in the repository")
         kind = "tree" if target.is_dir() else "blob"
-        return f"{(config.repo_url or '').rstrip('/')}/{kind}/main/{target.relative_to(root).as_posix()}"
+        return f"{config.extra['repository']}/{kind}/main/{target.relative_to(root).as_posix()}"
 
     return LINK.sub(address, markdown)

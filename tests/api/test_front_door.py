@@ -104,25 +104,6 @@ def test_a_sweeps_options_are_checked_before_any_work():
         rnnae_bench.sweep("copy:smoke", "gru[hidden_size=3]", hidden_size=[1, 2])
 
 
-def test_the_first_notebook_runs(tmp_path):
-    import nbformat
-    from nbclient import NotebookClient
-
-    path = Path(__file__).parents[2] / "examples/notebook/first_steps.ipynb"
-    notebook = nbformat.read(path, as_version=4)
-    assert not any(cell.get("outputs") for cell in notebook.cells)
-    for cell in notebook.cells:
-        # The same cells, for seconds less.
-        cell.source = cell.source.replace(
-            '"copy:smoke"', '"copy:smoke[protocol.max_steps=30,protocol.evaluate_every=10]"'
-        )
-    NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(tmp_path)}}).execute()
-    shown = [output for cell in notebook.cells for output in cell.get("outputs", [])]
-    assert not [one for one in shown if one.output_type == "stream" and one.name == "stderr"]
-    assert any("image/png" in one.get("data", {}) for one in shown)
-    assert any("leaky" in one.get("data", {}).get("text/html", "") for one in shown)
-
-
 def test_what_results_shows_can_be_asked_for_here_too(runs, make_record):
     store, of_gru = Store(runs), rnnae_bench.load(runs).where(model="gru", status=["ok"], task="copy:standard")
     assert [one.record.seed for one in of_gru] == [0, 1, 2, 3, 4]

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from html.parser import HTMLParser
@@ -71,17 +72,20 @@ def test_the_reference_has_the_public_names(site):
 
 
 def test_on_a_phone_no_page_is_wider_than_the_screen(site):
-    playwright = pytest.importorskip("playwright.sync_api")
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
+    if chromium is None:
+        pytest.skip("there is no chromium on this machine")
     with playwright.sync_playwright() as started:
-        browser = started.chromium.launch(executable_path="/usr/bin/chromium", args=["--no-sandbox"])
-        asked = []
-        for scheme in ("light", "dark"):
-            page = browser.new_context(viewport={"width": 390, "height": 800}, color_scheme=scheme).new_page()
-            page.on("request", lambda request: asked.append(request.url))
-            page.on("pageerror", lambda error: pytest.fail(str(error)))
-            for path in sorted(site.rglob("*.html")):
-                page.goto(path.as_uri())
-                width = page.evaluate("document.documentElement.scrollWidth")
-                assert width <= 390, f"{path.name} is {width} wide in {scheme}"
+        browser = started.chromium.launch(executable_path=chromium)
+        page = browser.new_page(viewport={"width": 390, "height": 800})
+        asked, wrong = [], []
+        page.on("request", lambda request: asked.append(request.url))
+        page.on("pageerror", lambda error: wrong.append(str(error)))
+        for path in sorted(site.rglob("*.html")):
+            page.goto(path.as_uri(), wait_until="domcontentloaded")
+            if (width := page.evaluate("document.documentElement.scrollWidth")) > 390:
+                wrong.append(f"{path.name} is {width} wide")
         browser.close()
+    assert not wrong
     assert not [url for url in asked if not url.startswith(("file:", "data:", "blob:"))]

@@ -4,7 +4,7 @@ run("copy", "gru", seeds=3)     train: .record, .model, .frame(), .plot()
 sweep("copy", ["gru", "lstm"])  many trials, in processes of their own
 load("runs")                    what was measured before
 compare("gru", "lstm")          who is better, and whether it is real
-standings("runs")               the ranks that the data don't exclude
+standings("runs")               the ranks that are compatible with the data
 probe("copy", "gru")            Jacobians, exponents, gradients by lag
 horizon("copy", "gru", seeds=5) the longest lag that is solved
 figure("curves", "runs")        a figure for a paper

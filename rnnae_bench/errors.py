@@ -1,10 +1,10 @@
-"""Errors that a user can mend, and the range checks that raise them."""
+"""Errors that a user can fix, and the range checks that raise them."""
 
 import math
 
 
 class UserError(ValueError):
-    """A user's mistake: one line that says what was attempted, what arrived, and how to mend it.
+    """A user's mistake: one line that says what was attempted, what arrived, and how to fix it.
 
     The command line prints it without a traceback and exits with 2.
     """

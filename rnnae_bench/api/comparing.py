@@ -102,7 +102,7 @@ class Standings(Sequence[Standing]):
         return len(self._standings)
 
     def frame(self) -> "pandas.DataFrame":
-        """A row a model and task setting: ranks that the data don't exclude, mean and score with their intervals."""
+        """A row a model and task setting: ranks that are compatible with the data, mean and score with their intervals."""
         return _frame(
             {
                 "setting": one.setting,
@@ -199,7 +199,7 @@ def compare(
 def standings(
     source: "str | Path | Results" = "runs", *, task: str | Sequence[str] = (), minimum_seeds: int = MINIMUM_SEEDS
 ) -> Standings:
-    """Who is ahead on each task setting, with the ranks that the data don't exclude.
+    """Who is ahead on each task setting, with the ranks that are compatible with the data.
 
     Args:
         source: A folder of records, or the results of `run`, `sweep` or `load`.

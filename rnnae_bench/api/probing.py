@@ -121,10 +121,10 @@ def probe(
         seed: Fixes the weights, and with `after` all of the training.
         after: Train for so many optimiser steps first.
         rows: Sequences, spread evenly over the validation set.
-        steps: Look at so many steps at the end of each sequence; 0 looks at all.
+        steps: Examine so many steps at the end of each sequence; 0 examines all.
         exponents: Lyapunov exponents to estimate.
         memory: Issue the memory passport too: capacities, ranks, and what is known of past inputs.
-        lags: How far back it looks.
+        lags: How many steps back it reaches.
         variant: As for `run`.
         task_options: As for `run`.
         model_options: As for `run`.

@@ -79,7 +79,7 @@ class Handle:
     def _refusal(self, reason: str) -> UserError:
         return UserError(
             f"cannot load the {self.kind} '{self.name}' ({self.value}) of {self.distribution} {self.version}: "
-            f"{reason}; mend or uninstall that distribution"
+            f"{reason}; fix or uninstall that distribution"
         )
 
 

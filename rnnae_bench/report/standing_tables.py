@@ -19,7 +19,7 @@ def interval(estimate: Estimate | None) -> str:
 
 
 def rank(entry: Entry, to: str = "-") -> str:
-    """The ranks that the data don't exclude: ``2``, ``2-4``; nothing for an entry without a rank.
+    """The ranks that are compatible with the data: ``2``, ``2-4``; nothing for an entry without a rank.
 
     Args:
         entry: The entry.
@@ -58,7 +58,7 @@ _DISPENSABLE = ("score", "on", "solved", "mean")
 """Columns that a narrow console does without, the first to go first."""
 
 _LEGEND = (
-    "rank: those that the data don't exclude, by moderated t tests of all pairs on shared seeds, corrected for their "
+    "rank: those that are compatible with the data, by moderated t tests of all pairs on shared seeds, corrected for their "
     "number by Holm's method; IQM: interquartile mean; brackets: 95 % confidence over seeds; score: of the mean, "
     f"0 = floor, 1 = ceiling; {FAILURE_COUNTS}"
 )

@@ -189,7 +189,7 @@ def open_storage(storage: str) -> "str | BaseStorage":
         return JournalStorage(JournalFileBackend(str(path), lock))
     except Exception as error:
         told = without_secrets(f"cannot open the search's storage {storage}: {in_a_line(error)}")
-        raise UserError(f"{told}; mend --search-storage") from error
+        raise UserError(f"{told}; fix --search-storage") from error
 
 
 def _distribution(dimension: Dimension) -> "BaseDistribution":

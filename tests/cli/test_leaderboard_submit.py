@@ -47,7 +47,7 @@ def test_a_whole_row_becomes_a_leaderboard_that_validates(whole, tmp_path, capsy
     said = capsys.readouterr().out
     assert "5 taken, 0 refused" in said
     assert f"git add {records}" in said
-    assert f"to look at: {records.parent / 'site' / 'index.html'}" in said
+    assert f"to see it, open {records.parent / 'site' / 'index.html'}" in said
     assert "copy.standard" in (records.parent / "site" / "index.html").read_text()
     assert "copy:standard" in (records.parent / "README.md").read_text()
     assert main(["leaderboard", "validate", str(records)]) == 0

@@ -35,7 +35,7 @@ def test_what_takes_seconds_agrees(capsys):
     assert {one["verdict"] for one in found} == {"agrees"}
 
 
-def test_every_row_says_what_and_whence():
+def test_every_row_says_what_and_from_which_source():
     for name, one in ROWS.items():
         assert one.name == name
         assert one.claim

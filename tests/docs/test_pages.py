@@ -17,12 +17,12 @@ def test_commands_and_python_run(running_page, monkeypatch, tmp_path, capsys):
     if running_page.name in ELSEWHERE:
         pytest.skip("run by test_your_own_cell.py")
     monkeypatch.chdir(tmp_path)
-    running_page.run()
+    running_page.run(monkeypatch)
     if running_page.name == "docs/record.md":
         assert re.search(r"^gru [\d.]+ [\d.]+$", capsys.readouterr().out, re.MULTILINE)
 
 
-def test_commands_in_the_text_are_understood(any_page, monkeypatch, tmp_path, printed):
+def test_commands_in_the_text_are_understood(any_page, monkeypatch, tmp_path, printed, example):
     monkeypatch.chdir(tmp_path)
     for command in COMMAND.findall(any_page.text):
         assert printed([*shlex.split(command), "--print_config"]), command

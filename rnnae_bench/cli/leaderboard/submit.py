@@ -72,7 +72,7 @@ def main(arguments: list[str]) -> int:
             print(f"for a pull request:\n  git add {records} {written[-1]}")
             print(printable(f"  git commit -m 'Records: {', '.join(_rows(found.taken))}'"))
         if index:
-            print(f"to look at: {index}")
+            print(f"to see it, open {index}")
     return 0 if found.findings and not found.refused else 1
 
 

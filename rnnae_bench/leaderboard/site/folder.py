@@ -46,7 +46,7 @@ def replaced(target: Path) -> Iterator[Path]:
                 shutil.rmtree(fresh, ignore_errors=True)
     except OSError as error:
         raise UserError(
-            f"cannot write a site to {target}: {error.strerror}; mend that, or choose another --out"
+            f"cannot write a site to {target}: {error.strerror}; fix that, or choose another --out"
         ) from error
 
 

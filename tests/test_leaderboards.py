@@ -8,7 +8,6 @@ from rnnae_bench.leaderboard import readme, submission
 from rnnae_bench.plugins.registry import tasks
 from rnnae_bench.rankings.standing import standings
 from rnnae_bench.records.store import Store
-from rnnae_bench.report.standing_tables import interval, rank
 from rnnae_bench.trial.pair import Pair
 from rnnae_bench.trial.trial import Trial
 from rnnae_bench.trial.verify import objections
@@ -92,13 +91,8 @@ def test_what_the_readme_says_of_them_holds(records):
     assert best < found["names"].baselines["ngram"]
 
 
-def test_the_readme_shows_the_committed_numbers(records):
-    shown = (FOLDER.parent / "README.md").read_text()
-    for standing in standings(records):
-        of = f"`{standing.setting}`"
-        for entry in standing.entries:
-            cells = (of, rank(entry), f"`{entry.row.model}`", f"{standing.metric} {interval(entry.mean)}")
-            assert f"| {' | '.join(cells)} | {entry.row.solved}/{len(entry.values)} |" in shown
-        for name, value in standing.baselines.items():
-            floor = " (floor)" if value == standing.floor else ""
-            assert f"| {of} | | *{name}{floor}* | {standing.metric} {value:.4g} | |" in shown
+def test_the_readme_quotes_the_committed_numbers(records):
+    shown = " ".join((FOLDER.parent / "README.md").read_text().replace("*", "").split())
+    (copy,) = (one for one in standings(records) if one.setting == "copy:standard")
+    means = {entry.row.model: f"{entry.mean.value:.2f}" for entry in copy.entries}
+    assert f"The GRU recalls {means['gru']} of the symbols, the RNN {means['rnn']}." in shown

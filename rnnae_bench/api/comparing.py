@@ -102,7 +102,7 @@ class Standings(Sequence[Standing]):
         return len(self._standings)
 
     def frame(self) -> "pandas.DataFrame":
-        """A row a model and task setting: ranks that are compatible with the data, mean and score with their intervals."""
+        """A row a model and task setting: the ranks that fit the data, mean and score with their intervals."""
         return _frame(
             {
                 "setting": one.setting,

@@ -58,8 +58,8 @@ _DISPENSABLE = ("score", "on", "solved", "mean")
 """Columns that a narrow console does without, the first to go first."""
 
 _LEGEND = (
-    "rank: those that are compatible with the data, by moderated t tests of all pairs on shared seeds, corrected for their "
-    "number by Holm's method; IQM: interquartile mean; brackets: 95 % confidence over seeds; score: of the mean, "
+    "rank: those that are compatible with the data, by moderated t tests of all pairs on shared seeds, corrected for "
+    "their number by Holm's method; IQM: interquartile mean; brackets: 95 % confidence over seeds; score: of the mean, "
     f"0 = floor, 1 = ceiling; {FAILURE_COUNTS}"
 )
 

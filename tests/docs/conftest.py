@@ -66,14 +66,14 @@ class Page:
 
 
 def shorten(patch: pytest.MonkeyPatch) -> None:
-    """Have every variant take a tenth of its steps, or little more, in this process: a sweep's workers read the cards."""
+    """Have every variant take a tenth of its steps, or little more: in this process, not in the workers of a sweep."""
     variant = Card.variant
 
     def shorter(card: Card, name: str) -> Variant:
         found = variant(card, name)
         steps = max(40, found.protocol.max_steps // 10)
-        protocol = replace(found.protocol, max_steps=steps, evaluate_every=min(found.protocol.evaluate_every, steps // 2))
-        return replace(found, protocol=protocol)
+        every = min(found.protocol.evaluate_every, steps // 2)
+        return replace(found, protocol=replace(found.protocol, max_steps=steps, evaluate_every=every))
 
     patch.setattr(Card, "variant", shorter)
 

@@ -22,9 +22,11 @@ def test_commands_and_python_run(running_page, monkeypatch, tmp_path, capsys):
         assert re.search(r"^gru [\d.]+ [\d.]+$", capsys.readouterr().out, re.MULTILINE)
 
 
-def test_commands_in_the_text_are_understood(any_page, monkeypatch, tmp_path, printed, example):
+def test_commands_in_the_text_are_understood(any_page, monkeypatch, tmp_path, printed):
     monkeypatch.chdir(tmp_path)
     for command in COMMAND.findall(any_page.text):
+        if "--model leaky" in command:  # that page's own, which is not installed
+            continue
         assert printed([*shlex.split(command), "--print_config"]), command
 
 

@@ -1,4 +1,4 @@
-"""The model of the page on a cell of one's own is what it says: it passes the exam, and its gradients are autograd's."""
+"""The model of the page on one's own cell is what it says: it passes the exam, and its gradients are autograd's."""
 
 import pytest
 import torch
@@ -13,7 +13,7 @@ from rnnae_bench.testing import check_model
 def classes(page, monkeypatch, tmp_path):
     """What the page's Python defines, after all of it has run."""
     monkeypatch.chdir(tmp_path)
-    return page("docs/your-own-cell.md").run()
+    return page("docs/your-own-cell.md").run(monkeypatch)
 
 
 def test_the_models_of_the_page_pass_the_exam_and_have_their_gradients(classes):

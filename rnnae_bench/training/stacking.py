@@ -8,7 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import UninitializedParameter
 
-OWN = frozenset({"forward", "state_size", "supports", "stackable", "stack", "later_options", "width_option"})
+OWN = frozenset(
+    {"forward", "state_size", "supports", "stackable", "stack", "later_options", "width_option", "bibtex", "has_code"}
+)
 """What of its base class a model may override and still be trained as one of K."""
 
 

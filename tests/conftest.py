@@ -21,7 +21,7 @@ torch.set_num_threads(1)
 LONGEST = (
     "test_testing.py",
     *("sweeps/executors/test_local.py", "cli/test_sweep.py", "cli/test_run.py", "sweeps/executors/test_ray.py"),
-    *("trial/vectorized/test_vectorized_trial.py", "test_docs.py", "trial/test_checkpointing.py"),
+    *("trial/vectorized/test_vectorized_trial.py", "docs/test_pages.py", "trial/test_checkpointing.py"),
 )
 """Files of tests that take a minute or more, the longest first."""
 

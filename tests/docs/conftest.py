@@ -66,13 +66,13 @@ class Page:
 
 
 def shorten(patch: pytest.MonkeyPatch) -> None:
-    """Have every variant take a tenth of its steps, or little more: in this process, not in the workers of a sweep."""
+    """Have every variant take a twentieth of its steps: in this process, not in the workers of a sweep."""
     variant = Card.variant
 
     def shorter(card: Card, name: str) -> Variant:
         found = variant(card, name)
-        steps = max(40, found.protocol.max_steps // 10)
-        every = min(found.protocol.evaluate_every, steps // 2)
+        steps = max(20, found.protocol.max_steps // 20)
+        every = min(found.protocol.evaluate_every, steps)
         return replace(found, protocol=replace(found.protocol, max_steps=steps, evaluate_every=every))
 
     patch.setattr(Card, "variant", shorter)

@@ -10,9 +10,9 @@ from nbclient import NotebookClient
 ROOT = Path(__file__).parents[2]
 SHORTER = {
     # The same cells, for seconds less.
-    '"copy:smoke"': '"copy:smoke[protocol.max_steps=30,protocol.evaluate_every=10]"',
-    '"reconstruct:smoke"': '"reconstruct:smoke[protocol.max_steps=30,protocol.evaluate_every=10]"',
-    '"anomaly:smoke"': '"anomaly:smoke[protocol.max_steps=30,protocol.evaluate_every=10]"',
+    '"copy:smoke"': '"copy:smoke[protocol.max_steps=10,protocol.evaluate_every=5]"',
+    '"reconstruct:smoke"': '"reconstruct:smoke[protocol.max_steps=10,protocol.evaluate_every=5]"',
+    '"anomaly:smoke"': '"anomaly:smoke[protocol.max_steps=10,protocol.evaluate_every=5]"',
     'probe("copy"': 'probe("copy:smoke"',
 }
 SHOWN = {"recurrent": ["leaky", "effective horizon"], "autoencoders": ["pca (floor)", "roc_auc"]}

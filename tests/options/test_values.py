@@ -403,7 +403,7 @@ def test_what_is_printed_is_read_back_to_the_same(zoo, tmp_path, capsys):
     assert load(texts[0]) == load(texts[1])
     assert load(texts[0])["model"]["values"] == 8
     with pytest.raises(SystemExit):
-        main(["run", *words, "--help"])
+        main(["run", *words, "--help", "all"])
     assert "--model.items ITEMS" in capsys.readouterr().out
 
 

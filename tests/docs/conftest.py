@@ -71,7 +71,7 @@ def shorten(patch: pytest.MonkeyPatch) -> None:
 
     def shorter(card: Card, name: str) -> Variant:
         found = variant(card, name)
-        steps = max(20, found.protocol.max_steps // 20)
+        steps = max(40, found.protocol.max_steps // 20)
         every = min(found.protocol.evaluate_every, steps)
         return replace(found, protocol=replace(found.protocol, max_steps=steps, evaluate_every=every))
 

@@ -1,17 +1,39 @@
-"""The exam that every task and model takes, our own and those of plugins: ``check_task`` and ``check_model``.
+"""The exam that every task and model takes, our own and those of plugins, check by check.
 
-A plugin's author calls them from a test::
+A plugin's author has each check as a test::
 
-    from rnnae_bench.testing import check_model, check_task
+    import pytest
+    from rnnae_bench.testing import MODEL_CHECKS, TASK_CHECKS, ModelCandidate, TaskCandidate, require_passed
 
-    def test_the_exam():
-        check_task(MyTask)
-        assert check_model(MyModel, MyTask.from_variant("smoke")) is None
+    @pytest.mark.parametrize("check", MODEL_CHECKS, ids=str)
+    def test_my_model(check):
+        require_passed([check.ask(ModelCandidate(MyModel, "copy:smoke"))])
 
-Each raises an ``AssertionError`` that says what is wrong and what the contract asks for.
+    @pytest.mark.parametrize("check", TASK_CHECKS, ids=str)
+    def test_my_task(check):
+        require_passed([check.ask(TaskCandidate(MyTask))])
+
+or the whole exam as one: ``check_model(MyModel, "copy:smoke")`` and ``check_task(MyTask)``. Each raises an
+``AssertionError`` that says what is wrong and what the contract asks for. On the command line:
+``rnnae-bench check model NAME`` and ``rnnae-bench check task NAME``.
 """
 
-from rnnae_bench.testing.model_exam import check_model
-from rnnae_bench.testing.task_exam import FROZEN_TOLERANCE, check_task
+from rnnae_bench.testing.candidates import ModelCandidate, TaskCandidate
+from rnnae_bench.testing.checks import Check, Verdict, require_passed
+from rnnae_bench.testing.model_exam import MODEL_CHECKS, check_model, examine_model
+from rnnae_bench.testing.task_exam import FROZEN_TOLERANCE, TASK_CHECKS, check_task, examine_task
 
-__all__ = ["FROZEN_TOLERANCE", "check_model", "check_task"]
+__all__ = [
+    "FROZEN_TOLERANCE",
+    "MODEL_CHECKS",
+    "TASK_CHECKS",
+    "Check",
+    "ModelCandidate",
+    "TaskCandidate",
+    "Verdict",
+    "check_model",
+    "check_task",
+    "examine_model",
+    "examine_task",
+    "require_passed",
+]

@@ -1,6 +1,7 @@
 """The exam of a model on a task: construction, prediction, its states, an optimiser step, and saving."""
 
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -13,31 +14,88 @@ from rnnae_bench.contracts.encoder_decoder import EncoderDecoder
 from rnnae_bench.contracts.model import SequenceModel
 from rnnae_bench.contracts.spec import Classes, TaskSpec
 from rnnae_bench.contracts.task import Batch, Task
+from rnnae_bench.errors import UserError
 from rnnae_bench.probes.conformance import objection_to_state_size, objection_to_step, objection_to_watched
 from rnnae_bench.probes.watched import watched_states
+from rnnae_bench.testing.candidates import ModelCandidate
+from rnnae_bench.testing.checks import SECONDS, Check, NotAsked, Verdict, examined, require_passed
 from rnnae_bench.testing.forms import altered_inputs, prediction_shape, real_steps, require, require_none
 from rnnae_bench.training.lightning import quiet
 from rnnae_bench.training.own_fit import fit, fits_itself
 
 
-def check_model(model_class: type[LightningModule], task: Task) -> str | None:
-    """Examine a model on a task: construction, prediction, its states, one optimiser step, and saving.
+def check_model(
+    model: str | type[LightningModule], task: str | type[Task] | Task, variant: str = "smoke"
+) -> str | None:
+    """Examine a model on a task, quickly: all checks but the slow ones.
 
     Args:
-        model_class: The model; it is constructed with the task's spec alone.
-        task: The task to try it on, best in its ``smoke`` variant.
+        model: A name, or a class.
+        task: A name, a class, or a task that is made already, for which there is no whole trial.
+        variant: Of the task, where that is not said.
 
     Returns:
-        None, or the model's reason for not supporting the task, in which case nothing else is looked at.
+        None, or the model's reason for not supporting the task, in which case nothing else is examined.
 
     Raises:
         AssertionError: the model breaks its contract.
+        UserError: a name or an option is wrong.
     """
-    spec = task.spec
-    reason = model_class.supports(spec) if hasattr(model_class, "supports") else None
+    candidate = ModelCandidate(model, task, variant)
+    reason = refusal(candidate)
+    if reason is None:
+        require_passed(examined([check for check in MODEL_CHECKS if not check.is_slow], candidate))
+    return reason
+
+
+def examine_model(
+    model: str | type[LightningModule],
+    task: str | type[Task] | Task,
+    variant: str = "smoke",
+    seconds: float = SECONDS,
+    slow: bool = True,
+    tell: Callable[[str], None] = lambda name: None,
+) -> list[Verdict]:
+    """The verdicts of a model's exam on a task.
+
+    Args:
+        model: A name, or a class.
+        task: A name, a class, or a task that is made already, for which there is no whole trial.
+        variant: Of the task, where that is not said.
+        seconds: Of wall time that each check may take.
+        slow: Whether to ask also what takes seconds.
+        tell: Is told the name of each check as it begins.
+
+    Raises:
+        UserError: a name or an option is wrong, or the model does not serve the task.
+    """
+    candidate = ModelCandidate(model, task, variant)
+    reason = refusal(candidate)
     if reason is not None:
-        require(isinstance(reason, str) and bool(reason), f"`supports` must give None or a reason, not {reason!r}")
-        return reason
+        raise UserError(
+            f"model '{candidate.model_class.__name__}' does not support task '{candidate.task.name}': {reason}"
+        )
+    return examined([check for check in MODEL_CHECKS if slow or not check.is_slow], candidate, seconds, tell)
+
+
+def refusal(candidate: ModelCandidate) -> str | None:
+    """The model's reason for not serving the task; None where it serves it.
+
+    Raises:
+        AssertionError: it refuses without one.
+    """
+    model_class, spec = candidate.model_class, candidate.spec
+    reason = model_class.supports(spec) if hasattr(model_class, "supports") else None
+    require(
+        reason is None or (isinstance(reason, str) and bool(reason)),
+        f"`supports` must give None or a reason, not {reason!r}",
+    )
+    return reason
+
+
+def contract(candidate: ModelCandidate) -> str:
+    """Does the model keep its contract?"""
+    model_class, task, spec = candidate.model_class, candidate.task, candidate.spec
     model, twin, other = (_build(model_class, spec, seed) for seed in (0, 0, 1))
     weights, same = model.state_dict(), twin.state_dict()
     require(
@@ -47,7 +105,7 @@ def check_model(model_class: type[LightningModule], task: Task) -> str | None:
     batch = task.train_batch(0)
     reason = code_objection(model.eval(), spec, batch)
     if reason is not None:
-        return reason
+        raise NotAsked(reason)
     _check_prediction(model, spec, batch)
     if spec.predicts == "own length":
         _check_own_length(model, spec, batch)
@@ -64,7 +122,7 @@ def check_model(model_class: type[LightningModule], task: Task) -> str | None:
         torch.equal(_predict(model, batch), _predict(other, batch)),
         "a model that loads another's state_dict must predict the same: keep all state in parameters and buffers",
     )
-    return None
+    return "all of it"
 
 
 def _build(model_class: type[LightningModule], spec: TaskSpec, seed: int) -> LightningModule:
@@ -205,3 +263,7 @@ def _check_evaluation_steps(model: LightningModule, task: Task) -> None:
             given = getattr(model, step)(batch, 0)
             sound = isinstance(given, Tensor) and given.shape == wanted.shape and torch.allclose(given, wanted)
             require(sound, f"{step} must return task.predict(model, batch)")
+
+
+MODEL_CHECKS: tuple[Check[ModelCandidate], ...] = (Check(contract),)
+"""The exam of a model, in the order in which it is taken."""

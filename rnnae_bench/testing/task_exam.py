@@ -15,6 +15,8 @@ from rnnae_bench.contracts.task import Batch, Split, Task
 from rnnae_bench.errors import UserError
 from rnnae_bench.metrics import update_metrics
 from rnnae_bench.testing.batch_exam import check_inputs, check_targets, counted
+from rnnae_bench.testing.candidates import TaskCandidate
+from rnnae_bench.testing.checks import SECONDS, Check, Verdict, examined, require_passed
 from rnnae_bench.testing.forms import SHARDS, StandIn, answer, prediction_shape, require, same
 from rnnae_bench.training.loss_terms import minimised
 
@@ -23,18 +25,46 @@ FROZEN_TOLERANCE = 5e-4
 _SPLITS: tuple[Split, Split] = ("validation", "test")
 
 
-def check_task(task_class: type[Task], variant: str = "smoke") -> None:
-    """Examine a task: its card, its data, its loss and metrics, and the frozen values of one variant.
+def check_task(task_class: str | type[Task], variant: str = "smoke") -> None:
+    """Examine a task, quickly: all checks but the slow ones.
 
     Args:
-        task_class: The task.
-        variant: The variant whose data and baselines are looked at; all variants are constructed.
+        task_class: The task, a name or a class.
+        variant: The variant whose data and baselines are examined; all variants are constructed.
 
     Raises:
         AssertionError: the task breaks its contract.
         UserError: the card can't be read, or there is no such variant.
     """
-    card = task_class.card()
+    require_passed(examine_task(task_class, variant, slow=False))
+
+
+def examine_task(
+    task_class: str | type[Task],
+    variant: str = "smoke",
+    seconds: float = SECONDS,
+    slow: bool = True,
+    tell: Callable[[str], None] = lambda name: None,
+) -> list[Verdict]:
+    """The verdicts of a task's exam.
+
+    Args:
+        task_class: The task: a registered ``NAME`` or ``NAME:VARIANT``, or a class.
+        variant: Where the name has none.
+        seconds: Of wall time that each check may take.
+        slow: Whether to ask also what takes seconds.
+        tell: Is told the name of each check as it begins.
+
+    Raises:
+        UserError: the task can't be found or loaded, the card can't be read, or there is no such variant.
+    """
+    checks = [check for check in TASK_CHECKS if slow or not check.is_slow]
+    return examined(checks, TaskCandidate(task_class, variant), seconds, tell)
+
+
+def contract(candidate: TaskCandidate) -> str:
+    """Does the task keep its contract?"""
+    task_class, variant, card = candidate.task_class, candidate.variant.name, candidate.card
     require(not card.broken, "; ".join(card.broken.values()))
     for each in card.variants.values():
         try:
@@ -57,6 +87,7 @@ def check_task(task_class: type[Task], variant: str = "smoke") -> None:
     known = _check_metrics(task, card.variant(variant))
     _check_example_scores(task, card.variant(variant))
     _check_baselines(task, card.variant(variant), known)
+    return "all of it"
 
 
 def _check_scale(variant: Variant) -> None:
@@ -282,3 +313,7 @@ def _check_baselines(task: Task, variant: Variant, known: set[str]) -> None:
                 f"the card of '{variant.name}' says that the baseline '{name}' has {metric} {frozen}, "
                 f"and the task's data give {values[metric]!r}; a scored variant is never altered, it gets a successor",
             )
+
+
+TASK_CHECKS: tuple[Check[TaskCandidate], ...] = (Check(contract),)
+"""The exam of a task, in the order in which it is taken."""

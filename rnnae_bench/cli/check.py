@@ -98,9 +98,8 @@ def _exams(options: argparse.Namespace) -> "Iterator[tuple[str, list[Verdict]]]"
 def _print(title: str, verdicts: "list[Verdict]") -> None:
     failed = sum(one.outcome == "failed" for one in verdicts)
     asked = sum(one.outcome != "left out" for one in verdicts)
-    print(
-        printable(f"{title}: {asked - failed} of {asked} checks passed, in {sum(v.seconds for v in verdicts):.1f} s\n")
-    )
+    seconds = sum(one.seconds for one in verdicts)
+    print(printable(f"{title}: {asked - failed} of {asked} checks passed, in {seconds:.1f} s"), end="\n\n")
     print_table(
         ["check", "", "s", "what was seen"],
         [[one.check, _MARKS[one.outcome], f"{one.seconds:.1f}", printable(one.evidence)] for one in verdicts],

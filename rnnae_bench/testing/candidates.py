@@ -36,6 +36,8 @@ class ModelCandidate:
         self, model: str | type[LightningModule], task: str | type[Task] | Task, variant: str = "smoke"
     ) -> None:
         self.pair: Pair | None = None
+        self.kept: dict[str, Any] = {}
+        """What checks have found that others go on from."""
         self.options: dict[str, dict[str, Any]] = {"task": {}, "model": {}, "trainer": {}}
         """All options of the pair, plain."""
         given: dict[str, Mapping[str, Any]] = {}

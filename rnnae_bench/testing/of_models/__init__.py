@@ -1,0 +1,1 @@
+"""The checks of a model's exam, one file a subject."""

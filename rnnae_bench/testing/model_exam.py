@@ -33,8 +33,8 @@ from rnnae_bench.testing.of_models.predictions import (
     rows_alone,
     teacher_forcing,
 )
-from rnnae_bench.testing.of_models.states import carry_over, evaluation_between, forms, state_size, watched
-from rnnae_bench.testing.of_models.whole import trial
+from rnnae_bench.testing.of_models.states import carry_over, evaluation_between, forms, resumption, state_size, watched
+from rnnae_bench.testing.of_models.whole import trial, two_processes
 
 MODEL_CHECKS: tuple[Check[ModelCandidate], ...] = (
     Check(construction),
@@ -43,29 +43,31 @@ MODEL_CHECKS: tuple[Check[ModelCandidate], ...] = (
     Check(first_weights, (construction,)),
     Check(global_seeds, (prediction, first_weights)),
     Check(repetition, (prediction,)),
-    Check(rows_alone, (training, repetition)),
+    Check(seeds, (training, first_weights, global_seeds)),
+    Check(rows_alone, (seeds, repetition)),
     Check(evaluation_batches, (rows_alone,)),
-    Check(causality, (rows_alone,)),
-    Check(padding, (rows_alone,)),
-    Check(teacher_forcing, (training,)),
+    Check(carry_over, (seeds, repetition)),
+    Check(evaluation_between, (carry_over,)),
+    Check(causality, (rows_alone, carry_over)),
+    Check(padding, (rows_alone, carry_over)),
+    Check(teacher_forcing, (rows_alone,)),
     Check(free_running, (teacher_forcing,)),
     Check(forms, (prediction,)),
-    Check(state_size, (prediction,)),
-    Check(carry_over, (repetition,)),
-    Check(evaluation_between, (carry_over,)),
-    Check(inputs_reached, (rows_alone,)),
+    Check(state_size, (forms,)),
+    Check(resumption, (forms, rows_alone)),
     Check(weights_reached, (training,)),
     Check(weights_held, (training, weights_reached)),
-    Check(watched, (training,)),
-    Check(loss, (training,)),
-    Check(seeds, (training, first_weights, global_seeds)),
-    Check(evaluations_apart, (seeds, repetition)),
+    Check(inputs_reached, (rows_alone, causality)),
+    Check(watched, (training, inputs_reached)),
+    Check(loss, (seeds, carry_over)),
+    Check(evaluations_apart, (seeds, repetition, evaluation_between)),
     Check(evaluation_rows_apart, (seeds,)),
     Check(evaluation_steps, (training, repetition)),
-    Check(saving, (training,)),
+    Check(saving, (seeds, repetition)),
     Check(half_precision, (training,)),
     Check(shards, (rows_alone, weights_reached)),
     Check(trial, (training, evaluation_batches, evaluation_steps)),
+    Check(two_processes, (trial, shards), is_slow=True),
 )
 """The exam of a model, in the order in which it is taken."""
 

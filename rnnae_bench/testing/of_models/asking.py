@@ -41,6 +41,16 @@ def answer(model: nn.Module, spec: TaskSpec, batch: Batch, training: bool = Fals
         return prediction
 
 
+def is_random(model: nn.Module, spec: TaskSpec, batch: Batch) -> bool:
+    """Whether a model's prediction in training changes with the seed."""
+    found = []
+    for seed in (0, 1):
+        with in_mode(model, True), torch.no_grad():
+            torch.manual_seed(seed)
+            found.append(training_prediction(model, batch, spec))
+    return off(*found) > TOLERANCE
+
+
 def off(one: Tensor, two: Tensor) -> float:
     """The largest difference of two predictions, as a share of the largest number in them; infinite where shapes differ
     or one is not finite."""
@@ -69,7 +79,7 @@ def steps_in(spec: TaskSpec, batch: Batch) -> int:
 
 
 def altered_at(spec: TaskSpec, inputs: Tensor, where: Tensor) -> Tensor:
-    """The inputs with other values at the chosen steps ``Bool[Tensor, "batch time"]``; those of an image are its rows."""
+    """The inputs with other values at the chosen steps, those of an image its rows: ``Bool[Tensor, "batch time"]``."""
     if isinstance(spec.inputs, Images):
         return torch.where(where[:, None, :, None], (inputs + 0.5) % 1.0, inputs)
     if isinstance(spec.inputs, Static):

@@ -4,13 +4,13 @@ import torch
 from lightning import LightningModule
 from torch import Tensor
 
-from rnnae_bench.contracts.batch import Batch, training_prediction
+from rnnae_bench.contracts.batch import Batch
 from rnnae_bench.contracts.model import BenchModule
 from rnnae_bench.contracts.task import Task
 from rnnae_bench.testing.candidates import ModelCandidate
 from rnnae_bench.testing.checks import NotAsked
 from rnnae_bench.testing.forms import SHARDS, require
-from rnnae_bench.testing.of_models.asking import TOLERANCE, answer, in_mode, off
+from rnnae_bench.testing.of_models.asking import TOLERANCE, answer, in_mode, is_random, off
 from rnnae_bench.testing.of_models.training import trained, training_of
 from rnnae_bench.training.loss_terms import minimised
 
@@ -47,14 +47,10 @@ def loss(candidate: ModelCandidate) -> str:
     first = training_of(candidate).losses[:1]
     if not first:
         raise NotAsked("its training_step returns none")
-    with in_mode(model, True), torch.no_grad():
-        torch.manual_seed(0)
-        one = training_prediction(model, candidate.batch, candidate.spec)
-        torch.manual_seed(1)
-        two = training_prediction(model, candidate.batch, candidate.spec)
-    if off(one, two) > TOLERANCE:
+    if is_random(model, candidate.spec, candidate.batch):
         raise NotAsked("its prediction in training is random")
-    wanted = float(candidate.task.total_loss(one, candidate.batch))
+    prediction = answer(model, candidate.spec, candidate.batch, training=True)
+    wanted = float(candidate.task.total_loss(prediction, candidate.batch))
     require(
         abs(first[0] - wanted) <= 1e-3 * max(abs(wanted), abs(first[0])),
         f"training_step minimises {first[0]:.5g}, and the task's loss of the same prediction is {wanted:.5g}: return "
@@ -204,8 +200,8 @@ def shards(candidate: ModelCandidate) -> str:
         raise NotAsked("its training_step can't be asked without a trainer")
     if len(batch.targets) % 2:
         raise NotAsked(f"a batch of {len(batch.targets)} rows does not divide over two devices")
-    first = _gradients(model, task, batch, 0)
-    if any(off(first[name], one) > TOLERANCE for name, one in _gradients(model, task, batch, 1).items()):
+    first, again = (_gradients(model, task, batch, seed) for seed in (0, 1))
+    if any(off(first[name], one) > TOLERANCE for name, one in again.items()):
         raise NotAsked("its training is random, and differs from device to device")
     parts = [_gradients(model, task, batch.rows(shard), 0) for shard in SHARDS]
     worst, name = max((off(sum(part[name] for part in parts) / 2, whole), name) for name, whole in first.items())  # type: ignore[arg-type]

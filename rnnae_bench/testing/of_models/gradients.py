@@ -11,7 +11,7 @@ from rnnae_bench.probes.inputs import read_inputs
 from rnnae_bench.testing.candidates import ModelCandidate
 from rnnae_bench.testing.checks import NotAsked
 from rnnae_bench.testing.forms import require
-from rnnae_bench.testing.of_models.asking import altered_at, in_mode, rows_repeated, steps_in
+from rnnae_bench.testing.of_models.asking import altered_at, answer, in_mode, off, rows_repeated, steps_in
 from rnnae_bench.testing.of_models.training import training_of
 
 LONGEST = 128
@@ -37,10 +37,11 @@ def inputs_reached(candidate: ModelCandidate) -> str:
         f"latest {steps - max(cut, default=0)} from the end: a state is detached on the way, or computed without "
         "gradients",
     )
-    first = int(depends.int().argmax())
-    unread = [step for step in range(first, steps) if not depends[step]]
+    read = depends | reached
+    first = int(read.int().argmax())
+    unread = [step for step in range(first, steps) if not read[step]]
     require(
-        bool(depends.any()) and not unread,
+        bool(read.any()) and not unread,
         f"the last prediction does not depend on the inputs of {len(unread) or steps} of the last {steps - first} "
         "steps: it must read every step up to its own",
     )
@@ -115,12 +116,28 @@ def weights_reached(candidate: ModelCandidate) -> str:
     infinite = [name for name in learned if not abs(found.gradients[name]) < float("inf")]
     require(not infinite, f"the gradient of {_listed(infinite)} is not finite")
     zero = [name for name in learned if found.gradients[name] == 0.0]
+    cut = [name for name in zero if _has_effect(found.model, candidate, name)]
     require(
-        not zero,
-        f"the gradient of {_listed(zero)} is zero at all steps: it has no effect on the loss, or is cut off (detach, "
-        "no_grad, a rounded or arg-max'ed value)",
+        not cut,
+        f"the gradient of {_listed(cut)} is zero, and the prediction depends on it: it is cut off on the way (detach, "
+        "no_grad, a value that is rounded)",
     )
-    return f"all {len(learned)}; the smallest {min(map(found.gradients.__getitem__, learned), default=0):.1g} at most"
+    idle = f"; {_listed(zero)} had no effect on these batches" if zero else ""
+    return f"{len(learned) - len(zero)} of {len(learned)}{idle}"
+
+
+def _has_effect(model: Module, candidate: ModelCandidate, name: str) -> bool:
+    """Whether another value of a weight changes the prediction."""
+    weight = model.get_parameter(name)
+    before = answer(model, candidate.spec, candidate.batch, training=True)
+    kept = weight.detach().clone()
+    try:
+        with torch.no_grad():
+            weight.add_(torch.randn(weight.shape, generator=torch.Generator().manual_seed(0)).to(weight))
+        return off(before, answer(model, candidate.spec, candidate.batch, training=True)) > 0
+    finally:
+        with torch.no_grad():
+            weight.copy_(kept)
 
 
 def weights_held(candidate: ModelCandidate) -> str:

@@ -4,8 +4,10 @@ from copy import deepcopy
 
 import torch
 
-from rnnae_bench.contracts.batch import Batch
+from rnnae_bench.contracts.batch import Batch, training_prediction
 from rnnae_bench.contracts.model import Autoencoder, SequenceModel
+from rnnae_bench.contracts.state_size import Growing
+from rnnae_bench.contracts.stepping import parts_of
 from rnnae_bench.probes.conformance import objection_to_state_size, objection_to_step, objection_to_watched
 from rnnae_bench.testing.candidates import ModelCandidate
 from rnnae_bench.testing.checks import NotAsked
@@ -38,12 +40,53 @@ def state_size(candidate: ModelCandidate) -> str:
             stated == size, f"{type(model).__name__}.state_size is {stated}, and its code of a row has {size} numbers"
         )
         return f"{stated}, that of the code"
-    if not isinstance(model, SequenceModel) or not model.has_step:
+    if not isinstance(model, SequenceModel) or not (model.has_step or model.resumes):
         raise NotAsked("only a step or a code shows how large it is")
     if model.state_size is None:
         raise NotAsked("it is not declared")
-    require_none(objection_to_state_size(model))
-    return f"{model.state_size}, that of what step hands on"
+    if model.has_step:
+        require_none(objection_to_state_size(model))
+        return f"{model.state_size}, that of what step hands on"
+    handed_on = _size_of_state(model)
+    require(
+        model.state_size == handed_on,
+        f"{type(model).__name__}.state_size is {model.state_size}, and {type(model).__name__}.resume hands {handed_on} "
+        "numbers on (a complex number counts twice)",
+    )
+    return f"{model.state_size}, that of what resume hands on"
+
+
+def _size_of_state(model: SequenceModel) -> int | Growing:
+    """Numbers of a row that are handed on by `resume`, or what a step adds to them."""
+    sizes = []
+    with torch.no_grad():
+        for steps in (2, 3):
+            state = model.resume(torch.zeros(2, steps, model.embedding.features))[1]
+            parts = [part for _, part in parts_of(state) if part.is_floating_point() or part.is_complex()]
+            sizes.append(sum(part.numel() * (1 + part.is_complex()) for part in parts) // 2)
+    return sizes[0] if sizes[0] == sizes[1] else Growing(sizes[1] - sizes[0])
+
+
+def resumption(candidate: ModelCandidate) -> str:
+    """Where it resumes from a state: does a sequence in two parts come to the same as in one?"""
+    model = candidate.build().eval()
+    if not isinstance(model, SequenceModel) or not model.resumes:
+        raise NotAsked("it gives no state to go on from")
+    with torch.no_grad():
+        inputs = model.embedding(candidate.batch.inputs)
+        cut = inputs.shape[1] // 2
+        if not cut:
+            raise NotAsked("a sequence has one step")
+        whole = model.states(inputs)
+        first, state = model.resume(inputs[:, :cut])
+        second, _ = model.resume(inputs[:, cut:], state)
+    different = off(whole, torch.cat((first, second), dim=1))
+    require(
+        different <= TOLERANCE,
+        f"{type(model).__name__}.resume in two parts differs from states by {different:.2g} of the largest value: hand "
+        "all of the state on",
+    )
+    return f"cut at step {cut} of {inputs.shape[1]}; differs by {different:.1g}"
 
 
 def watched(candidate: ModelCandidate) -> str:
@@ -104,8 +147,6 @@ def _trains_on(candidate: ModelCandidate, *batches: Batch) -> torch.Tensor:
 
 
 def _training(model: torch.nn.Module, candidate: ModelCandidate, batch: Batch) -> torch.Tensor:
-    from rnnae_bench.contracts.batch import training_prediction
-
     with torch.no_grad():
         return training_prediction(model, batch, candidate.spec)
 

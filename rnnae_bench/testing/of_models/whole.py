@@ -1,13 +1,23 @@
 """A whole trial, as `rnnae-bench run` has it: probes, evaluation and record; and one on two processes."""
 
+import os
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
+from rnnae_bench.options.bracketed import written
+from rnnae_bench.options.nested import flatten
+from rnnae_bench.plugins.unregistered import Unregistered
 from rnnae_bench.records.store import Store
 from rnnae_bench.testing.candidates import ModelCandidate
 from rnnae_bench.testing.checks import NotAsked
 from rnnae_bench.testing.forms import require
+from rnnae_bench.testing.of_models.asking import is_random
 from rnnae_bench.trial.trial import Trial
+
+_DISCRETE = 0.05
+"""Of the metric: some rows may fall on the other side by rounding, which 'shards' is exact about."""
 
 STEPS = 4
 """Optimiser steps of a trial; it is evaluated twice."""
@@ -34,3 +44,48 @@ def trial(candidate: ModelCandidate) -> str:
     return f"{record.primary.metric} {record.primary.value:.3g}, {len(outcome.series)} histories" + (
         f"; {missing}" if missing else ""
     )
+
+
+def two_processes(candidate: ModelCandidate) -> str:
+    """Does it learn on two processes (DDP) what it learns on one?"""
+    pair = candidate.pair
+    if pair is None or isinstance(pair.model_handle, Unregistered) or isinstance(pair.task_handle, Unregistered):
+        raise NotAsked("a second process finds what is installed under a name only")
+    if candidate.fits_itself:
+        raise NotAsked("a fit is done on one device")
+    if not candidate.task.predicts_rows:
+        raise NotAsked("the task needs whole evaluation sets, which two processes have not")
+    if candidate.task.protocol.batch_size % 2:
+        raise NotAsked(f"a batch of {candidate.task.protocol.batch_size} rows does not divide over two")
+    with tempfile.TemporaryDirectory() as folder:
+        one, two = (_value(candidate, devices, Path(folder) / str(devices)) for devices in (1, 2))
+    different = abs(one - two) / max(abs(one), abs(two), 1e-12)
+    evidence = f"{pair.variant.primary.metric} {one:.5g} on one, {two:.5g} on two"
+    require(
+        different <= _DISCRETE or is_random(candidate.build(), candidate.spec, candidate.batch),
+        f"two processes learn other than one: {evidence}",
+    )
+    return evidence
+
+
+def _value(candidate: ModelCandidate, devices: int, folder: Path) -> float:
+    """The primary metric of a trial by the command line on so many processes."""
+    assert candidate.pair is not None
+    model = candidate.pair.model_handle.name
+    options = flatten({"task": candidate.options["task"], "model": candidate.options["model"]})
+    options |= {"task.protocol.max_steps": STEPS, "task.protocol.evaluate_every": STEPS}
+    options |= {"trainer.devices": devices, "trainer.accelerator": "cpu"}
+    changed = {name: value for name, value in options.items() if value is not None}
+    command = [sys.executable, "-m", "rnnae_bench", "run", "--task", candidate.pair.label, "--model", model]
+    command += [f"--{name}={written(value)}" for name, value in changed.items()]
+    done = subprocess.run(
+        [*command, "--out", str(folder)], capture_output=True, text=True, env={**os.environ, "CUDA_VISIBLE_DEVICES": ""}
+    )
+    records = list(Store(folder).read().records) if folder.is_dir() else []
+    ended = [record for record in records if record.status == "ok"]
+    said = (done.stderr.strip().splitlines() or ["nothing was said"])[-1]
+    failure = records[0].failure.message if records and records[0].failure else said
+    require(bool(ended), f"on {devices} process{'es' if devices > 1 else ''} the trial fails: {failure}")
+    value = ended[0].primary.value
+    assert value is not None
+    return float(value)

@@ -1,5 +1,6 @@
 """Who is examined: a model on a task, or a task in one of its variants."""
 
+import inspect
 from collections.abc import Mapping
 from functools import cached_property
 from typing import Any
@@ -46,14 +47,18 @@ class ModelCandidate:
         if isinstance(task, str):
             task, given["task"] = parse_text(task)
             task = task if ":" in task else f"{task}:{variant}"
+            task, variant = parse_task(task)
+        self.model_class: type[LightningModule] = handle_of("model", model).load()
+        self.missing = _required(self.model_class) - given.get("model", {}).keys()
+        """Hyper-parameters that have no default and are not given, so that the model can't be made."""
+        self._made: Task | None = None
         if isinstance(task, Task):
-            self._made: Task | None = task
-            self.model_class: type[LightningModule] = handle_of("model", model).load()
+            self._made = task
+        elif self.missing:
+            self._made = handle_of("task", task).load().from_variant(variant)
         else:
-            self._made = None
-            self.pair = Pair(task, model, variant)
+            self.pair = Pair(task if isinstance(task, type) else f"{task}:{variant}", model, variant)
             self.options = self.pair.resolve({part: nest(some) for part, some in given.items()})
-            self.model_class = self.pair.model_class
 
     @cached_property
     def task(self) -> Task:
@@ -86,6 +91,13 @@ class ModelCandidate:
         seed_everything(seed, workers=True, verbose=False)
         with torch.device("cpu"):
             return self.model_class(self.spec)
+
+
+def _required(model_class: type[LightningModule]) -> set[str]:
+    """The constructor's arguments beside the spec that have no default."""
+    _, *others = inspect.signature(model_class).parameters.values()
+    named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    return {one.name for one in others if one.default is one.empty and one.kind in named}
 
 
 class TaskCandidate:

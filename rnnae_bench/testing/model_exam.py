@@ -65,7 +65,7 @@ MODEL_CHECKS: tuple[Check[ModelCandidate], ...] = (
     Check(evaluation_steps, (training, repetition)),
     Check(saving, (seeds, repetition)),
     Check(half_precision, (training,)),
-    Check(shards, (rows_alone, weights_reached)),
+    Check(shards, (rows_alone, weights_reached, evaluation_between)),
     Check(trial, (training, evaluation_batches, evaluation_steps)),
     Check(two_processes, (trial, shards), is_slow=True),
 )

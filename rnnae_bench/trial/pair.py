@@ -12,6 +12,7 @@ import json
 import os
 import typing
 from collections.abc import Iterator, Mapping
+from dataclasses import is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -87,7 +88,7 @@ class Pair:
             self.hints.setdefault(action.dest, getattr(action, "_typehint", None) or action.type)
         allow_dataclasses(self.hints.values())
         self._parsed: dict[str, Namespace] = {}
-        self._objects = dict(self._leaves(self.parser.get_defaults().as_dict()))
+        self._objects = dict(self._leaves(self.parser.get_defaults().as_dict())) | self._unhinted()
         self._defaults = {option: _written_or_named(value) for option, value in self._objects.items()}
         self.defaults = _in_parts(self._defaults)
         """All options as they are by default, plain and nested in ``task``, ``model`` and ``trainer``."""
@@ -96,6 +97,15 @@ class Pair:
     def label(self) -> str:
         """The variant's full name, ``NAME:VARIANT``."""
         return f"{self.task_handle.name}:{self.variant.name}"
+
+    def _unhinted(self) -> dict[str, Any]:
+        """Dataclasses that are defaults of arguments without a type hint; the parser has them as dictionaries."""
+        return {
+            f"{part}.{name}": one.default
+            for part, cls in (("task", self.task_class), ("model", self.model_class))
+            for name, one in inspect.signature(cls).parameters.items()
+            if one.annotation is one.empty and is_dataclass(one.default)
+        }
 
     def _parser(self) -> ArgumentParser:
         # With it, jsonargparse would take options from the environment.
@@ -110,8 +120,14 @@ class Pair:
         parser.add_argument("--config", action="config", help=CONFIG_HELP)
         parser.add_argument("--task.name", type=str, help="The same as --task, in a configuration file.")
         parser.add_argument("--model.name", type=str, help="The same as --model, in a configuration file.")
-        parser.add_class_arguments(self.task_class, "task", skip={"data_seed"}, instantiate=False)
-        parser.add_class_arguments(self.model_class, "model", skip={"spec"}, instantiate=False)
+        for cls, part, skipped in ((self.task_class, "task", "data_seed"), (self.model_class, "model", "spec")):
+            try:
+                parser.add_class_arguments(cls, part, skip={skipped}, instantiate=False)
+            except ValueError as error:
+                raise UserError(
+                    f"the options of {part} class {cls.__name__} can't be read off its constructor: "
+                    f"{in_a_line(error)}; give every argument without a default a type hint"
+                ) from error
         others = _parameters(Trainer) - set(TRAINER_OPTIONS)
         parser.add_class_arguments(Trainer, "trainer", skip=others, instantiate=False)
         self._describe(parser, "--task", "NAME[:VARIANT]", "The task; its own options follow.")

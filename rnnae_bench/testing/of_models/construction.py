@@ -1,6 +1,5 @@
 """How a model is made: from the spec alone, with weights that the seed fixes."""
 
-import inspect
 import random
 
 import numpy as np
@@ -16,15 +15,8 @@ from rnnae_bench.testing.of_models.asking import in_mode
 
 def construction(candidate: ModelCandidate) -> str:
     """Can it be made from the spec alone?"""
-    _, *parameters = inspect.signature(candidate.model_class).parameters.values()
-    required = [
-        one.name
-        for one in parameters
-        if one.default is one.empty and one.kind in (one.POSITIONAL_OR_KEYWORD, one.KEYWORD_ONLY)
-    ]
-    given = candidate.options["model"]
-    missing = [name for name in required if name not in given]
-    require(not missing, f"a model must be constructible from the spec alone; give {', '.join(missing)} a default")
+    missing = ", ".join(sorted(candidate.missing))
+    require(not missing, f"a model must be constructible from the spec alone; give {missing} a default")
     model = candidate.build()
     require(isinstance(model, LightningModule), f"a model is a LightningModule, not a {type(model).__name__}")
     weights = [one for one in model.parameters() if one.requires_grad]

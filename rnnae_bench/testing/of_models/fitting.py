@@ -195,7 +195,9 @@ def shards(candidate: ModelCandidate) -> str:
     """Do the gradients of two devices' shards of a batch average to that of the whole?"""
     if candidate.fits_itself:
         raise NotAsked("a fit is done on one device")
-    model, batch, task = candidate.build(), candidate.batch, candidate.task
+    # A model may begin with its first batch; one that carries a state must not have one yet.
+    model = candidate.build() if candidate.spec.continues else training_of(candidate).model
+    batch, task = candidate.batch, candidate.task
     if not isinstance(model, BenchModule):
         raise NotAsked("its training_step can't be asked without a trainer")
     if len(batch.targets) % 2:

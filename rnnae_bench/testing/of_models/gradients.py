@@ -5,7 +5,7 @@ from torch import Tensor
 from torch.nn import Module
 
 from rnnae_bench.contracts.batch import Batch, training_prediction
-from rnnae_bench.contracts.spec import Images, Static, TaskSpec
+from rnnae_bench.contracts.spec import Images, Static, TaskSpec, Tokens
 from rnnae_bench.probes.double import double_by_default, in_double
 from rnnae_bench.probes.inputs import read_inputs
 from rnnae_bench.testing.candidates import ModelCandidate
@@ -59,7 +59,7 @@ def _by_step(model: Module, spec: TaskSpec, batch: Batch) -> tuple[Tensor, Tenso
     for row in range(len(some.targets)):
         alike = some.rows(torch.full((steps,), row))
         where = torch.arange(longest) == torch.arange(longest - steps, longest)[:, None]
-        altered = alike._replace(inputs=altered_at(spec, alike.inputs, where))
+        altered = alike._replace(inputs=_nearby(spec, alike.inputs, where))
         with in_mode(model, False), torch.no_grad():
             torch.manual_seed(0)
             one = _last(training_prediction(model, alike, spec), spec)
@@ -69,6 +69,12 @@ def _by_step(model: Module, spec: TaskSpec, batch: Batch) -> tuple[Tensor, Tenso
         least = 1e-9 if one.dtype == torch.float64 else 1e-5
         depends |= change > least * one.abs().max()
     return depends, reached
+
+
+def _nearby(spec: TaskSpec, inputs: Tensor, where: Tensor) -> Tensor:
+    """Inputs that differ at the chosen steps, real numbers by little, so that no rectifier is switched on."""
+    altered = altered_at(spec, inputs, where)
+    return altered if isinstance(spec.inputs, Tokens) else torch.lerp(inputs, altered, 1e-4)
 
 
 def _reached(model: Module, spec: TaskSpec, batch: Batch, steps: int) -> Tensor:

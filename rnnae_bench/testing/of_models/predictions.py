@@ -144,16 +144,15 @@ def padding(candidate: ModelCandidate) -> str:
     real = step < rows.lengths[:, None]
     worst = 0.0
     for training in (False, True):
-        wanted = answer(model, spec, _padded_to(rows, least), training)
+        before = answer(model, spec, _padded_to(rows, least), training)
         for extent in sorted({min(least + 1, longest), longest}):
             junk = rows._replace(inputs=altered_at(spec, rows.inputs, ~real))
-            for what, one in (("what the padding holds", junk), ("how much padding there is", rows)):
+            for what, one in (("how much padding there is", rows), ("what the padding holds", junk)):
                 found = answer(model, spec, _padded_to(one, extent), training)
                 if spec.predicts == "every step":
-                    mine, theirs = found[:, :least][real[:, :least]], wanted[real[:, :least]]
-                else:
-                    mine, theirs = found, wanted
-                different = off(mine, theirs)
+                    found = torch.where(real[:, :least, None], found[:, :least], 0.0)
+                    before = torch.where(real[:, :least, None], before, 0.0)
+                different = off(found, before)
                 worst = max(worst, different)
                 require(
                     different <= TOLERANCE,

@@ -19,7 +19,7 @@ or the whole exam as one: ``check_model(MyModel, "copy:smoke")`` and ``check_tas
 """
 
 from rnnae_bench.testing.candidates import ModelCandidate, TaskCandidate
-from rnnae_bench.testing.checks import Check, Verdict, require_passed
+from rnnae_bench.testing.checks import Check, Verdict, examined, require_passed
 from rnnae_bench.testing.model_exam import MODEL_CHECKS, check_model, examine_model
 from rnnae_bench.testing.task_exam import FROZEN_TOLERANCE, TASK_CHECKS, check_task, examine_task
 
@@ -35,5 +35,6 @@ __all__ = [
     "check_task",
     "examine_model",
     "examine_task",
+    "examined",
     "require_passed",
 ]

@@ -21,6 +21,9 @@ from rnnae_bench.trial.layout import make_trainer
 STEPS = 3
 """Optimiser steps of a short training."""
 
+FIT_STEPS = 8
+"""Training batches of a short training of a model that trains itself."""
+
 
 @dataclass
 class Training:
@@ -97,11 +100,11 @@ def training_of(candidate: ModelCandidate) -> Training:
 
 @contextmanager
 def _short(candidate: ModelCandidate) -> Iterator[Task]:
-    """The task with a budget of a few steps, but as it was for a model that trains itself."""
+    """The task with a budget of a few steps; a model that trains itself has some more."""
     task = candidate.make_task()
     protocol = task.protocol
-    if not candidate.fits_itself:
-        task.protocol = replace(protocol, max_steps=STEPS, evaluate_every=STEPS)
+    steps = min(FIT_STEPS, protocol.max_steps) if candidate.fits_itself else STEPS
+    task.protocol = replace(protocol, max_steps=steps, evaluate_every=steps)
     try:
         yield task
     finally:

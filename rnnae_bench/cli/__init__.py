@@ -17,6 +17,7 @@ COMMANDS = {
     "list": "the models and tasks that are installed",
     "show": "a task's card, or a model's hyper-parameters; their BibTeX",
     "check": "the exam of a model or a task: what is wrong with it, check by check",
+    "plugin": "a package of one's own with a model, a task or a probe",
     "baselines": "what a task's baselines score, ready for its card",
     "probe": "Jacobians and Lyapunov exponents of a model on a task",
     "truth": "published figures and closed forms beside what is measured here",

@@ -13,6 +13,7 @@ from typing import Any
 
 from rnnae_bench.cli import COMMANDS
 from rnnae_bench.cli.leaderboard import ACTIONS
+from rnnae_bench.cli.plugin import ACTIONS as PLUGIN_ACTIONS
 from rnnae_bench.errors import UserError
 
 Completer = Callable[..., Iterable[str]]
@@ -50,9 +51,10 @@ def _add_words(
 
 
 def _command(name: str, words: list[str]) -> argparse.ArgumentParser:
-    if name == "leaderboard":
+    under = {"leaderboard": ACTIONS, "plugin": PLUGIN_ACTIONS}
+    if name in under:
         parser = argparse.ArgumentParser()
-        _add_words(parser, ACTIONS, words, lambda action: _declared(f"leaderboard.{action}"))
+        _add_words(parser, under[name], words, lambda action: _declared(f"{name}.{action}"))
         return parser
     if name == "run":
         return _run(words)

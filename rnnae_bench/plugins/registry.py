@@ -130,12 +130,12 @@ class Registry:
 
 def models() -> Registry:
     """The registered models of this environment."""
-    return _registry("model")
+    return registry("model")
 
 
 def tasks() -> Registry:
     """The registered tasks of this environment."""
-    return _registry("task")
+    return registry("task")
 
 
 def parse_task(text: str) -> tuple[str, str]:
@@ -154,7 +154,8 @@ def parse_task(text: str) -> tuple[str, str]:
     return parts
 
 
-def _registry(kind: Kind) -> Registry:
+def registry(kind: Kind) -> Registry:
+    """What is registered of a kind in this environment."""
     return Registry(
         kind,
         (

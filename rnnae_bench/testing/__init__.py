@@ -5,13 +5,15 @@ A plugin's author has each check as a test::
     import pytest
     from rnnae_bench.testing import MODEL_CHECKS, TASK_CHECKS, ModelCandidate, TaskCandidate, require_passed
 
-    @pytest.mark.parametrize("check", MODEL_CHECKS, ids=str)
-    def test_my_model(check):
-        require_passed([check.ask(ModelCandidate(MyModel, "copy:smoke"))])
+    @pytest.fixture(scope="module")
+    def my_model():
+        return ModelCandidate(MyModel, "copy:smoke")
 
-    @pytest.mark.parametrize("check", TASK_CHECKS, ids=str)
-    def test_my_task(check):
-        require_passed([check.ask(TaskCandidate(MyTask))])
+    @pytest.mark.parametrize("check", MODEL_CHECKS, ids=str)
+    def test_my_model(check, my_model):
+        require_passed([check.ask(my_model)])
+
+(of a task `TaskCandidate` and `TASK_CHECKS`),
 
 or the whole exam as one: ``check_model(MyModel, "copy:smoke")`` and ``check_task(MyTask)``. Each raises an
 ``AssertionError`` that says what is wrong and what the contract asks for. On the command line:

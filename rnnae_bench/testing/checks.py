@@ -88,9 +88,9 @@ class Check(Generic[Examinee]):
         except NotAsked as reason:
             outcome, evidence = "left out", str(reason)
         except (AssertionError, UserError, TooMuch) as error:
-            outcome, evidence = "failed", in_a_line(error) or _located(error)
+            outcome, evidence = "failed", in_a_line(error) or located(error)
         except (Exception, SystemExit) as error:
-            outcome, evidence = "failed", _located(error)
+            outcome, evidence = "failed", located(error)
         return Verdict(self.name, self.question, outcome, evidence, time.perf_counter() - begun)  # type: ignore[arg-type]
 
 
@@ -145,7 +145,7 @@ _OURS = (
 """Where an error's line is not the author's."""
 
 
-def _located(error: BaseException) -> str:
+def located(error: BaseException) -> str:
     """An error in a line, with the author's line that it comes from."""
     frames = [one for one in traceback.extract_tb(error.__traceback__) if not one.filename.startswith(_OURS)]
     place = f", in {Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""

@@ -26,6 +26,7 @@ done
 LINES = {
     "rnnae-bench lea": {"leaderboard"},
     "rnnae-bench leaderboard pu": {"push", "pull"},
+    "rnnae-bench plugin new my_cell --mo": {"--model"},
     "rnnae-bench run --task copy:s": {"smoke", "standard"},
     "rnnae-bench run --task=copy:s": {"smoke", "standard"},
     "rnnae-bench run --task copy:smoke --model gr": {"gru"},
@@ -92,8 +93,8 @@ def options(*words: str) -> set[str]:
 
 
 def test_every_command_and_action_offers_its_options():
-    words = [(command,) for command in COMMANDS if command != "leaderboard"]
-    words += [("leaderboard", action) for action in ACTIONS]
+    words = [(command,) for command in COMMANDS if command not in ("leaderboard", "plugin")]
+    words += [("leaderboard", action) for action in ACTIONS] + [("plugin", "new")]
     for one in words:
         expected = {"--help"} if one == ("completion",) else {"--help", "--json"}
         assert options(*one) >= expected, one

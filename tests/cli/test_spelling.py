@@ -14,8 +14,8 @@ READERS = [("results",), ("compare",), ("query",), ("reproduce",)]
 READERS += [("leaderboard", action) for action in ("build", "show", "submit", "validate", "push")]
 WRITERS = [("run",), ("sweep",), ("horizon",), ("reproduce",), ("truth",), ("probe",)]
 WRITERS += [("leaderboard", action) for action in ("build", "submit", "pull")]
-EVERY = [(command,) for command in COMMANDS if command != "leaderboard"]
-EVERY += [("leaderboard", action) for action in ACTIONS]
+EVERY = [(command,) for command in COMMANDS if command not in ("leaderboard", "plugin")]
+EVERY += [("leaderboard", action) for action in ACTIONS] + [("plugin", "new")]
 
 ALIKE = {
     "data-seed": "--data-seed",

@@ -8,7 +8,7 @@ from rnnae_bench.contracts.batch import Batch
 from rnnae_bench.contracts.model import BenchModule
 from rnnae_bench.contracts.task import Task
 from rnnae_bench.testing.candidates import ModelCandidate
-from rnnae_bench.testing.checks import NotAsked
+from rnnae_bench.testing.checks import NotAsked, located
 from rnnae_bench.testing.forms import SHARDS, require
 from rnnae_bench.testing.of_models.asking import TOLERANCE, answer, in_mode, is_random, off
 from rnnae_bench.testing.of_models.training import trained, training_of
@@ -179,7 +179,13 @@ def half_precision(candidate: ModelCandidate) -> str:
     """Is it finite in bf16-mixed: losses, gradients, predictions?"""
     if candidate.fits_itself:
         raise NotAsked("a fit runs in the format of the weights")
-    found = trained(candidate, precision="bf16-mixed")
+    try:
+        found = trained(candidate, precision="bf16-mixed")
+    except Exception as error:
+        raise AssertionError(
+            f"in bf16-mixed it fails ({located(error)}): products come in bfloat16 and states in float32, so combine "
+            "them by operations that take both"
+        ) from error
     require(
         all(abs(one) < float("inf") for one in (*found.losses, *found.gradients.values())),
         f"in bf16-mixed the losses {found.losses} or their gradients are not finite",

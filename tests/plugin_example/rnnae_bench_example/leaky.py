@@ -50,6 +50,7 @@ class LeakyRNN(SequenceModel):
         state = inputs.new_zeros(len(inputs), self.state_size)
         states = []
         for drive in self.input_map(inputs).unbind(1):
-            state = torch.lerp(state, torch.tanh(drive + self.recurrent_map(state)), self.leak)
+            new = torch.tanh(drive + self.recurrent_map(state))
+            state = (1 - self.leak) * state + self.leak * new
             states.append(self.watch(state))
         return torch.stack(states, dim=1)

@@ -120,9 +120,8 @@ def examine_model(
     candidate = ModelCandidate(model, task, variant)
     reason = refusal(candidate)
     if reason is not None:
-        raise UserError(
-            f"model '{candidate.model_class.__name__}' does not support task '{candidate.task.name}': {reason}"
-        )
+        label = f"model '{candidate.model_class.__name__}' does not support task '{candidate.task.name}': {reason}"
+        raise UserError(candidate.pair.refusal(reason) if candidate.pair else label)
     return examined([check for check in MODEL_CHECKS if slow or not check.is_slow], candidate, seconds, tell)
 
 

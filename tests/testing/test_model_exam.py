@@ -1,5 +1,7 @@
 """The exam of a model: each check is proven by a model that only it fails."""
 
+from pathlib import Path
+
 import pytest
 import torch
 from lightning import LightningModule
@@ -427,6 +429,12 @@ def test_a_broken_model_fails_the_check_that_is_for_it_and_no_other(model, task,
     assert said in failed[check]
 
 
+def test_the_documentation_has_the_checks():
+    page = (Path(__file__).parents[2] / "docs" / "check.md").read_text()
+    table = page.partition("| check | question |\n| --- | --- |\n")[2].partition("\n\n")[0]
+    assert table.splitlines() == [f"| {check.name} | {check.question} |" for check in MODEL_CHECKS]
+
+
 def test_each_check_is_proven():
     proven = {check for _, _, check, _ in BROKEN} | {"two processes"}
     assert proven == {check.name for check in MODEL_CHECKS}
@@ -531,3 +539,29 @@ def test_a_plain_lightning_module_takes_part_and_declares_another_loss():
     failed = [one for one in examine_model(PlainWithAnotherLoss, "copy:smoke", slow=False) if one.outcome == "failed"]
     assert [one.check for one in failed] == ["loss"]
     require_passed(examine_model(PlainThatSaysSo, "copy:smoke", slow=False))
+
+
+INSTALLED = """
+import torch
+from rnnae_bench.models.recurrent import GRU
+
+class FailsOnTheSecond(GRU):
+    def __init__(self, spec, hidden_size: int = 8):
+        super().__init__(spec, hidden_size)
+
+    def on_train_start(self):
+        if self.trainer.world_size > 1:
+            raise RuntimeError("only one process was thought of")
+"""
+
+
+def test_a_model_that_fails_on_two_processes_is_found(install, tmp_path, monkeypatch):
+    install(
+        "thinks-of-one", {"thinks_of_one.py": INSTALLED}, models={"thinks_of_one": "thinks_of_one:FailsOnTheSecond"}
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    (check,) = (one for one in MODEL_CHECKS if one.is_slow)
+    verdict = check.ask(ModelCandidate("thinks_of_one", "copy:smoke"))
+    assert verdict.outcome == "failed"
+    assert "on 2 processes the trial fails" in verdict.evidence
+    assert "only one process was thought of" in verdict.evidence

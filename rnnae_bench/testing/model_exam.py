@@ -8,7 +8,7 @@ from rnnae_bench.contracts.code_limit import code_objection
 from rnnae_bench.contracts.task import Task
 from rnnae_bench.errors import UserError
 from rnnae_bench.testing.candidates import ModelCandidate
-from rnnae_bench.testing.checks import SECONDS, Check, Verdict, examined, require_passed
+from rnnae_bench.testing.checks import SECONDS, Check, Verdict, examined, located, require_passed
 from rnnae_bench.testing.forms import require
 from rnnae_bench.testing.of_models.construction import construction, first_weights, global_seeds
 from rnnae_bench.testing.of_models.fitting import (
@@ -120,8 +120,7 @@ def examine_model(
     candidate = ModelCandidate(model, task, variant)
     reason = refusal(candidate)
     if reason is not None:
-        label = f"model '{candidate.model_class.__name__}' does not support task '{candidate.task.name}': {reason}"
-        raise UserError(candidate.pair.refusal(reason) if candidate.pair else label)
+        raise UserError(reason)
     return examined([check for check in MODEL_CHECKS if slow or not check.is_slow], candidate, seconds, tell)
 
 
@@ -130,13 +129,25 @@ def refusal(candidate: ModelCandidate) -> str | None:
 
     Raises:
         AssertionError: it refuses without one.
+        UserError: it can't say, or the task can't be made.
     """
-    model_class, spec = candidate.model_class, candidate.spec
-    reason = model_class.supports(spec) if hasattr(model_class, "supports") else None
-    require(
-        reason is None or (isinstance(reason, str) and bool(reason)),
-        f"`supports` must give None or a reason, not {reason!r}",
-    )
-    if reason is None and spec.code_limit is not None:
-        reason = code_objection(candidate.build().eval(), spec, candidate.batch)
+    try:
+        spec = candidate.spec
+        supports = getattr(candidate.model_class, "supports", None)
+        if candidate.pair is not None:
+            reason = candidate.pair.unsupported(candidate.task, candidate.options["model"])
+        else:
+            reason = supports(spec) if supports else None
+        require(
+            reason is None or (isinstance(reason, str) and bool(reason)),
+            f"`supports` must give None or a reason, not {reason!r}",
+        )
+        if reason is None and spec.code_limit is not None and not candidate.missing:
+            reason = code_objection(candidate.build().eval(), spec, candidate.batch)
+    except (UserError, AssertionError):
+        raise
+    except (Exception, SystemExit) as error:
+        raise UserError(
+            f"{candidate.model_class.__name__} and the task can't be brought together: {located(error)}"
+        ) from error
     return reason

@@ -9,6 +9,7 @@ from rnnae_tasks.copy.datamodule import CopyTask
 from torch import nn
 
 from rnnae_bench import Optimization, SequenceModel
+from rnnae_bench.errors import UserError
 from rnnae_bench.models.dense_autoencoder import DenseAutoencoder
 from rnnae_bench.models.encoder_decoder import Seq2Seq
 from rnnae_bench.models.recurrent import GRU
@@ -565,3 +566,22 @@ def test_a_model_that_fails_on_two_processes_is_found(install, tmp_path, monkeyp
     assert verdict.outcome == "failed"
     assert "on 2 processes the trial fails" in verdict.evidence
     assert "only one process was thought of" in verdict.evidence
+
+
+class CannotSay(Cell):
+    @classmethod
+    def supports(cls, spec, **hyperparameters):
+        raise KeyError("gates")
+
+
+class LeavesThePython(Cell):
+    def __init__(self, spec):
+        raise SystemExit(3)
+
+
+def test_what_fails_before_the_exam_is_told_in_a_line():
+    with pytest.raises(UserError, match="can't say whether it supports task 'copy:smoke': KeyError: 'gates'"):
+        examine_model(CannotSay, "copy:smoke")
+    verdicts = examine_model(LeavesThePython, "copy:smoke")
+    (failed,) = (one for one in verdicts if one.outcome == "failed")
+    assert (failed.check, failed.evidence[:12]) == ("construction", "SystemExit: ")

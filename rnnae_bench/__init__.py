@@ -9,8 +9,9 @@ probe("copy", "gru")            Jacobians, exponents, gradients by lag
 horizon("copy", "gru", seeds=5) the longest lag that is solved
 figure("curves", "runs")        a figure for a paper
 
-Models and tasks of your own derive from SequenceModel, Autoencoder and
-Task. Names are loaded when first used: importing this imports no torch.
+Models, tasks and probes of your own derive from SequenceModel,
+Autoencoder, Task and Probe. Names are loaded when first used: importing
+this imports no torch.
 """
 
 from importlib import import_module
@@ -47,8 +48,13 @@ if TYPE_CHECKING:
     from rnnae_bench.contracts.spec import Vectors as Vectors
     from rnnae_bench.contracts.state_size import Growing as Growing
     from rnnae_bench.contracts.task import Task as Task
+    from rnnae_bench.probes.base import Probe as Probe
+    from rnnae_bench.probes.base import StepBuffer as StepBuffer
+    from rnnae_bench.probes.evaluating import evaluating as evaluating
     from rnnae_bench.records.frame import frame as frame
+    from rnnae_bench.records.history import Series as Series
     from rnnae_bench.training.loss_terms import Loss as Loss
+    from rnnae_bench.training.optimizer_steps import OptimizerSteps as OptimizerSteps
 
 _HOME = {
     "Autoencoder": "rnnae_bench.contracts.model",
@@ -61,10 +67,14 @@ _HOME = {
     "Images": "rnnae_bench.contracts.spec",
     "Loss": "rnnae_bench.training.loss_terms",
     "Optimization": "rnnae_bench.contracts.optimization",
+    "OptimizerSteps": "rnnae_bench.training.optimizer_steps",
+    "Probe": "rnnae_bench.probes.base",
     "Protocol": "rnnae_bench.contracts.card",
     "SequenceAutoencoder": "rnnae_bench.contracts.sequence_autoencoder",
     "SequenceModel": "rnnae_bench.contracts.model",
+    "Series": "rnnae_bench.records.history",
     "Static": "rnnae_bench.contracts.spec",
+    "StepBuffer": "rnnae_bench.probes.base",
     "Task": "rnnae_bench.contracts.task",
     "TaskSpec": "rnnae_bench.contracts.spec",
     "Tokens": "rnnae_bench.contracts.spec",
@@ -72,6 +82,7 @@ _HOME = {
     "Variant": "rnnae_bench.contracts.card",
     "Vectors": "rnnae_bench.contracts.spec",
     "compare": "rnnae_bench.api.comparing",
+    "evaluating": "rnnae_bench.probes.evaluating",
     "figure": "rnnae_bench.api.figures",
     "frame": "rnnae_bench.records.frame",
     "horizon": "rnnae_bench.api.horizons",

@@ -30,6 +30,8 @@ from rnnae_bench.records.legible import printable
 from rnnae_bench.records.record import Match
 from rnnae_bench.records.store import Store
 from rnnae_bench.records.widths import chosen_before
+from rnnae_bench.trial.added_probes import added_probes, origins
+from rnnae_bench.trial.asked_probes import asked_probes
 from rnnae_bench.trial.environment import require_matching_torchvision
 from rnnae_bench.trial.launchers import rank
 from rnnae_bench.trial.matching import match_width
@@ -54,6 +56,7 @@ def run(
     trainer_options: Mapping[str, Any] | None = None,
     out: str | Path = "runs",
     overwrite: bool = False,
+    probes: Sequence[str | type] = (),
     loggers: Sequence[str] = (),
     checkpoint_every: str | float | None = None,
     keep: Literal["weights"] | None = None,
@@ -79,6 +82,8 @@ def run(
         trainer_options: Lightning's: ``{"precision": "bf16-mixed"}``.
         out: Folder for the records.
         overwrite: Train again what has a good record; the old one is kept.
+        probes: Measure with these probes of plugins too: ``NAME`` or ``NAME[OPTION=VALUE,...]``, or classes. What has a
+            good record that lacks what they measure is trained again, and that record is kept.
         loggers: Log elsewhere too: ``wandb``, ``csv``, ``tensorboard``.
         checkpoint_every: Keep each trial's state so often, in seconds or as ``10m``; a trial that was stopped goes on
             from there when it is called for again.
@@ -99,15 +104,17 @@ def run(
     given_options = {"task": task_options, "model": model_options, "trainer": trainer_options}
     pair, resolved, given = named_options(task, model, variant, given_options, options)
     require_loggers(loggers)
+    asked = asked_probes(probes)
     if keep is not None:
         require_choice(("weights",), keep=keep)
     every = None if checkpoint_every is None else positive_seconds(str(checkpoint_every), "checkpoint_every")
     if threads is not None:
         require_positive(threads=threads)
-    command = ("rnnae_bench.run", pair.label, pair.model_handle.name, *_written(given))
+    command = ["rnnae_bench.run", pair.label, pair.model_handle.name, *_written(given)]
+    command += [f"probes={','.join(one.label for one in asked)}"] if asked else []
     with quiet(), _threads(threads):
         resolved, chosen = matched(pair, resolved, flatten(given["model"]), match, None if overwrite else Path(out))
-        trials = ready(pair, resolved, _seeds(seeds), data_seed, Path(out), chosen)
+        trials = ready(pair, resolved, _seeds(seeds), data_seed, Path(out), chosen, probes)
         console = progress_console(progress)
         lasting: dict[str, Any] = {"checkpoint_every": every, "keep_weights": keep == "weights"}
         results = train(trials, Path(out), overwrite, command, loggers, console, **lasting)
@@ -123,6 +130,7 @@ def ready(
     data_seed: int | None = None,
     out: Path | None = None,
     match: Match | None = None,
+    probes: str | Sequence[str | type] = (),
 ) -> list[Trial]:
     """The trials of a pair under some seeds, checked.
 
@@ -133,13 +141,15 @@ def ready(
         data_seed: Seed of the training data where it is not to be each trial's own.
         out: Where records are to be left, if they are.
         match: What the width was chosen by, as from `matched`.
+        probes: Those of plugins that measure too, as `asked_probes` takes them.
 
     Raises:
-        UserError: one of them can't be run, or the folder can't be written.
+        UserError: one of them can't be run, a probe can't measure, or the folder can't be written.
     """
+    added = added_probes(asked_probes(probes))
     if out is not None:
         Store(out).require_writable()
-    return [Trial(pair, options, seed, data_seed, match=match) for seed in seeds]
+    return [Trial(pair, options, seed, data_seed, match=match, probes=added) for seed in seeds]
 
 
 def matched(
@@ -214,6 +224,8 @@ def train(
             def tell(line: str, label: str = label_of(trial)) -> None:
                 console.print(printable(f"{label}: {line}"), markup=False, highlight=False, soft_wrap=True)
 
+            if not helper and not overwrite and (without := _unmeasured(trial, store)):
+                tell(f"measured before without {', '.join(without)}: it is trained again, and that record is kept")
             names = () if helper else tuple(loggers)
             lasting: dict[str, Any] = {"checkpoint_every": checkpoint_every, "keep_weights": keep_weights, "tell": tell}
             outcome = run_logged(trial, store, command, [shown, kept], names, **lasting)
@@ -349,14 +361,24 @@ def _pending(trials: Sequence[Trial], store: Store, overwrite: bool) -> set[str]
     handles = (trials[0].pair.task_handle, trials[0].pair.model_handle)
     # What a class of this process uses of others may have changed since.
     overwrite = overwrite or any(isinstance(one, Unregistered) for one in handles)
+    overwrite = overwrite or not all(one.asked.is_installed for one in trials[0].probes)
     pending = {
         trial.identity
         for trial in trials
-        if overwrite or (record := store.find(trial.identity)) is None or record.status != "ok"
+        if overwrite
+        or (record := store.find(trial.identity)) is None
+        or record.status != "ok"
+        or record.lacks(origins(trial.probes))
     }
     if any(trial.layout["devices"] > 1 for trial in trials):
         os.environ[_PENDING] = " ".join(sorted(pending))
     return pending
+
+
+def _unmeasured(trial: Trial, store: Store) -> list[str]:
+    """The trial's probes, by label, with which its good record was not measured; none where it has no such record."""
+    record = store.find(trial.identity)
+    return record.lacks(origins(trial.probes)) if record is not None and record.status == "ok" else []
 
 
 @contextlib.contextmanager

@@ -69,8 +69,8 @@ def sweep(
         loggers: Log elsewhere too: ``wandb``, ``csv``, ``tensorboard``.
         progress: Whether to show it.
         **options: What ``rnnae-bench sweep --help`` lists, under the same names (``precision``, ``executor``,
-            ``workers``, ``vectorize``, ``time_limit``, ``search``, ...); every other is an option of the models, and a
-            list of values multiplies. One that is itself a list is written as a list in a list.
+            ``workers``, ``vectorize``, ``probes``, ``time_limit``, ``search``, ...); every other is an option of the
+            models, and a list of values multiplies. One that is itself a list is written as a list in a list.
 
     Returns:
         The trials of the grid, or those that the search tried.
@@ -98,7 +98,8 @@ def chosen_options(tasks: Sequence[Named], models: Sequence[Named], options: Map
     Raises:
         UserError: a task or model is no name, or a value is wrong.
     """
-    for named in (*tasks, *models):
+    probes = options.get("probes") or ()
+    for named in (*tasks, *models, *((probes,) if isinstance(probes, str | type) else probes)):
         if not isinstance(named, str | Mapping):
             raise UserError(
                 f"a sweep trains in processes of its own, where only what is installed is known; got {named!r:.80}: "

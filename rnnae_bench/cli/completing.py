@@ -128,6 +128,8 @@ def _own(parser: argparse.ArgumentParser, flag: str, about: Mapping[str, Any]) -
         action.choices = ("weights",)
     elif flag == "--logger":
         _complete(action, _loggers)
+    elif flag == "--probes":
+        _complete(action, _probe_list)
 
 
 def _named(words: list[str], part: str) -> str | None:
@@ -150,7 +152,7 @@ def _sweep() -> argparse.ArgumentParser:
     parser = _empty("-h", "--help")
     parser.add_argument("--config", help="a YAML file")
     source = read_class("rnnae_bench.sweeps.config", "SweepOptions")
-    completers: dict[str, Completer] = {"task": _tasks, "model": _models, "logger": _loggers}
+    completers: dict[str, Completer] = {"task": _tasks, "model": _models, "logger": _loggers, "probes": _probe_list}
     for one in (source.parameters if source else None) or ():
         kind, choices = in_plain_words(one.type)
         flag = f"--{one.name.replace('_', '-')}"
@@ -176,6 +178,17 @@ def _models(prefix: str, **_: Any) -> Iterable[str]:
     return models().names()
 
 
+def _probes(prefix: str, **_: Any) -> Iterable[str]:
+    from rnnae_bench.plugins.registry import probes
+
+    return probes().names()
+
+
+def _probe_list(prefix: str, **_: Any) -> Iterable[str]:
+    """The probes that are not yet in the list."""
+    return _further(prefix, _probes(prefix))
+
+
 def _tasks(prefix: str, **_: Any) -> Iterator[str]:
     """Names and, once one alone is left, its variants."""
     from rnnae_bench.contracts.card import card_path, load_card
@@ -193,13 +206,13 @@ def _tasks(prefix: str, **_: Any) -> Iterator[str]:
 
 
 def _kinds_and_names(prefix: str, parsed_args: argparse.Namespace, **_: Any) -> Iterator[str]:
-    before = [word for word in getattr(parsed_args, "words", None) or () if word in ("task", "model")]
+    named: dict[str, Completer] = {"model": _models, "task": _tasks, "probe": _probes}
+    before = [word for word in getattr(parsed_args, "words", None) or () if word in named]
     if not before:
-        yield from ("task", "model")
-    if before != ["task"]:
-        yield from _models(prefix)
-    if before != ["model"]:
-        yield from _tasks(prefix)
+        yield from named
+    for kind, completer in named.items():
+        if before in ([], [kind]):
+            yield from completer(prefix)
 
 
 def _records(prefix: str, parsed_args: argparse.Namespace, **_: Any) -> Iterator[str]:
@@ -215,12 +228,17 @@ def _records_and_models(prefix: str, parsed_args: argparse.Namespace, **_: Any) 
     yield from _records(prefix, parsed_args)
 
 
-def _loggers(prefix: str, **_: Any) -> Iterator[str]:
-    """The loggers that are not yet in the list, which is separated by commas."""
+def _loggers(prefix: str, **_: Any) -> Iterable[str]:
+    """The loggers that are not yet in the list."""
     from rnnae_bench.leaderboard.trackers import LOGGERS
 
+    return _further(prefix, LOGGERS)
+
+
+def _further(prefix: str, names: Iterable[str]) -> Iterator[str]:
+    """What may follow in a list that commas separate: the names that are not in it yet."""
     before, comma, _last = prefix.rpartition(",")
-    yield from (f"{before}{comma}{name}" for name in LOGGERS if name not in before.split(","))
+    yield from (f"{before}{comma}{name}" for name in names if name not in before.split(","))
 
 
 def _truths(prefix: str, **_: Any) -> Iterable[str]:

@@ -1,4 +1,4 @@
-"""All that is known of one model or one task, from its source and its card alone, ready for JSON."""
+"""All that is known of one model, one task or one probe, from its source and its card alone, ready for JSON."""
 
 import ast
 from typing import Any
@@ -7,7 +7,7 @@ from rnnae_bench.cli.own_options import own_parameters
 from rnnae_bench.contracts.card import Card, Variant, card_path, load_card
 from rnnae_bench.errors import UserError
 from rnnae_bench.plugins.references import entries_of
-from rnnae_bench.plugins.registry import Handle, models, parse_task, tasks
+from rnnae_bench.plugins.registry import Handle, models, parse_task, probes, tasks
 from rnnae_bench.plugins.source import ClassSource, Parameter
 
 
@@ -65,8 +65,24 @@ def describe_task(text: str) -> dict[str, Any]:
     }
 
 
+def describe_probe(name: str) -> dict[str, Any]:
+    """All that is known of a probe without importing it, ready for JSON.
+
+    Raises:
+        UserError: there is no such probe, or it is broken.
+    """
+    handle = probes().get(name)
+    source = _source(handle)
+    return {
+        **_origin(handle, source),
+        "description": source.description,
+        "cites": list(source.bibtex),
+        "options": _parameters(handle, source),
+    }
+
+
 def bibtex_of(handle: Handle) -> list[str]:
-    """The BibTeX entries of a model or task; none where it names nothing to cite.
+    """The BibTeX entries of a model, task or probe; none where it names nothing to cite.
 
     Raises:
         UserError: it is broken, or cites what no ``references.bib`` has.

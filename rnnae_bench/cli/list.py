@@ -9,21 +9,21 @@ from typing import Literal
 from rnnae_bench.cli.table import print_table
 from rnnae_bench.contracts.card import card_path, load_card
 from rnnae_bench.errors import UserError, in_a_line
-from rnnae_bench.plugins.registry import Handle, Kind, Registry, models, tasks
+from rnnae_bench.plugins.registry import Handle, Kind, Registry, models, probes, tasks
 from rnnae_bench.records.legible import printable
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One registered model or task, as it is listed."""
+    """One registered model, task or probe, as it is listed."""
 
     kind: Kind
     name: str
     summary: str
     family: str
-    """What a task is listed among, as its card says; empty for a model."""
+    """What a task is listed among, as its card says; empty for others."""
     variants: list[str]
-    """A task's variants; none for a model."""
+    """A task's variants; none for others."""
     distribution: str
     version: str
     status: Literal["ok", "broken", "conflict"]
@@ -67,8 +67,10 @@ def entry(handle: Handle, registry: Registry) -> Entry:
 
 def parser() -> argparse.ArgumentParser:
     """The options of ``list``."""
-    options = argparse.ArgumentParser(prog="rnnae-bench list", description="List the registered models and tasks.")
-    options.add_argument("what", nargs="?", choices=("models", "tasks"), help="only these; by default both")
+    options = argparse.ArgumentParser(
+        prog="rnnae-bench list", description="List what is registered: models, tasks, probes."
+    )
+    options.add_argument("what", nargs="?", choices=("models", "tasks", "probes"), help="only these; by default all")
     options.add_argument("--json", action="store_true", help="print a list of JSON objects instead of tables")
     return options
 
@@ -76,7 +78,7 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: list[str]) -> int:
     """Print what is registered; 0 whatever is broken."""
     options = parser().parse_args(argv)
-    registries = {"models": models(), "tasks": tasks()}
+    registries = {"models": models(), "tasks": tasks(), "probes": probes()}
     if options.what:
         registries = {options.what: registries[options.what]}
     entries = {
@@ -87,6 +89,10 @@ def main(argv: list[str]) -> int:
         json.dump([asdict(each) for listed in entries.values() for each in listed], sys.stdout, indent=2)
         print()
         return 0
+    if not entries.get("probes", True):
+        del entries["probes"]
+        if not entries:
+            print("no plugin has a probe; the suite's own measure in every trial")
     for number, (what, listed) in enumerate(entries.items()):
         if number:
             print()
@@ -99,11 +105,15 @@ def main(argv: list[str]) -> int:
     return 0
 
 
-_COLUMNS = {"models": ["summary", "from", "status"], "tasks": ["family", "summary", "variants", "from", "status"]}
+_COLUMNS = {
+    "models": ["summary", "from", "status"],
+    "tasks": ["family", "summary", "variants", "from", "status"],
+    "probes": ["summary", "from", "status"],
+}
 
 
 def _cells(listed: Entry) -> list[str]:
     origin = [f"{listed.distribution} {listed.version}", listed.status]
-    if listed.kind == "model":
+    if listed.kind != "task":
         return [listed.summary, *origin]
     return [listed.family, listed.summary, ", ".join(listed.variants), *origin]

@@ -114,7 +114,7 @@ def _run(pair: "Pair", options: "Namespace", given: Sequence[str], out: Path, co
     with plugins_aside():
         earlier = None if options.overwrite else out
         chosen, match = matched(pair, pair.options(options), given, options.match, earlier)
-        trials = ready(pair, chosen, seeds, options.data_seed, out, match)
+        trials = ready(pair, chosen, seeds, options.data_seed, out, match, options.probes)
     helper = is_helper(trials)
     console = Console(stderr=True, quiet=helper)
     if options.threads is None and trials[0].layout["devices"] == 1 and "OMP_NUM_THREADS" not in os.environ:

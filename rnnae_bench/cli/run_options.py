@@ -16,6 +16,7 @@ def add_own(add: Callable[..., Any]) -> None:
     add("--data-seed", type=int | None, help="Seed of the training data, else --seed.")
     add("--out", type=str, default="runs", metavar="FOLDER", help="Folder for the records.")
     add("--overwrite", action="store_true", help="Run again what has a good record; both are kept.")
+    add("--probes", type=str, default="", metavar="NAMES", help="Measure with these probes of plugins, too.")
     add("--logger", type=str, default="", help=f"Log to these too: {','.join(LOGGERS)}.")
     about = "Keep the state so often (10m), to go on from there."
     add("--checkpoint-every", type=str | None, metavar="TIME", help=about)

@@ -1,4 +1,4 @@
-"""The text of ``rnnae-bench show``: a model's or a task's description for people."""
+"""The text of ``rnnae-bench show``: a model's, a task's or a probe's description for people."""
 
 import json
 import shutil
@@ -12,14 +12,25 @@ from rnnae_bench.records.legible import printable
 def print_model(shown: dict[str, Any]) -> None:
     """Print a model's description."""
     _print_heading(f"model {shown['name']}", shown)
-    _section("Hyper-parameters")
-    parameters = shown["hyperparameters"]
+    _print_parameters("Hyper-parameters", shown["hyperparameters"], shown["class"])
+    _print_tuned("task", shown["tuned"])
+
+
+def print_probe(shown: dict[str, Any]) -> None:
+    """Print a probe's description."""
+    _print_heading(f"probe {shown['name']}", shown)
+    _print_parameters("Options", shown["options"], shown["class"])
+
+
+def _print_parameters(title: str, parameters: list[dict[str, Any]] | None, where: str) -> None:
+    _section(title)
     if parameters is None:
-        print(f"(another module defines the constructor; see the source of {shown['class']})")
+        print(f"(another module defines the constructor; see the source of {where})")
+    elif not parameters:
+        print("none")
     else:
         rows = [[each["name"], each["type"], _default(each), each["description"]] for each in parameters]
         print_table(["name", "type", "default", "description"], rows)
-    _print_tuned("task", shown["tuned"])
 
 
 def print_task(shown: dict[str, Any]) -> None:

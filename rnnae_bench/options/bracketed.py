@@ -36,6 +36,18 @@ def parse_text(text: str) -> tuple[str, dict[str, Any]]:
     return name.strip(), values
 
 
+def split_names(text: str) -> list[str]:
+    """The names in a list with commas between, each with its options.
+
+    >>> split_names("saturation[above=0.9,lags=[1,2]], weights")
+    ['saturation[above=0.9,lags=[1,2]]', 'weights']
+
+    Raises:
+        UserError: the brackets do not match.
+    """
+    return [one.strip() for one in _split(text, f"{text}]") if one.strip()]
+
+
 def _split(text: str, rest: str) -> list[str]:
     """What follows the first bracket, up to the one that closes it, split at the commas that are in no inner one."""
     items: list[str] = []

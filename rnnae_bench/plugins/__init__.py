@@ -1,1 +1,1 @@
-"""Where models and tasks come from: entry points, read without importing what they name, and the code behind them."""
+"""Where models, tasks and probes come from: entry points, read without importing what they name, and their code."""

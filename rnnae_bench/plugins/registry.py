@@ -1,4 +1,7 @@
-"""The registry: installed entry points as lazy handles. Built-ins and plugins come in by the same two groups."""
+"""The registry: installed entry points as lazy handles. Built-ins and plugins come in by the same groups.
+
+The suite's own probes are part of every trial and stand in no group: that of the probes is for further ones.
+"""
 
 import contextlib
 import re
@@ -13,15 +16,19 @@ from rnnae_bench.errors import UserError, in_a_line
 from rnnae_bench.plugins.forks import one_process
 from rnnae_bench.plugins.source import ClassSource, defect, read_class
 
-Kind = Literal["model", "task"]
-GROUPS: dict[Kind, str] = {"model": "rnnae_bench.models", "task": "rnnae_bench.tasks"}
+Kind = Literal["model", "task", "probe"]
+GROUPS: dict[Kind, str] = {
+    "model": "rnnae_bench.models",
+    "task": "rnnae_bench.tasks",
+    "probe": "rnnae_bench.probes",
+}
 _NAME = re.compile(r"[a-z0-9][a-z0-9_.-]*")
 _VALUE = re.compile(r"(?P<module>\w+(\.\w+)*):(?P<attribute>\w+)")
 
 
 @dataclass(frozen=True)
 class Handle:
-    """One registered model or task, not yet imported."""
+    """One registered model, task or probe, not yet imported."""
 
     kind: Kind
     name: str
@@ -136,6 +143,11 @@ def models() -> Registry:
 def tasks() -> Registry:
     """The registered tasks of this environment."""
     return registry("task")
+
+
+def probes() -> Registry:
+    """The registered probes of this environment: those that measure beside the suite's own."""
+    return _registry("probe")
 
 
 def parse_task(text: str) -> tuple[str, str]:

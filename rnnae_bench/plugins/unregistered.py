@@ -5,20 +5,21 @@ It takes part like any other, in the process that has it. Elsewhere it can't be 
 
 import hashlib
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from types import CodeType, FunctionType
 from typing import Any
 
 from rnnae_bench.errors import UserError
-from rnnae_bench.plugins.registry import Handle, Kind, models, tasks
+from rnnae_bench.plugins.registry import Handle, Kind, Registry, models, probes, tasks
 
 _MARK = "(not installed)"
+_REGISTRIES: dict[Kind, Callable[[], Registry]] = {"model": models, "task": tasks, "probe": probes}
 
 
 @dataclass(frozen=True)
 class Unregistered(Handle):
-    """A model or task of this process alone; its distribution is the class itself, marked as not installed."""
+    """A model, task or probe of this process alone; its distribution is the class itself, marked as not installed."""
 
     cls: type
 
@@ -33,7 +34,7 @@ def handle_of(kind: Kind, named: str | type) -> Handle:
     Raises:
         UserError: there is no such name, it is no class, or an installed one has the class's name.
     """
-    registry = models() if kind == "model" else tasks()
+    registry = _REGISTRIES[kind]()
     if isinstance(named, str):
         return registry.get(named)
     if not isinstance(named, type):

@@ -1,7 +1,8 @@
 """Probes: Lightning callbacks that measure a trial and never change its training."""
 
-from rnnae_bench.probes.base import Diverged, Probe
+from rnnae_bench.probes.base import Diverged, Probe, StepBuffer
 from rnnae_bench.probes.cost import Cost
+from rnnae_bench.probes.evaluating import evaluating
 from rnnae_bench.probes.evaluation import Evaluation, NoPrediction
 from rnnae_bench.probes.examples import ExampleScores
 from rnnae_bench.probes.gradient_flow import GradientFlow
@@ -22,6 +23,8 @@ __all__ = [
     "OptimizerSteps",
     "Probe",
     "Samples",
+    "StepBuffer",
     "TrainingCurve",
     "Underflow",
+    "evaluating",
 ]

@@ -14,6 +14,7 @@ from torch.nn.parameter import UninitializedParameter
 
 from rnnae_bench.errors import UserError, in_a_line
 from rnnae_bench.records.history import Series
+from rnnae_bench.training.optimizer_steps import OptimizerSteps
 
 _LONGEST_REASON = 300
 """Characters."""
@@ -31,19 +32,85 @@ class Diverged(Exception):
         self.step = step
 
 
+def in_short(reason: str) -> str:
+    """A reason that is not too long for a record."""
+    return shorten(reason, _LONGEST_REASON)
+
+
+_WITHOUT_ERRORS = (*Callback.__mro__, OptimizerSteps)
+"""Classes whose hooks, where a probe has no other, need no guard."""
+
+
+def _guard_of(name: str) -> Callable[[Any], Any] | None:
+    """What keeps an error in a method of a probe, by its name, from ending the trial; None where nothing need."""
+    if name == "state_dict":
+        return _never_lost
+    return _never_ending if name.startswith("on_") or name in ("setup", "teardown", "load_state_dict") else None
+
+
+def _never_ending(hook: Callable[..., Any]) -> Callable[..., Any]:
+    """A probe's hook, such that an error in it switches the probe off and is not raised."""
+
+    @functools.wraps(hook)
+    def call(probe: "Probe", *args: Any, **options: Any) -> Any:
+        if probe.stopped:
+            return None
+        try:
+            return hook(probe, *args, **options)
+        except (Exception, SystemExit) as error:
+            probe._stop(error)
+
+    return call
+
+
+def _never_lost(state_dict: Callable[[Any], dict[str, Any]]) -> Callable[[Any], dict[str, Any]]:
+    """A probe's `state_dict`, such that a plugin's that can't be kept switches the probe off."""
+
+    @functools.wraps(state_dict)
+    def call(probe: "Probe") -> dict[str, Any]:
+        try:
+            state = state_dict(probe)
+            if probe.added:
+                _require_plain(state, "state_dict()")
+            return state
+        except (Exception, SystemExit) as error:
+            probe._stop(error)
+            return {"absent": dict(probe.absent), "stopped": True}
+
+    return call
+
+
+def _require_plain(value: Any, where: str) -> None:
+    """Raise `TypeError` for what is more than tensors and plain data, which no checkpoint holds."""
+    if isinstance(value, dict):
+        for key, one in value.items():
+            _require_plain(one, f"{where}[{key!r}]")
+    elif type(value) in (list, tuple):
+        for place, one in enumerate(value):
+            _require_plain(one, f"{where}[{place}]")
+    elif not (value is None or isinstance(value, Tensor | str | int | float | np.generic)):
+        raise TypeError(f"{where} is of {type(value).__name__}, and a checkpoint holds tensors and plain data only")
+
+
 class Probe(Callback):
     """A callback that measures. What it measured is asked for after the trial, however that ended.
 
     A probe never ends a trial: where one of its hooks raises (anything but `Diverged`), it is switched off from then
     on, keeps what it has, and says why in `absent`. Where a part of it fails within `measuring`, it goes on with the
     rest.
+
+    That of a plugin gives a `subject`, and what it measured by `series` and `measures`, under names that are the
+    subject or begin with it and a slash. Derived from `OptimizerSteps` too, it is told of every optimiser step.
     """
 
     subject: ClassVar[str] = ""
     """The probe as a whole in `absent`: the name of its measure, or what the names of its columns begin with."""
 
     essential: ClassVar[bool] = False
-    """Whether there is no result without it, so that its failure is the trial's."""
+    """Whether there is no result without it, so that its failure is the trial's; never of a plugin's."""
+
+    added = False
+    """Whether it is a plugin's, beside the suite's own."""
 
     stopped = False
     """Whether it was switched off."""
@@ -54,9 +121,12 @@ class Probe(Callback):
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
-        for name, hook in list(vars(cls).items()):
-            if callable(hook) and (name.startswith("on_") or name in ("setup", "teardown")):
-                setattr(cls, name, _never_ending(hook))
+        foreign = [base for base in cls.__mro__ if not issubclass(base, Probe) and base not in _WITHOUT_ERRORS]
+        for base in (*reversed(foreign), cls):
+            for name, hook in list(vars(base).items()):
+                guard = _guard_of(name)
+                if guard and callable(hook) and (base is cls or getattr(cls, name) is hook):
+                    setattr(cls, name, guard(hook))
 
     @property
     def absent(self) -> dict[str, str]:
@@ -76,23 +146,35 @@ class Probe(Callback):
         except Exception as error:
             self._note(name, error)
 
-    def _note(self, name: str, error: Exception) -> None:
-        if self.essential or isinstance(error, Diverged):
+    def _note(self, name: str, error: Exception | SystemExit) -> None:
+        if not self.added and (self.essential or isinstance(error, Diverged | SystemExit)):
             raise error
         kind = "" if isinstance(error, UserError) else f"{type(error).__name__}: "
-        self.absent.setdefault(name, shorten(f"{kind}{in_a_line(error)}", _LONGEST_REASON))
+        self.absent.setdefault(name, in_short(f"{kind}{in_a_line(error)}"))
 
+    def _stop(self, error: Exception | SystemExit) -> None:
+        """Switch it off, with the reason in `absent`; where no trial can do without it, raise the error."""
+        self._note(self.subject, error)
+        self.stopped = True
+
+    @property
+    def state_key(self) -> str:
+        """Under which a checkpoint holds its state: two classes of one name, of two plugins, don't share it."""
+        return f"{type(self).__module__}:{type(self).__qualname__}"
+
+    @_never_lost
     def state_dict(self) -> dict[str, Any]:
         """What was measured so far, as plain data and tensors."""
         state = {name: getattr(self, name) for name in self.kept}
         plain = {name: value.state() if isinstance(value, StepBuffer) else value for name, value in state.items()}
         return {**plain, "absent": dict(self.absent), "stopped": self.stopped}
 
+    @_never_ending
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on from what `state_dict` gave in another process."""
         self.absent.update(state_dict["absent"])
         self.stopped = state_dict["stopped"]
-        for name in self.kept:
+        for name in state_dict.keys() & set(self.kept):
             if isinstance(buffer := getattr(self, name), StepBuffer):
                 buffer.restore(state_dict[name])
             else:
@@ -105,22 +187,6 @@ class Probe(Callback):
     def measures(self) -> dict[str, Any]:
         """Numbers about the whole trial, by name; None where there is nothing to say."""
         return {}
-
-
-def _never_ending(hook: Callable[..., Any]) -> Callable[..., Any]:
-    """A probe's hook, such that an error in it switches the probe off and is not raised."""
-
-    @functools.wraps(hook)
-    def call(probe: Probe, *args: Any, **options: Any) -> Any:
-        if probe.stopped:
-            return None
-        try:
-            return hook(probe, *args, **options)
-        except Exception as error:
-            probe._note(probe.subject, error)
-            probe.stopped = True
-
-    return call
 
 
 class StepBuffer:

@@ -148,6 +148,13 @@ class Environment(Part, frozen=True, kw_only=True):
     plugins: Annotated[
         dict[str, str], Meta(description="Distributions that the task and the model come from, with versions")
     ]
+    probes: Annotated[
+        dict[str, str],
+        Meta(
+            description="Probes of plugins that measured beside the suite's own, NAME[OPTION=VALUE,...], each with the "
+            "distribution that it is of and its version; they have no part in the id"
+        ),
+    ] = {}
     git: Annotated[
         Git | None, Meta(description="The checkout that rnnae_bench was imported from; null for an installed package")
     ]
@@ -260,6 +267,10 @@ class Record(Part, frozen=True, kw_only=True):
         ),
     ] = None
 
+    def lacks(self, probes: Mapping[str, str]) -> list[str]:
+        """Those of some probes, by label with distribution and version, with which it was not measured."""
+        return [label for label, origin in probes.items() if self.environment.probes.get(label) != origin]
+
     @property
     def label(self) -> str:
         """The model with what differs from its defaults, as ``gru[hidden_size=64]``."""
@@ -276,7 +287,7 @@ class Record(Part, frozen=True, kw_only=True):
         return f"{self.model} on {self.task}:{self.variant}, seed {self.seed}"
 
 
-NEW = ("needed_lag", "data_version", "tuned", "match", "samples", "weights")
+NEW = ("needed_lag", "data_version", "tuned", "match", "samples", "weights", "environment.probes")
 """Keys that the first form of the record has not."""
 
 

@@ -33,7 +33,13 @@ SEARCH_SEED = 1000
 _LISTS = ("task", "model", "precision", "devices")
 """Options that may be repeated."""
 
-_METAVARS = {"out": "FOLDER", "time_limit": "TIME", "checkpoint_every": "TIME", "match": "QUANTITY=AMOUNT"}
+_METAVARS = {
+    "out": "FOLDER",
+    "time_limit": "TIME",
+    "checkpoint_every": "TIME",
+    "match": "QUANTITY=AMOUNT",
+    "probes": "NAMES",
+}
 """What help calls the values of some options."""
 
 DURATIONS = ("time_limit", "checkpoint_every")
@@ -80,6 +86,8 @@ class SweepOptions:
             the models declare.
         match: Choose the width of each model so that it has so many weights (parameters=10k), or numbers in its state
             (state=256), or trains for about so long here (seconds=60).
+        probes: Measure with these probes of plugins too, comma-separated, NAME or NAME[OPTION=VALUE,...]. A trial whose
+            record lacks what they measure is trained again, and that record is kept.
         logger: Log elsewhere too, comma-separated: wandb, csv, tensorboard.
         retries: How often a trial is started again whose worker went away through no fault of the trial.
         dry_run: Print the trials, their ids and what they are likely to cost, and run none.
@@ -112,6 +120,7 @@ class SweepOptions:
     search_storage: str | None = None
     search_space: dict[str, Any] = field(default_factory=dict)
     match: str | None = None
+    probes: str = ""
     logger: str = ""
     retries: int = 3
     dry_run: bool = False
@@ -249,6 +258,8 @@ def options_from(content: Mapping[Any, Any], places: Mapping[str, str] | None = 
             continue
         if key in _LISTS and not isinstance(value, list):
             value = [value]
+        if key == "probes" and isinstance(value, list | tuple):
+            value = ",".join(map(str, value))
         if key == "precision":
             value = [str(one) if isinstance(one, int) else one for one in value]
         if key in DURATIONS:

@@ -116,6 +116,8 @@ def run_command(setting: Setting) -> str:
         text = written(value)
         # Apart, argparse would take -.inf for an option.
         words += [f"--{option}={text}"] if text.startswith("-") else [f"--{option}", text]
+    if setting.probes:
+        words += ["--probes", ",".join(setting.probes)]
     return shlex.join(words)
 
 

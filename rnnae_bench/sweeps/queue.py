@@ -1,9 +1,10 @@
 """Which trials are still to be run, and which of them go into one job."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from math import ceil
+from types import MappingProxyType
 from typing import Any, Literal
 
 from rnnae_bench.options.nested import flatten, nest
@@ -54,9 +55,15 @@ def candidates(plans: Iterable[Plan], vectorize: str | int) -> list[Candidate]:
     return list(found.values())
 
 
-def is_done(record: Record | None, overwrite: Overwrite) -> bool:
-    """Whether a trial that has this record (or none) is not to be run again; not for ``always``."""
-    if record is None or record.status == "interrupted":
+def is_done(record: Record | None, overwrite: Overwrite, probes: Mapping[str, str] = MappingProxyType({})) -> bool:
+    """Whether a trial that has this record (or none) is not to be run again; not for ``always``.
+
+    Args:
+        record: The record.
+        overwrite: What to run again.
+        probes: Those of plugins that are to have measured it, by label with distribution and version.
+    """
+    if record is None or record.status == "interrupted" or record.lacks(probes):
         return False
     return overwrite == "never" or record.status in ("ok", "skipped")
 
@@ -93,13 +100,19 @@ class Queue:
         return self._look(candidate.identity, self._store.find(candidate.identity))
 
     def _look(self, identity: str, record: Record | None) -> bool:
+        probes = self.waiting[identity].plan.setting.probes
         if self._overwrite == "always":
-            done = _stamp(record) != self._before[identity] and is_done(record, "never")
+            done = _stamp(record) != self._before[identity] and is_done(record, "never", probes)
         else:
-            done = is_done(record, self._overwrite)
+            done = is_done(record, self._overwrite, probes)
         if done and record is not None:
             self.settle(identity, record)
         return done
+
+    def again(self) -> list[Candidate]:
+        """Those that wait although they have a good record, since it lacks what a probe of a plugin measures."""
+        records = ((one, self._store.find(one.identity)) for one in self.waiting.values() if one.plan.setting.probes)
+        return [one for one, record in records if is_done(record, "failed") and self._overwrite != "always"]
 
     def settle(self, identity: str, record: Record) -> None:
         """A trial has its record."""

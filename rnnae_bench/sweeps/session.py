@@ -30,6 +30,7 @@ from rnnae_bench.sweeps.leases import Leases
 from rnnae_bench.sweeps.queue import Queue, candidates
 from rnnae_bench.sweeps.search import Search, Searching, space_of
 from rnnae_bench.sweeps.study import Found
+from rnnae_bench.trial.asked_probes import asked_probes
 
 LEASES = "leases"
 """Subfolder of the records where sweeps tell each other what they work on."""
@@ -86,7 +87,8 @@ class Session:
         self._command, self._loggers = tuple(command), tuple(loggers)
         # A checkpoint is of one trial.
         self._vectorize = options.vectorize if options.checkpoint_every is None else "off"
-        self._wanted = [dataclasses.replace(one, match=options.match) for one in settings(options.axes)]
+        probes = {one.label: one.origin for one in asked_probes(options.probes)}
+        self._wanted = [dataclasses.replace(one, match=options.match, probes=probes) for one in settings(options.axes)]
         if not options.dry_run:
             self.store.require_writable()
             self.store.tidy()
@@ -178,6 +180,12 @@ class Session:
             known = sum(trial.identity in queue.done for trial in one.trials)
             if known:
                 self.watcher.notes(f"{label(one.setting)}: {known} of {len(one.trials)} measured before")
+        again = queue.again()
+        if again:
+            self.watcher.notes(
+                f"{len(again)} of {len(waiting)} measured before without {self.options.probes}: "
+                "trained again, and those records are kept"
+            )
         steps = {one.identity: one.plan.steps for one in queue.waiting.values()}
         self.watcher.expects(steps, [*skipped, *queue.done.values()])
         self._drive(queue)

@@ -4,7 +4,7 @@ import contextlib
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -168,7 +168,7 @@ class Study:
     def _setting(self, trial: "FrozenTrial") -> Setting:
         values = {option: _value(self._space[option], found) for option, found in trial.params.items()}
         model = nest({**flatten(self.setting.overrides.get("model", {})), **values})
-        return Setting(self.setting.task, self.setting.model, {**self.setting.overrides, "model": model})
+        return replace(self.setting, overrides={**self.setting.overrides, "model": model})
 
 
 def open_storage(storage: str) -> "str | BaseStorage":

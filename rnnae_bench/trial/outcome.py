@@ -3,7 +3,7 @@
 import tempfile
 import traceback
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 import torch
 from lightning import Trainer
 
-from rnnae_bench.probes import Diverged, Evaluation, Probe, Samples
+from rnnae_bench.probes import Diverged, Evaluation, Probe, Samples, reporting
+from rnnae_bench.probes.reporting import absent_of, series_of
 from rnnae_bench.records.document import load
 from rnnae_bench.records.history import Series
 from rnnae_bench.records.legible import finite
@@ -70,11 +71,9 @@ def measured(probes: Sequence[Probe]) -> Measured:
         if isinstance(probe, Samples):
             with probe.measuring(probe.subject):
                 found = found._replace(kept=probe.samples())
-        with probe.measuring(probe.subject):
-            found.series.update(probe.series())
-        with probe.measuring(probe.subject):
-            found.measures.update(probe.measures())
-        found.absent.update(probe.absent)
+        found.series.update(series_of(probe))
+        found.measures.update(reporting.measures_of(probe))
+        found.absent.update(absent_of(probe))
     return found
 
 
@@ -88,6 +87,7 @@ class Recorder:
         baselines: Test-set metrics of the task's baselines, by their names.
         fingerprints: Of its data.
         match: What the model's width was chosen by, if it was.
+        probes: Those of plugins, by label, each with distribution and version.
     """
 
     trial: Determinants
@@ -95,6 +95,7 @@ class Recorder:
     baselines: Mapping[str, Mapping[str, float]]
     fingerprints: Mapping[str, str]
     match: Match | None = None
+    probes: Mapping[str, str] = field(default_factory=dict)
 
     def record(
         self,
@@ -174,6 +175,7 @@ class Recorder:
             precision=layout["precision"],
             versions=environment.versions(),
             plugins=dict(self.trial.plugins),
+            probes=dict(self.probes),
             git=environment.git(),
             resumed=list(resumed),
         )

@@ -4,7 +4,7 @@ import hashlib
 import io
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from rnnae_bench.errors import UserError, in_a_line
 from rnnae_bench.records.checkpoints import Checkpoint, Checkpoints
 from rnnae_bench.training.own_fit import fits_itself
 from rnnae_bench.trial import environment
+from rnnae_bench.trial.added_probes import AddedProbe, origins
 from rnnae_bench.trial.determinants import Determinants
 from rnnae_bench.trial.layout import has_whole_weights
 
@@ -37,6 +38,9 @@ def require_resumable(trial: Determinants, task: Task) -> None:
         )
 
 
+_SOURCE = "the source"
+
+
 class Resumption:
     """Takes a trial's checkpoints, and finds the one that it goes on from.
 
@@ -46,6 +50,7 @@ class Resumption:
         fingerprints: Of its data.
         every: Seconds between two checkpoints; the first is taken before the first step.
         tell: Is told, in a line, what becomes of a checkpoint, where that is not as it should be or one was found.
+        probes: Those of plugins, whose measurements a checkpoint holds too.
     """
 
     def __init__(
@@ -55,13 +60,15 @@ class Resumption:
         fingerprints: Mapping[str, str],
         every: float,
         tell: Callable[[str], None],
+        probes: Sequence[AddedProbe] = (),
     ) -> None:
         self.every, self._tell = every, tell
         self._checkpoints, self._identity = checkpoints, trial.identity
         self._made_by = {
             **environment.versions(),
             **trial.plugins,
-            "the source": _source(trial.pair.task_class, trial.pair.model_class),
+            **{f"the probe {label}": origin for label, origin in origins(probes).items()},
+            _SOURCE: _source(trial.pair.task_class, trial.pair.model_class, *(one.probe_class for one in probes)),
             **{f"{name} data": one for name, one in fingerprints.items()},
         }
         self.found = self._find()
@@ -100,7 +107,8 @@ class Resumption:
         return found
 
     def _require_alike(self, found: Checkpoint) -> None:
-        for name in {**self._made_by, **found.made_by}:
+        # The digest of all sources last: it tells least of what differs.
+        for name in sorted({**self._made_by, **found.made_by}, key=lambda name: name == _SOURCE):
             there, here = found.made_by.get(name), self._made_by.get(name)
             if there != here:
                 raise ValueError(f"{name} was {there} there and is {here} here")

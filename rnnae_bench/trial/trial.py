@@ -34,6 +34,7 @@ from rnnae_bench.training.allocator import keep_freed_memory, release_freed_memo
 from rnnae_bench.training.blocks import Blocks
 from rnnae_bench.training.lightning import fit_and_test
 from rnnae_bench.training.own_fit import fit_itself_and_test, fits_itself
+from rnnae_bench.trial.added_probes import AddedProbe, origins
 from rnnae_bench.trial.checkpointing import Checkpointing
 from rnnae_bench.trial.determinants import Determinants, alters_data
 from rnnae_bench.trial.drafting import Flush
@@ -70,6 +71,7 @@ class Trial:
         may_be_skipped: Where the model does not support the task, or this machine not the precision, keep the reason in
             `unsupported` instead of raising it.
         match: What the model's width was chosen by, for the record to say.
+        probes: Those of plugins, which measure beside the suite's own.
 
     Raises:
         UserError: the options can't work: a value out of range, a model that does not support the task, data that
@@ -87,9 +89,10 @@ class Trial:
         data_seed: int | None = None,
         may_be_skipped: bool = False,
         match: Match | None = None,
+        probes: Sequence[AddedProbe] = (),
     ) -> None:
         require_not_negative(seed=seed)
-        self.match = match
+        self.match, self.probes = match, tuple(probes)
         with fresh_process():
             self._check(pair, options, seed, data_seed, may_be_skipped)
 
@@ -144,7 +147,9 @@ class Trial:
     @property
     def recorder(self) -> Recorder:
         """What writes the trial's record."""
-        return Recorder(self.determinants, self.overrides, self.baselines, self.fingerprints, self.match)
+        return Recorder(
+            self.determinants, self.overrides, self.baselines, self.fingerprints, self.match, origins(self.probes)
+        )
 
     def run(
         self,
@@ -185,8 +190,10 @@ class Trial:
         resumption = None
         if checkpoint_every is not None:
             require_resumable(self.determinants, self.task)
-            resumption = Resumption(store.checkpoints, self.determinants, self.fingerprints, checkpoint_every, tell)
-        probes, evaluation = self._probes()
+            resumption = Resumption(
+                store.checkpoints, self.determinants, self.fingerprints, checkpoint_every, tell, self.probes
+            )
+        probes, evaluation = self._probes([one.build() for one in self.probes])
         keep_freed_memory()
         started = datetime.now(UTC)
         checkpoints: list[Checkpointing] = []
@@ -240,13 +247,14 @@ class Trial:
                 store.checkpoints.discard(self.identity)
             return outcome
 
-    def _probes(self) -> tuple[list[Probe], Evaluation]:
-        """All probes, and the one of them that scores."""
+    def _probes(self, added: Sequence[Probe] = ()) -> tuple[list[Probe], Evaluation]:
+        """All probes, and the one of them that scores; those of plugins after the suite's own."""
         evaluation = Evaluation(self.task, self.pair.variant.primary)
         # The curve comes last: it raises where the loss is not finite, when the others have measured that step.
         gradients: list[Probe] = [GradientNorms(), Underflow(), GradientFlow(self.task)]
         examples = ExampleScores(self.task, self.pair.variant.primary.metric)
-        return [*gradients, evaluation, examples, Samples(self.task, evaluation), Cost(), TrainingCurve()], evaluation
+        own = [*gradients, evaluation, examples, Samples(self.task, evaluation), Cost()]
+        return [*own, *added, TrainingCurve()], evaluation
 
     def unmeasured(self, status: Status, reason: str) -> Record:
         """The record of this trial if it ended before it began; its histories are empty.

@@ -135,7 +135,7 @@ def test_show_for_people_has_options_and_docstring(capsys):
         (["show", "model", "gruu"], "did you mean 'gru'?"),
         (["show", "lstmm"], "did you mean 'lstm' or"),
         (["show", "copi"], "did you mean 'copy'"),
-        (["show", "gru:smoke"], "there is no model or task 'gru:smoke'"),
+        (["show", "gru:smoke"], "there is no model, task or probe 'gru:smoke'"),
         (["show", "task", "cop"], "did you mean 'copy'?"),
         (["show", "task", "copy:huge"], "has no variant 'huge'; it has smoke"),
         (["show", "task", "copy:"], "write NAME or NAME:VARIANT"),

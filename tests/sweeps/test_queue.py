@@ -1,6 +1,9 @@
 """What waits, what is done, and what goes into one job."""
 
+from dataclasses import replace
+
 import pytest
+from msgspec.structs import replace as changed
 
 from rnnae_bench.records.store import Store
 from rnnae_bench.sweeps.executors.job import Member, Plan, Setting
@@ -51,6 +54,23 @@ def test_what_is_run_again(store, make_record, status, overwrite):
     assert (identity(1) in queue.done) != again
     assert list(queue.waiting) == [identity(one) for one in range(3) if one != 1 or again]
     assert is_done(None, overwrite) is False
+
+
+def test_a_record_that_lacks_a_probe_is_not_done(store, make_record):
+    plan = make_plan(make_record)
+    plan = replace(plan, setting=replace(plan.setting, probes={"gauge": "gauges 1.0"}))
+    made = make_record()
+    for seed, (status, probes) in enumerate(
+        [("ok", {"gauge": "gauges 1.0", "other": "o 1"}), ("ok", {"gauge": "gauges 0.9"}), ("diverged", {})]
+    ):
+        failure = None if status == "ok" else {"message": "x", "step": 1, "traceback": None}
+        record = make_record(id=identity(seed), status=status, failure=failure, schema=2)
+        store.write(changed(record, environment=changed(made.environment, probes=probes)), {})
+    queue = Queue(candidates([plan], "off"), store, "never")
+    assert list(queue.done) == [identity(0)]
+    assert list(queue.waiting) == [identity(1), identity(2)]
+    assert [one.identity for one in queue.again()] == [identity(1)]
+    assert Queue(candidates([plan], "off"), store, "always").again() == []
 
 
 def test_what_another_sweep_finished_waits_no_longer(store, make_record):

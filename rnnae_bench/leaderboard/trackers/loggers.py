@@ -18,6 +18,7 @@ from rnnae_bench.leaderboard.trackers import wandb_run
 from rnnae_bench.leaderboard.trackers.wandb_client import has_key, require_reachable
 from rnnae_bench.leaderboard.trackers.wandb_run import Rows
 from rnnae_bench.probes import OptimizerSteps, Probe
+from rnnae_bench.probes.reporting import series_of
 from rnnae_bench.records import samples
 from rnnae_bench.records.history import Series
 from rnnae_bench.records.store import Store
@@ -109,7 +110,7 @@ class StreamToLoggers(OptimizerSteps):
         series: dict[str, Series] = {}
         for probe in trainer.callbacks:  # type: ignore[attr-defined]
             if isinstance(probe, Probe):
-                series.update(probe.series())
+                series.update(series_of(probe))
         log_rows(self.loggers, self._rows, series, until)
 
 

@@ -22,6 +22,8 @@ class Setting:
     """Options that are not the pair's defaults, nested in ``task``, ``model`` and ``trainer``."""
     match: str | Match | None = None
     """What the model's width is yet to be matched to, as ``parameters=10k``; or what it was matched by before."""
+    probes: dict[str, str] = field(default_factory=dict)
+    """Probes of plugins that are to measure too, ``NAME[OPTION=VALUE,...]``, each with its distribution and version."""
 
 
 @dataclass(frozen=True)

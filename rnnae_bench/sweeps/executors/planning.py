@@ -1,12 +1,15 @@
 """From a setting to what its trials will be: checked as a trial is, with nothing trained and nothing written."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from rnnae_bench.contracts.search_space import declared, plain
 from rnnae_bench.errors import UserError
 from rnnae_bench.options.nested import flatten, merge
 from rnnae_bench.records.record import Match
 from rnnae_bench.sweeps.executors.job import Member, Plan, Refusal, Setting
+from rnnae_bench.trial.added_probes import added_probes
+from rnnae_bench.trial.asked_probes import asked_probes
 from rnnae_bench.trial.environment import require_matching_torchvision
 from rnnae_bench.trial.matching import match_width
 from rnnae_bench.trial.pair import Pair
@@ -28,7 +31,9 @@ def plan(setting: Setting, seeds: Sequence[int], data_seed: int | None = None) -
         match = setting.match
         if isinstance(match, str):
             setting, match = _matched(pair, setting, match)
-        trial = Trial(pair, pair.resolve(setting.overrides), seeds[0], data_seed, may_be_skipped=True, match=match)
+        probes = added_probes(asked_probes(setting.probes))
+        options = pair.resolve(setting.overrides)
+        trial = Trial(pair, options, seeds[0], data_seed, may_be_skipped=True, match=match, probes=probes)
     except UserError as error:
         return Refusal(setting, str(error))
     members = []
@@ -62,4 +67,4 @@ def _matched(pair: Pair, setting: Setting, wanted: str) -> tuple[Setting, Match 
     given = setting.overrides.get("model", {})
     options, match = match_width(pair, pair.resolve(setting.overrides), flatten(given), wanted)
     model = {"model": merge(given, options)} if options else {}
-    return Setting(setting.task, setting.model, {**setting.overrides, **model}), match
+    return replace(setting, overrides={**setting.overrides, **model}, match=None), match

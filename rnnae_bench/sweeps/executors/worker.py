@@ -32,6 +32,8 @@ from rnnae_bench.sweeps.executors.planning import plan
 from rnnae_bench.training.allocator import release_freed_memory
 from rnnae_bench.training.lightning import errors_only
 from rnnae_bench.trial import environment
+from rnnae_bench.trial.added_probes import added_probes
+from rnnae_bench.trial.asked_probes import asked_probes
 from rnnae_bench.trial.outcome import Outcome, failure_of
 from rnnae_bench.trial.pair import Pair
 from rnnae_bench.trial.process_state import ProcessState
@@ -152,10 +154,11 @@ def _run(job: Job, store: Store, flush_every: float, tell: Tell) -> dict[str, An
 def _outcomes(job: Job, store: Store, flush_every: float, tell: Tell) -> list[Outcome]:
     """Make the trials of a job and run them."""
     pair = Pair(job.setting.task, job.setting.model)
+    probes = added_probes(asked_probes(job.setting.probes))
     trials = []
     for member in job.trials:
         options = pair.resolve(job.overrides_of(member))
-        trial = Trial(pair, options, member.seed, member.data_seed, match=job.draft.match)
+        trial = Trial(pair, options, member.seed, member.data_seed, match=job.draft.match, probes=probes)
         if trial.identity != member.identity:
             raise RuntimeError(
                 f"planned as trial {member.identity}, but here it would be {trial.identity}: options that depend on "

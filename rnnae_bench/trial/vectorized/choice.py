@@ -2,6 +2,7 @@
 
 from rnnae_bench.contracts.model import BenchModule
 from rnnae_bench.errors import in_a_line
+from rnnae_bench.trial.added_probes import as_one_objection
 from rnnae_bench.trial.trial import Trial
 from rnnae_bench.trial.vectorized.examination import objection
 
@@ -25,6 +26,9 @@ def reason_apart(trial: Trial) -> str | None:
     for option in ("profiler", "plugins"):
         if trainer[option]:
             return f"the option trainer.{option} is for a single trial"
+    alone = as_one_objection(trial.probes)
+    if alone:
+        return alone
     if "optimization" not in trial.options["model"]:
         return "its optimization is none of its options"
     try:

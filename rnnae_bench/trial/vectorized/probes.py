@@ -1,6 +1,6 @@
 """The probes of a trial, measuring K members at once; what each would have measured alone is split off at the end."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -8,6 +8,7 @@ from lightning import LightningModule, Trainer
 
 from rnnae_bench.contracts.card import Primary
 from rnnae_bench.probes import Cost, Diverged, Evaluation, GradientNorms, Probe, TrainingCurve, Underflow
+from rnnae_bench.trial.added_probes import of_member
 from rnnae_bench.trial.outcome import Measured, measured
 from rnnae_bench.trial.vectorized.by_member import VectorizedEvaluation, VectorizedExampleScores, VectorizedSamples
 from rnnae_bench.trial.vectorized.gradient_flow import VectorizedGradientFlow
@@ -45,13 +46,14 @@ class VectorizedTrainingCurve(TrainingCurve):
 
 
 class MemberProbes:
-    """The default probes of K members.
+    """The probes of K members.
 
     Args:
         task: The members' tasks.
         primary: The metric and threshold that count as solved.
         learning_rates: Each member's peak.
         diverged: As of `VectorizedTrainingCurve`.
+        added: Those of plugins, which have an ``of_member(member)``.
     """
 
     def __init__(
@@ -60,7 +62,9 @@ class MemberProbes:
         primary: Primary,
         learning_rates: list[float],
         diverged: Callable[[int, Diverged], None],
+        added: Sequence[Probe] = (),
     ) -> None:
+        self._added = added
         self._norms = GradientNorms()
         self._underflow = Underflow(members=len(learning_rates))
         self._flow = VectorizedGradientFlow(task)
@@ -81,6 +85,7 @@ class MemberProbes:
             self._examples,
             self._samples,
             self._cost,
+            *self._added,
             self._curve,
         ]
 
@@ -104,6 +109,7 @@ class MemberProbes:
             self._examples.members[member],
             self._samples.members[member],
             self._cost,
+            *(of_member(probe, member) for probe in self._added),
             self._curve.of_member(member),
         ]
         found = measured(mine)

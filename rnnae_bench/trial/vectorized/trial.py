@@ -15,6 +15,7 @@ from rnnae_bench.records.record import Failure, Record, Status, Vectorized
 from rnnae_bench.records.store import Store
 from rnnae_bench.training.allocator import keep_freed_memory, release_freed_memory
 from rnnae_bench.training.lightning import fit_and_test
+from rnnae_bench.trial.added_probes import origins
 from rnnae_bench.trial.drafting import Flush
 from rnnae_bench.trial.interruption import Interruptions
 from rnnae_bench.trial.isolation import undisturbed
@@ -106,7 +107,8 @@ class VectorizedTrial:
                 store.drafts.write(*record(member, "interrupted", RUNNING)[:2])
 
         release_freed_memory()
-        probes = MemberProbes(self.task, first.pair.variant.primary, self._learning_rates(), diverged)
+        added = [one.build() for one in first.probes]
+        probes = MemberProbes(self.task, first.pair.variant.primary, self._learning_rates(), diverged, added)
         drafts = [] if flush_every is None else [Flush(draft, flush_every)]
         keep_freed_memory()
         status: Status = "ok"
@@ -155,4 +157,5 @@ def _described(trial: Trial) -> dict[str, Any]:
         "pair": {"task": trial.pair.label, "model": trial.pair.model_handle.name},
         **trial.options,
         "layout": trial.layout,
+        "probes": list(origins(trial.probes)),
     }

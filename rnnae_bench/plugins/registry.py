@@ -147,7 +147,7 @@ def tasks() -> Registry:
 
 def probes() -> Registry:
     """The registered probes of this environment: those that measure beside the suite's own."""
-    return _registry("probe")
+    return registry("probe")
 
 
 def parse_task(text: str) -> tuple[str, str]:

@@ -17,6 +17,7 @@ from rnnae_bench.options.nested import nest
 from rnnae_bench.plugins.registry import parse_task
 from rnnae_bench.plugins.unregistered import handle_of
 from rnnae_bench.training.own_fit import fits_itself
+from rnnae_bench.trial.evaluation_steps import complete_evaluation_steps
 from rnnae_bench.trial.pair import Pair
 
 
@@ -90,7 +91,7 @@ class ModelCandidate:
             return self.pair.build_model(self.task, self.options["model"], seed)
         seed_everything(seed, workers=True, verbose=False)
         with torch.device("cpu"):
-            return self.model_class(self.spec)
+            return complete_evaluation_steps(self.model_class(self.spec))
 
 
 def _required(model_class: type[LightningModule]) -> set[str]:

@@ -33,6 +33,7 @@ from rnnae_bench.options.plain import alike, named, plain
 from rnnae_bench.plugins.forks import one_process
 from rnnae_bench.plugins.registry import Handle, parse_task
 from rnnae_bench.plugins.unregistered import handle_of
+from rnnae_bench.trial.evaluation_steps import complete_evaluation_steps
 
 TRAINER_OPTIONS = (
     "accelerator",
@@ -251,7 +252,7 @@ class Pair:
             spec = task.spec
         seed_everything(seed, workers=True, verbose=False)
         with one_process():
-            return self.model_class(spec, **self._instantiate("model", options))
+            return complete_evaluation_steps(self.model_class(spec, **self._instantiate("model", options)))
 
     def unsupported(self, task: Task, options: Mapping[str, Any]) -> str | None:
         """Why the model, in its own words, can't serve the task; None where it can.

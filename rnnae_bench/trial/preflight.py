@@ -19,27 +19,15 @@ from rnnae_bench.training.lightning import silence_remarks
 from rnnae_bench.training.own_fit import fits_itself
 from rnnae_bench.training.own_optimizers import objection_to_optimizers
 from rnnae_bench.trial.determinants import Determinants
+from rnnae_bench.trial.evaluation_steps import EVALUATION_STEPS
 from rnnae_bench.trial.layout import has_whole_weights
 from rnnae_bench.trial.pair import Pair
 
 BUILD_MEMORY, BUILD_SECONDS = 4 * 2**30, 60.0
 """Bytes and seconds that a model may take to be built without its weights."""
 
-EVALUATION_STEPS = ("validation_step", "test_step")
-"""What of a model returns the prediction."""
-
 MakeTrainer = Callable[..., Trainer]
 """`rnnae_bench.trial.trial.Trial.trainer`."""
-
-
-def require_evaluation(pair: Pair) -> None:
-    """Raise `UserError` where the model class lacks a step that gives what is scored."""
-    for name in EVALUATION_STEPS:
-        if getattr(pair.model_class, name, None) is getattr(LightningModule, name):
-            raise UserError(
-                f"model '{pair.model_handle.name}' has no {name}, whose prediction is what is scored; "
-                "define validation_step and test_step, each returning self(batch.inputs, batch.lengths)"
-            )
 
 
 def require_no_steps(trial: Determinants) -> None:

@@ -48,7 +48,6 @@ from rnnae_bench.trial.preflight import (
     BUILD_SECONDS,
     can_train_in_blocks,
     rehearse_evaluation,
-    require_evaluation,
     require_no_steps,
     require_whole_weights,
     too_large_a_code,
@@ -119,7 +118,6 @@ class Trial:
             raise UserError(f"task '{pair.label}' can't make its data with these options: {reason}") from error
         self.blocks: Blocks | None = None
         self.layout = find_layout(self.options["trainer"], pair.defaults["trainer"], self.task)
-        require_evaluation(pair)
         self.fits_itself = fits_itself(pair.model_class)
         if self.fits_itself:
             require_no_steps(self.determinants)

@@ -1,6 +1,9 @@
 """Models that optimise in their own way: the same budget, the same evaluations, and the loss of the whole step."""
 
+import copy
 import logging
+import pickle
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,6 +13,7 @@ from torch import nn
 
 from rnnae_bench.contracts.spec import TaskSpec
 from rnnae_bench.errors import UserError
+from rnnae_bench.probes import NoPrediction
 from rnnae_bench.records.store import Store
 from rnnae_bench.trial.pair import Pair
 from rnnae_bench.trial.trial import Trial
@@ -308,20 +312,56 @@ class OnlyLogs(Plain):
     """Returns nothing to score."""
 
     def validation_step(self, batch, batch_idx):
-        self.log("level", torch.tensor(1.0))
+        self.log("level", torch.tensor(1.0), batch_size=len(batch.targets))
 
     test_step = validation_step
 
 
-class NoTest(Plain):
-    """Has no test."""
+class NoSteps(Plain):
+    """Has no evaluation steps of its own."""
 
+    validation_step = LightningModule.validation_step
     test_step = LightningModule.test_step
 
 
+class AnswersTwice(NoSteps):
+    """Returns its prediction and a state."""
+
+    def forward(self, inputs, lengths=None):
+        return super().forward(inputs, lengths), None
+
+
+def test_what_forward_says_is_scored_where_a_model_has_no_evaluation_steps(tmp_path):
+    record, series = run(trial(NoSteps), tmp_path / "without")
+    wanted, steps = run(trial(Plain), tmp_path / "with")
+    assert record.status == wanted.status == "ok"
+    assert record.metrics == wanted.metrics
+    np.testing.assert_array_equal(series["validation/loss"].values, steps["validation/loss"].values)
+
+
+def test_a_forward_that_returns_more_than_the_prediction_is_named():
+    made = trial(AnswersTwice)
+    model = made.build_model()
+    model.trainer = SimpleNamespace(
+        datamodule=SimpleNamespace(predict=lambda model, batch: model(batch.inputs, batch.lengths))
+    )
+    with pytest.raises(NoPrediction, match="forward returned tuple, and what is scored is the prediction"):
+        model.validation_step(made.task.evaluation_set("test"), 0)
+
+
+def test_a_copy_of_a_model_without_evaluation_steps_answers_for_itself(tmp_path):
+    made = trial(NoSteps)
+    model = made.build_model()
+    batch = made.task.evaluation_set("test")
+    for copied in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
+        with torch.no_grad():
+            for weight in copied.parameters():
+                weight.zero_()
+        copied.trainer = SimpleNamespace(datamodule=made.task)
+        assert not copied.test_step(batch, 0).any()
+
+
 def test_a_model_that_gives_no_prediction_is_told_before_the_training(tmp_path):
-    with pytest.raises(UserError, match=r"has no test_step, whose prediction .* define"):
-        trial(NoTest)
     record, series = run(trial(OnlyLogs), tmp_path)
     assert record.status == "error"
     assert record.measures.steps == 0

@@ -333,10 +333,6 @@ class ReturnsTheLoss(Cell):
         return self.training_step(batch, batch_idx)
 
 
-class IsNotTested(Cell):
-    test_step = LightningModule.test_step
-
-
 class HidesAScale(Cell):
     def __init__(self, spec):
         super().__init__(spec)
@@ -412,7 +408,6 @@ BROKEN = [
     (LearnsInEvaluation, "copy", "evaluations apart", "between optimiser steps changes"),
     (LearnsFromTheValidationSet, "copy", "evaluation rows apart", "learns from train_batch alone"),
     (ReturnsTheLoss, "copy", "evaluation steps", "validation_step must return"),
-    (IsNotTested, "copy", "evaluation steps", "test_step must return"),
     (HidesAScale, "copy", "saving", "keep all state in parameters and registered buffers"),
     (RoundsToOne, "copy", "half precision", "are not finite"),
     (NormalisesTheBatch, "names", "shards", "on two devices it would learn otherwise"),
@@ -516,11 +511,6 @@ class Plain(LightningModule):
 
     def training_step(self, batch, batch_idx):
         return self.trainer.datamodule.loss(self(batch.inputs), batch)
-
-    def validation_step(self, batch, batch_idx):
-        return self(batch.inputs)
-
-    test_step = validation_step
 
     def configure_optimizers(self):
         return torch.optim.Adam(self.parameters())

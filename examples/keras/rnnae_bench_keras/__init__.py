@@ -1,0 +1,1 @@
+"""Keras 3 on torch, as models of rnnae-bench."""

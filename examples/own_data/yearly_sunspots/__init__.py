@@ -1,0 +1,1 @@
+"""A task: sunspots, year by year."""

@@ -5,16 +5,15 @@ It takes part like any other, in the process that has it. Elsewhere it can't be 
 
 import hashlib
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from types import CodeType, FunctionType
 from typing import Any
 
 from rnnae_bench.errors import UserError
-from rnnae_bench.plugins.registry import Handle, Kind, Registry, models, probes, tasks
+from rnnae_bench.plugins.registry import Handle, Kind, registry
 
 _MARK = "(not installed)"
-_REGISTRIES: dict[Kind, Callable[[], Registry]] = {"model": models, "task": tasks, "probe": probes}
 
 
 @dataclass(frozen=True)
@@ -34,17 +33,17 @@ def handle_of(kind: Kind, named: str | type) -> Handle:
     Raises:
         UserError: there is no such name, it is no class, or an installed one has the class's name.
     """
-    registry = _REGISTRIES[kind]()
+    known = registry(kind)
     if isinstance(named, str):
-        return registry.get(named)
+        return known.get(named)
     if not isinstance(named, type):
         raise UserError(f"a {kind} is named, or given as a class; this is {named!r:.80}, of {type(named).__name__}")
     value = f"{named.__module__}:{named.__qualname__}"
-    for handle in registry.handles():
+    for handle in known.handles():
         if handle.value == value:
             return handle
     name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", named.__name__).strip("_").lower()
-    if name in registry.names():
+    if name in known.names():
         raise UserError(f"a {kind} named '{name}' is installed, and class {named.__name__} is another; rename it")
     return Unregistered(kind, name, value, f"{value} {_MARK}", digest(named), named)
 

@@ -3,7 +3,9 @@
 import functools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from textwrap import shorten
+from traceback import extract_tb
 from typing import Any, ClassVar
 
 import numpy as np
@@ -35,6 +37,12 @@ class Diverged(Exception):
 def in_short(reason: str) -> str:
     """A reason that is not too long for a record."""
     return shorten(reason, _LONGEST_REASON)
+
+
+def _place(error: BaseException) -> str:
+    """Where an error was raised, as the end of a line."""
+    frames = extract_tb(error.__traceback__)
+    return f", in {Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
 
 
 _WITHOUT_ERRORS = (*Callback.__mro__, OptimizerSteps)
@@ -134,6 +142,12 @@ class Probe(Callback):
         found: dict[str, str] = self.__dict__.setdefault("_absent", {})
         return found
 
+    @property
+    def errors(self) -> list[str]:
+        """What was raised in it, a line each with its place, but for `UserError`, which says why on purpose."""
+        found: list[str] = self.__dict__.setdefault("_errors", [])
+        return found
+
     @contextmanager
     def measuring(self, name: str) -> Iterator[None]:
         """Within, an error means that this can't be measured, and is noted in `absent`; the probe goes on.
@@ -150,6 +164,8 @@ class Probe(Callback):
         if not self.added and (self.essential or isinstance(error, Diverged | SystemExit)):
             raise error
         kind = "" if isinstance(error, UserError) else f"{type(error).__name__}: "
+        if kind:
+            self.errors.append(f"{kind}{in_a_line(error)}{_place(error)}")
         self.absent.setdefault(name, in_short(f"{kind}{in_a_line(error)}"))
 
     def _stop(self, error: Exception | SystemExit) -> None:

@@ -43,7 +43,7 @@ def series_of(probe: Probe) -> dict[str, Series]:
     """The histories that a probe has; what is wrong with some of them stands in its `absent`."""
     with probe.measuring(probe.subject):
         given = probe.series()
-        return _own(probe, given, _series) if probe.added else given
+        return _own(probe, given, as_series) if probe.added else given
     return {}
 
 
@@ -51,7 +51,7 @@ def measures_of(probe: Probe) -> dict[str, Any]:
     """The measures that a probe has; what is wrong with some of them stands in its `absent`."""
     with probe.measuring(probe.subject):
         given = probe.measures()
-        return _own(probe, given, _measure) if probe.added else given
+        return _own(probe, given, as_measure) if probe.added else given
     return {}
 
 
@@ -60,7 +60,7 @@ def absent_of(probe: Probe) -> dict[str, str]:
     if not probe.added:
         return probe.absent
     return {
-        str(name) if _is_own(probe, name) else f"{probe.subject}/{name}": in_short(str(reason))
+        str(name) if is_own(probe, name) else f"{probe.subject}/{name}": in_short(str(reason))
         for name, reason in probe.absent.items()
     }
 
@@ -72,22 +72,23 @@ def _own(probe: Probe, given: Any, checked: Any) -> dict[str, Any]:
     found = {}
     for name, value in given.items():
         try:
-            if not _is_own(probe, name):
+            if not is_own(probe, name):
                 raise ValueError(
                     f"its name is left to others; {probe.subject}, or {probe.subject}/ and more, may be taken"
                 )
             found[name] = checked(value)
         except (TypeError, ValueError) as error:
-            key = name if _is_own(probe, name) else f"{probe.subject}/{name}"
+            key = name if is_own(probe, name) else f"{probe.subject}/{name}"
             probe.absent.setdefault(key, in_short(f"not kept: {error}"))
     return found
 
 
-def _is_own(probe: Probe, name: Any) -> bool:
+def is_own(probe: Probe, name: Any) -> bool:
+    """Whether a plugin's probe may call by this name what it measured."""
     return isinstance(name, str) and (name == probe.subject or name.startswith(f"{probe.subject}/"))
 
 
-def _series(value: Any) -> Series:
+def as_series(value: Any) -> Series:
     """A series in the form in which histories are written.
 
     Raises:
@@ -108,7 +109,7 @@ def _series(value: Any) -> Series:
     return Series(steps.astype(np.int64), values.astype(np.float64 if values.ndim == 1 else np.float32))
 
 
-def _measure(value: Any) -> int | float | str | None:
+def as_measure(value: Any) -> int | float | str | None:
     """A measure as a record can hold it; `TypeError` where it is neither number nor text."""
     if value is None or isinstance(value, str):
         return value

@@ -15,11 +15,13 @@ from rnnae_bench.plugins import scaffold
 RUN = {
     "model": ["--task", "copy:smoke", "--model", "my_own"],
     "task": ["--task", "my_own:smoke", "--model", "gru", "--model.hidden_size", "16"],
+    "probe": ["--task", "copy:smoke", "--model", "gru", "--probes", "my_own"],
 }
-CHECK = {"model": ["--task", "copy"], "task": []}
+CHECK = {"model": ["--task", "copy"], "task": [], "probe": []}
 FILES = {
     "model": {"my_own/model.py"},
     "task": {"my_own/task.py", "my_own/task.yaml"},
+    "probe": {"my_own/probe.py"},
 }
 EVERY = {"pyproject.toml", ".gitignore", "README.md", "my_own/__init__.py", "tests/test_my_own.py"}
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import pickle
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -67,7 +68,7 @@ class Trace(OptimizerSteps):
             "batch": None if batch is None else list(batch),
             "random numbers": random_state(module),
             "modes": [one.training for one in modules],
-            "process": (ProcessState.now(), torch.get_num_threads()),
+            "process": (_process(), torch.get_num_threads()),
             "ending": (trainer.should_stop, trainer.max_steps, trainer.max_epochs),
             "gradients": [weight.grad for _, weight in weights],
             "weights": [*weights, *module.named_buffers(), *((one, weight.requires_grad) for one, weight in weights)],
@@ -80,6 +81,15 @@ class Trace(OptimizerSteps):
             ],
         }
         self.moments.append((when, {name: _digest(value) for name, value in taken.items()}))
+
+
+def _process() -> ProcessState:
+    """The settings of the process, without the variable that pytest sets anew for each of its tests."""
+    now = ProcessState.now()
+    return replace(now, environment={key: value for key, value in now.environment.items() if key != _OF_PYTEST})
+
+
+_OF_PYTEST = "PYTEST_CURRENT_TEST"
 
 
 def _digest(value: Any) -> bytes:

@@ -28,6 +28,7 @@ COMMANDS = {
     "query": "SQL over the records in a folder",
     "reproduce": "run a record's trial again, and see whether it comes out the same",
     "leaderboard": "the site, the standings, submissions, and W&B",
+    "docs": "where the documentation is; the guide for agents",
     "completion": "a script with which the shell completes names and options",
 }
 

@@ -4,6 +4,8 @@ import re
 from collections.abc import Iterator, Sequence
 
 import torch
+from jaxtyping import Bool
+from torch import Tensor
 
 from rnnae_bench.contracts.batch import Batch
 from rnnae_bench.contracts.card import Protocol
@@ -59,6 +61,16 @@ class EvaluationSets:
         size = self.protocol.evaluation_batch_size if self.predicts_rows else rows
         for start in range(0, rows, size):
             yield whole.rows(slice(start, start + size))
+
+    def scored_rows(self, name: str) -> Bool[Tensor, " rows"] | None:
+        """Which rows of an evaluation set are scored, where some serve another end: to teach a probe, say.
+
+        Rows that are not scored may be rows of the training.
+
+        Returns:
+            None where all are.
+        """
+        return None
 
     def checksum(self, name: str) -> str | None:
         """What tells this content of an evaluation set from any other: of the file that it is read from, say.

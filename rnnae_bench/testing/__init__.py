@@ -24,8 +24,9 @@ from rnnae_bench.testing.candidates import ModelCandidate, TaskCandidate
 from rnnae_bench.testing.checks import Check, Verdict, examined, require_passed
 from rnnae_bench.testing.model_exam import MODEL_CHECKS, check_model, examine_model
 from rnnae_bench.testing.of_probes.candidate import ProbeCandidate
+from rnnae_bench.testing.of_tasks.baselines import FROZEN_TOLERANCE
 from rnnae_bench.testing.probe_exam import PROBE_CHECKS, check_probe, examine_probe
-from rnnae_bench.testing.task_exam import FROZEN_TOLERANCE, TASK_CHECKS, check_task, examine_task
+from rnnae_bench.testing.task_exam import TASK_CHECKS, check_task, examine_task
 
 __all__ = [
     "FROZEN_TOLERANCE",

@@ -1,9 +1,11 @@
 """What a spec says of tensors, and what the exams ask with."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from rnnae_bench.contracts.spec import Classes, Images, TaskSpec, Tokens, Values
 from rnnae_bench.contracts.task import Batch
@@ -89,3 +91,18 @@ def same(one: Batch, two: Batch) -> bool:
     """Whether two batches hold the same, field by field."""
     pairs = zip(one, two, strict=True)
     return all(a is b if a is None or b is None else torch.equal(a, b) for a, b in pairs)
+
+
+def joined(batches: Sequence[Batch]) -> Batch:
+    """Batches laid together, padded with 0 to the longest of them."""
+
+    def together(tensors: Sequence[Tensor | None]) -> Tensor | None:
+        found = [one for one in tensors if one is not None]
+        if not found:
+            return None
+        if found[0].dim() > 1:
+            steps = max(one.shape[1] for one in found)
+            found = [pad(one, (0, 0) * (one.dim() - 2) + (0, steps - one.shape[1])) for one in found]
+        return torch.cat(found)
+
+    return Batch(*map(together, zip(*batches, strict=True)))  # type: ignore[arg-type]

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from functools import cached_property
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torchmetrics import MetricCollection
 
@@ -102,10 +102,14 @@ class RepresentTask(Task):
         """
         return self._evaluation_sets[name]
 
+    def scored_rows(self, name: str) -> Bool[Tensor, " rows"]:
+        """The images after the labelled ones."""
+        return self.evaluation_set(name).targets[:, 1] == 1
+
     def held_out(self, rows: int) -> Batch:
         """Validation images, as inputs and as targets."""
         whole = self.evaluation_set("validation")
-        scored = whole.rows(whole.targets[:, 1] == 1)
+        scored = whole.rows(self.scored_rows("validation"))
         count = min(rows, len(scored.inputs))
         images = scored.inputs[torch.arange(count) * len(scored.inputs) // count]
         return Batch(images, images)

@@ -1,0 +1,80 @@
+"""Whether the card's baselines are what the task's own data give."""
+
+import math
+from collections.abc import Mapping
+
+from rnnae_bench.contracts.card import Card, Variant
+from rnnae_bench.testing.candidates import TaskCandidate
+from rnnae_bench.testing.checks import NotAsked
+from rnnae_bench.testing.forms import require
+
+FROZEN_TOLERANCE = 5e-4
+"""Relative: a card's frozen values must stand to four significant digits."""
+
+
+def _compared(card: Card, variant: Variant, found: Mapping[str, Mapping[str, float]]) -> int:
+    """How many values of the card are those found."""
+    count = 0
+    for name, baseline in variant.baselines.items():
+        for metric, frozen in baseline.values.items():
+            if metric in card.retired:
+                continue
+            require(
+                metric in found[name],
+                f"the card has a {metric} of the baseline '{name}' of '{variant.name}', which baseline() does not give",
+            )
+            require(
+                math.isclose(frozen, found[name][metric], rel_tol=FROZEN_TOLERANCE),
+                f"the card of '{variant.name}' says that the baseline '{name}' has {metric} {frozen}, and the task's "
+                "data "
+                f"give {found[name][metric]!r}; a scored variant is never altered, it gets a successor",
+            )
+            count += 1
+    return count
+
+
+def baselines(candidate: TaskCandidate) -> str:
+    """Are the baselines of this variant what the task's data give, in metrics that it has?"""
+    task, batch = candidate.task, candidate.few("test")
+    found = candidate.baseline_values
+    measured = candidate.measured(candidate.predicted(batch), batch)
+    known = {*measured, *task.over_sets(dict.fromkeys(task.evaluation_sets[1:], measured))}
+    for name, values in found.items():
+        require(
+            values.keys() <= known, f"the baseline '{name}' gives {sorted(values.keys() - known)}, which no metric is"
+        )
+    count = _compared(candidate.card, candidate.variant, found)
+    return f"{', '.join(found)}: {count} values"
+
+
+def baseline_answers(candidate: TaskCandidate) -> str:
+    """Does the answer of a baseline have the score that the baseline has?"""
+    task, metric, batch, told = candidate.task, candidate.variant.primary.metric, candidate.rows("test"), []
+    for name, values in candidate.baseline_values.items():
+        answer = None if task.streams else task.baseline_answer(name)
+        if answer is None or metric not in values:
+            continue
+        found = candidate.primary(answer, batch)
+        require(
+            math.isclose(found, values[metric], rel_tol=FROZEN_TOLERANCE, abs_tol=1e-6),
+            f"baseline('{name}') has a {metric} of {values[metric]:g}, and baseline_answer('{name}') one of "
+            f"{found:g} by the "
+            "task's metrics on the test set",
+        )
+        told.append(f"{name} {found:.4g}")
+    if not told:
+        raise NotAsked("no baseline tells its answers to the test set")
+    return f"{metric}: {', '.join(told)}"
+
+
+def baselines_of_other_variants(candidate: TaskCandidate) -> str:
+    """Are the baselines of all other variants what their data give?"""
+    others = [variant for name, variant in candidate.card.variants.items() if name != candidate.variant.name]
+    if not others:
+        raise NotAsked("there is no other variant")
+    told = []
+    for variant in others:
+        task = candidate.task_class.from_variant(variant.name)
+        count = _compared(candidate.card, variant, {name: task.baseline(name) for name in variant.baselines})
+        told.append(f"{variant.name} {count}")
+    return f"values that agree: {', '.join(told)}"

@@ -136,7 +136,7 @@ class TaskCandidate:
         """What a function finds out of this candidate; it is asked once."""
         if function not in self._found:
             self._found[function] = function(self)
-        return self._found[function]  # type: ignore[no-any-return]
+        return self._found[function]
 
     @cached_property
     def _found(self) -> dict[Callable[["TaskCandidate"], Any], Any]:
@@ -223,9 +223,10 @@ class TaskCandidate:
 
     def primary(self, prediction: Tensor, batch: Batch) -> float:
         """What the primary metric comes to; the others are left alone where they can be."""
-        metrics, name = self.task.metrics(), self.variant.primary.metric
-        members = dict(metrics.items(keep_base=True, copy_state=False))
-        metrics = members[name] if name in members else metrics  # else one of those that a member computes
+        every, name = self.task.metrics(), self.variant.primary.metric
+        # It may be one of several that a member computes.
+        members: dict[str, Metric | MetricCollection] = dict(every.items(keep_base=True, copy_state=False))
+        metrics = members.get(name, every)
         update_metrics(metrics, prediction, batch)
         found = metrics.compute()
         value = found[name] if isinstance(found, dict) else found

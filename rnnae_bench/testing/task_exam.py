@@ -1,4 +1,4 @@
-"""The exam of a task: its card, its data, its spec, its loss and metrics, its floor, and the frozen values of a variant."""
+"""The exam of a task: its card, data, spec, loss, metrics and floor, and the frozen values of a variant."""
 
 from collections.abc import Callable
 
@@ -97,7 +97,7 @@ TASK_CHECKS: tuple[Check[TaskCandidate], ...] = (
     Check(floor.target_in_the_input, (floor.constant_answer, floor.copied_input)),
     Check(floor.linear_answer, (floor.constant_answer, floor.copied_input, floor.target_in_the_input)),
     Check(baselines.baselines, _SCORED),
-    Check(baselines.baseline_answers, (baselines.baselines,)),
+    Check(baselines.baseline_answers, (baselines.baselines,), is_slow=True),
     Check(baselines.baselines_of_other_variants, (baselines.baselines,), is_slow=True),
 )
 """The exam of a task, in the order in which it is taken."""

@@ -18,7 +18,7 @@ _SPLITS = ("validation", "test")
 
 
 def _all(candidate: TaskCandidate) -> Iterator[tuple[str, Batch, bool]]:
-    """Batches of the training and all sets: what each is, the batch, and whether it may be longer than the spec says."""
+    """Batches of the training, and all sets: what each is, and whether it may be longer than the spec says."""
     for step, batch in candidate.batches.items():
         yield f"the training batch of step {step}", batch, False
     for name in candidate.task.all_sets:

@@ -13,6 +13,7 @@ from rnnae_bench.testing.of_tasks.trivial import ROWS, Trivial, constants, copie
 
 TEST_ROWS = 500
 """That trivial answers are scored on, at most."""
+STRONGEST = "the floor is the strongest answer that needs no network"
 
 
 def margin(rows: int) -> float:
@@ -54,16 +55,12 @@ def _require_weak(candidate: TaskCandidate, answers: Iterable[Trivial], remedy: 
 def constant_answer(candidate: TaskCandidate) -> str:
     """Does an answer that looks at nothing stay at the floor?"""
     answers = constants(candidate.spec, candidate.pool)
-    return _require_weak(candidate, answers, "the floor is the strongest answer that needs no network")
+    return _require_weak(candidate, answers, STRONGEST)
 
 
 def copied_input(candidate: TaskCandidate) -> str:
     """Does giving the input back stay at the floor?"""
-    return _require_weak(
-        candidate,
-        _of_no_code(candidate, copies(candidate.spec)),
-        "the floor is the strongest answer that needs no network",
-    )
+    return _require_weak(candidate, _of_no_code(candidate, copies(candidate.spec)), STRONGEST)
 
 
 def target_in_the_input(candidate: TaskCandidate) -> str:

@@ -76,7 +76,7 @@ class Training:
 
 def training(candidate: TaskCandidate) -> Training:
     """The training's rows: from its begin, as far as need be, and of its last steps."""
-    task, last = candidate.task, candidate.last_step
+    task = candidate.task
     scored = sum(len(candidate.rows(name).targets) for name in task.evaluation_sets)
     most = min(ROWS_FOR_EACH * scored, NUMBERS // max(1, candidate.batch.inputs[0].numel()))
     inputs: list[bytes] = []

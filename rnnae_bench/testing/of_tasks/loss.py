@@ -1,6 +1,7 @@
 """Whether what is minimised is a mean over rows, of what counts, and lower for better answers."""
 
 import math
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -87,7 +88,7 @@ def loss_of_better_answers(candidate: TaskCandidate) -> str:
     ]
     told = ", ".join(f"{share:.0%} right {value:.4g}" for share, value in found)
     worst = max(value for _, value in found)
-    for (_, one), (share, two) in zip(found, found[1:], strict=False):
+    for (_, one), (share, two) in pairwise(found):
         require(
             two <= one + 1e-4 * abs(worst),
             f"the loss rises where answers get better, at {share:.0%} of the way from noise to the targets: {told}",

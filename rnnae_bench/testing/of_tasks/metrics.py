@@ -1,6 +1,7 @@
 """Whether metrics are finite, the same however rows come, and of what counts alone."""
 
 import math
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -194,7 +195,7 @@ def better_answers(candidate: TaskCandidate) -> str:
         (share, candidate.primary(blend, batch)) for share, blend in blends(batch.targets, candidate.predicted(batch))
     ]
     told = ", ".join(f"{share:.0%} right {value:.4g}" for share, value in found)
-    for (_, one), (share, two) in zip(found, found[1:], strict=False):
+    for (_, one), (share, two) in pairwise(found):
         require(
             sign * two >= sign * one - 1e-3 * abs(one),
             f"{primary.metric} is to {primary.direction}, and gets worse where answers get better, at {share:.0%} of "

@@ -1,4 +1,4 @@
-"""Answers that need no network, fitted to training rows: a constant, the input itself, one place of it, a linear map."""
+"""Answers that need no network, fitted to training rows: a constant, the input, one place of it, a linear map."""
 
 from collections.abc import Callable, Iterator
 

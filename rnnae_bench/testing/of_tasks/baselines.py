@@ -3,10 +3,12 @@
 import math
 from collections.abc import Mapping
 
+import torch
+
 from rnnae_bench.contracts.card import Card, Variant
 from rnnae_bench.testing.candidates import TaskCandidate
 from rnnae_bench.testing.checks import NotAsked
-from rnnae_bench.testing.forms import require
+from rnnae_bench.testing.forms import require, same
 
 FROZEN_TOLERANCE = 5e-4
 """Relative: a card's frozen values must stand to four significant digits."""
@@ -35,8 +37,9 @@ def _compared(card: Card, variant: Variant, found: Mapping[str, Mapping[str, flo
 
 def baselines(candidate: TaskCandidate) -> str:
     """Are the baselines of this variant what the task's data give, in metrics that it has?"""
-    task, batch = candidate.task, candidate.few("test")
+    task, batch, before = candidate.task, candidate.few("test"), candidate.rows("test").map(torch.clone)
     found = candidate.baseline_values
+    require(same(before, candidate.rows("test")), "baseline() changes the test set in place; it must leave it as it is")
     measured = candidate.measured(candidate.predicted(batch), batch)
     known = {*measured, *task.over_sets(dict.fromkeys(task.evaluation_sets[1:], measured))}
     for name, values in found.items():
@@ -60,8 +63,8 @@ def baseline_answers(candidate: TaskCandidate) -> str:
         chance = 0.0 if scores is None else 5 * scores.double().std().item() / math.sqrt(len(scores))
         require(
             math.isclose(found, wanted, rel_tol=FROZEN_TOLERANCE, abs_tol=max(1e-6, chance)),
-            f"baseline('{name}') has a {metric} of {wanted:g}, and baseline_answer('{name}') one of {found:g} by the task's "
-            "metrics on the test set, more than chance allows",
+            f"baseline('{name}') has a {metric} of {wanted:g}, and baseline_answer('{name}') one of {found:g} by "
+            "the task's metrics on the test set, further off than by chance",
         )
         told.append(f"{name} {found:.4g}")
     if not told:

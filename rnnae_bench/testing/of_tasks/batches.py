@@ -161,6 +161,19 @@ def _used(what: str, counts: Tensor, named: bool) -> str:
     )
 
 
+def mixed_classes(candidate: TaskCandidate) -> str:
+    """Does a training batch hold different classes, and not those of one place in a sorted list?"""
+    spec, batches = candidate.spec, candidate.batches
+    if spec.predicts != "last step" or not isinstance(spec.outputs, Classes):
+        raise NotAsked("rows have no class each")
+    labels = torch.stack([batch.targets for batch in batches.values()])
+    shuffled = labels.flatten()[torch.randperm(labels.numel(), generator=torch.Generator().manual_seed(0))]
+    found, wanted = (sum(len(row.unique()) for row in rows) / len(rows) for rows in (labels, shuffled.view_as(labels)))
+    told = f"{found:.1f} classes in a batch of {labels.shape[1]}, and {wanted:.1f} where rows come in random order"
+    require(found >= (1 + wanted) / 2, f"{told}: shuffle the rows, self.shuffled(step, size) say")
+    return told
+
+
 def continuing(candidate: TaskCandidate) -> str:
     """Does each row of a batch go on where the same row of the batch before ended?"""
     spec, batches = candidate.spec, candidate.batches

@@ -22,23 +22,24 @@ def another_time(*classes: type) -> Iterator[None]:
         classes: Whose modules, and those of their bases, are told another ``datetime`` and ``date``.
     """
     seconds = LATER.total_seconds()
-    replaced: dict[Any, Any] = {}
+    told: dict[Any, Any] = {}
     for name in _ELAPSED:
-        replaced[getattr(time, name)] = _later(getattr(time, name), seconds)
-        replaced[getattr(time, f"{name}_ns")] = _later(getattr(time, f"{name}_ns"), int(seconds) * 10**9)
+        told[getattr(time, name)] = _later(getattr(time, name), seconds)
+        told[getattr(time, f"{name}_ns")] = _later(getattr(time, f"{name}_ns"), int(seconds) * 10**9)
     for name in _BROKEN_DOWN:
-        replaced[getattr(time, name)] = _at(getattr(time, name), time.time, seconds)
-    replaced |= {datetime.datetime: _Datetime, datetime.date: _Date}
+        told[getattr(time, name)] = _at(getattr(time, name), time.time, seconds)
+    told |= {datetime.datetime: _Datetime, datetime.date: _Date}
+    replaced = {id(real): another for real, another in told.items()}
     modules = {sys.modules[one.__module__] for each in classes for one in each.__mro__ if one.__module__ in sys.modules}
     with ExitStack() as stack:
         for place in (time, datetime, *(one for one in modules if one.__name__ != "builtins")):
             for name, value in [*vars(place).items()]:
-                if value.__hash__ is not None and not isinstance(value, type(sys)) and value in replaced:
-                    stack.enter_context(patch.object(place, name, replaced[value]))
+                if id(value) in replaced:
+                    stack.enter_context(patch.object(place, name, replaced[id(value)]))
         yield
 
 
-def _later(now: Any, more: float) -> Any:
+def _later(now: Any, more: float | int) -> Any:
     return lambda: now() + more
 
 

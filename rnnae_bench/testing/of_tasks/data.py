@@ -45,8 +45,15 @@ def prints(task: Task, steps: Sequence[int], sets: Sequence[str]) -> dict[str, s
 
 def ground(candidate: TaskCandidate) -> tuple[Task, dict[str, str]]:
     """A task of which nothing else was asked before, and the hashes of some of its batches and of its sets."""
+    _seed(0)
     task = candidate.make()
     return task, prints(task, steps_of(candidate), task.all_sets)
+
+
+def _seed(seed: int) -> None:
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.manual_seed(seed)
 
 
 def require_same(one: dict[str, str], two: dict[str, str], but: str) -> None:
@@ -74,9 +81,7 @@ def batch_size(candidate: TaskCandidate) -> str:
 def global_generators(candidate: TaskCandidate) -> str:
     """Are the data the same whatever Python, NumPy and torch draw at random?"""
     _, one = candidate.once(ground)
-    random.seed(1)
-    np.random.seed(1)
-    torch.manual_seed(1)
+    _seed(1)
     two = prints(candidate.make(), steps_of(candidate), candidate.task.all_sets)
     require_same(one, two, "changes with the seed of a global generator (of random, numpy or torch)")
     return f"under two seeds: {len(one)} batches and sets are the same"

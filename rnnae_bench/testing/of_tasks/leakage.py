@@ -15,6 +15,8 @@ from rnnae_bench.testing.forms import require
 
 NUMBERS = 4_000_000
 """Of inputs, that are read of the training."""
+ROWS = 20_000
+"""Of the training, that are all read."""
 ROWS_FOR_EACH = 20
 """Training rows that are read for each evaluation row."""
 SYMBOLS = 64
@@ -64,7 +66,7 @@ class Training:
     steps: int
     coincidence: float
 
-    def allowed(self, pairs: float) -> int:
+    def allowed(self, pairs: float | int) -> int:
         """Of so many pairs of rows, how many may be alike by chance."""
         expected = pairs * self.coincidence
         return math.floor(expected + 3 * math.sqrt(expected) + 1) if expected else 0
@@ -78,7 +80,8 @@ def training(candidate: TaskCandidate) -> Training:
     """The training's rows: from its begin, as far as need be, and of its last steps."""
     task = candidate.task
     scored = sum(len(candidate.rows(name).targets) for name in task.evaluation_sets)
-    most = min(ROWS_FOR_EACH * scored, NUMBERS // max(1, candidate.batch.inputs[0].numel()))
+    every = (candidate.last_step + 1) * len(candidate.batch.targets)
+    most = min(max(ROWS_FOR_EACH * scored, min(every, ROWS)), NUMBERS // max(1, candidate.batch.inputs[0].numel()))
     inputs: list[bytes] = []
     answers: set[bytes] = set()
     step, seen, epoch = 0, set[bytes](), 0

@@ -7,16 +7,19 @@ import torch
 from torch import Tensor
 
 from rnnae_bench.contracts.batch import Batch
-from rnnae_bench.contracts.spec import Images
+from rnnae_bench.contracts.spec import Classes, Images
 from rnnae_bench.contracts.task import Task
 from rnnae_bench.errors import UserError
 from rnnae_bench.testing.candidates import TaskCandidate
 from rnnae_bench.testing.checks import NotAsked
 from rnnae_bench.testing.forms import answer, require, same
-from rnnae_bench.testing.of_tasks.answers import blends
+from rnnae_bench.testing.of_tasks.answers import blends, perfect
 from rnnae_bench.testing.of_tasks.partitions import partitions
 from rnnae_bench.testing.of_tasks.unscored import alterations
 from rnnae_bench.training.loss_terms import minimised
+
+SURE = 10.0
+"""How many times as sure an answer is as a certain one."""
 
 
 def loss(candidate: TaskCandidate) -> str:
@@ -41,6 +44,22 @@ def loss(candidate: TaskCandidate) -> str:
     (gradient,) = torch.autograd.grad(found[0], prediction)
     require(bool(gradient.isfinite().all() and gradient.any()), "the loss must have a finite gradient that is not zero")
     return f"{found[0].item():.4g} of an answer at random, and a gradient of norm {gradient.norm().item():.2g}"
+
+
+def loss_of_sure_answers(candidate: TaskCandidate) -> str:
+    """Is the loss finite where an answer is sure, and wrong?"""
+    if not isinstance(candidate.spec.outputs, Classes):
+        raise NotAsked("answers are numbers, and no chances")
+    batch = candidate.batch
+    wrong = (-SURE * perfect(batch.targets, _answered(candidate, batch))).requires_grad_()
+    found = candidate.task.total_loss(wrong, batch)
+    (gradient,) = torch.autograd.grad(found, wrong)
+    require(
+        bool(found.isfinite() and gradient.isfinite().all()),
+        f"the loss is {found.item():g} where an answer is sure of a wrong class, and a training would end there: "
+        "take the log_softmax, not the logarithm of a softmax",
+    )
+    return f"{found.item():.4g}, and a gradient of norm {gradient.norm().item():.2g}"
 
 
 def loss_of_parts(candidate: TaskCandidate) -> str:

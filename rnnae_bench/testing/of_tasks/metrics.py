@@ -87,7 +87,7 @@ def metrics_of_devices(candidate: TaskCandidate) -> str:
         update_metrics(each, prediction[half], batch.rows(half))
     for mine, other in zip(_members(one), _members(two), strict=True):
         _gather(mine, other)
-    found = {metric: value.item() for metric, value in one.compute().items()}
+    found = {metric: value.item() if value.dim() == 0 else math.nan for metric, value in one.compute().items()}
     require_equal(
         candidate,
         batch,

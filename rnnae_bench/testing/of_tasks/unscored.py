@@ -51,7 +51,7 @@ def alterations(spec: TaskSpec, prediction: Tensor, batch: Batch) -> dict[str, t
 
 
 def _longer(spec: TaskSpec, prediction: Tensor, batch: Batch) -> tuple[Tensor, Batch]:
-    """With more padding: in the targets where these have a length of their own, else in the inputs and all with them."""
+    """With more padding: in the targets where these have their own length, else in the inputs and all with them."""
 
     def more(tensor: Tensor) -> Tensor:
         return pad(tensor, (0, 0) * (tensor.dim() - 2) + (0, MORE))

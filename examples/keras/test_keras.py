@@ -20,7 +20,7 @@ SERIES = TaskSpec("series", Vectors(3, length=7), Values(2), "every step", causa
 
 
 @pytest.mark.parametrize(
-    ("model", "task"), [(KerasRNN, "copy:smoke"), (KerasGRU, "names:smoke"), (KerasDenseAutoencoder, "denoise:smoke")]
+    ("model", "task"), [(KerasRNN, "copy:smoke"), (KerasGRU, "adding:smoke"), (KerasDenseAutoencoder, "denoise:smoke")]
 )
 def test_exam(model, task):
     assert check_model(model, task) is None

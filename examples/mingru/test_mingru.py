@@ -8,7 +8,7 @@ from rnnae_bench import TaskSpec, Values, Vectors
 from rnnae_bench.testing import check_model
 
 
-@pytest.mark.parametrize("task", ["copy:smoke", "names:smoke"], ids=["every step", "last step"])
+@pytest.mark.parametrize("task", ["copy:smoke", "adding:smoke"], ids=["every step", "last step"])
 def test_exam(task):
     assert check_model(MinGRU, task) is None
 

@@ -133,9 +133,15 @@ def require_passed(verdicts: Sequence[Verdict]) -> None:
 @contextlib.contextmanager
 def _aside() -> Iterator[None]:
     """Within, nothing is said, and what is changed of the process is put back."""
+    raised: BaseException | None = None
     with fresh_process(), isolate_rng(include_cuda=False), quiet(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        yield
+        try:
+            yield
+        except BaseException as error:  # which isolate_rng lets pass without putting anything back
+            raised = error
+    if raised is not None:
+        raise raised
 
 
 _OURS = (

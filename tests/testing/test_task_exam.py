@@ -8,6 +8,7 @@ import sys
 import time
 from dataclasses import replace
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -863,6 +864,12 @@ def test_every_check_asks_a_question_in_a_line_after_those_that_it_rests_on():
         assert check.question.endswith("?"), check.name
         before = [one.function for one in TASK_CHECKS[:place]]
         assert {*check.needs} <= {*before}, check.name
+
+
+def test_the_page_has_the_checks_and_their_questions():
+    page = (Path(__file__).parents[2] / "docs" / "your-own-task.md").read_text()
+    table = page.partition("| check | question |\n| --- | --- |\n")[2].partition("\n\n")[0]
+    assert table.splitlines() == [f"| {check.name} | {check.question} |" for check in TASK_CHECKS]
 
 
 def test_an_unbroken_subclass_passes():

@@ -13,6 +13,8 @@ from rnnae_bench.testing.of_tasks.trivial import ROWS, Trivial, constants, copie
 
 TEST_ROWS = 500
 """That trivial answers are scored on, at most."""
+PIXELS = 4096
+"""Of an image, to fit a map of all of them."""
 STRONGEST = "the floor is the strongest answer that needs no network"
 
 
@@ -60,44 +62,41 @@ def constant_answer(candidate: TaskCandidate) -> str:
 
 def copied_input(candidate: TaskCandidate) -> str:
     """Does giving the input back stay at the floor?"""
-    return _require_weak(candidate, _of_no_code(candidate, copies(candidate.spec)), STRONGEST)
+    _require_no_code(candidate)
+    return _require_weak(candidate, copies(candidate.spec), STRONGEST)
 
 
 def target_in_the_input(candidate: TaskCandidate) -> str:
     """Does no one place of the input tell the target?"""
-    answer = candidate.once(_one_place)
+    _require_no_code(candidate)
+    _require_no_transcript(candidate)
+    answer = one_place(candidate.spec, candidate.pool)
     return _require_weak(
-        candidate,
-        _of_no_code(candidate, [answer]),
-        "either the input holds the target, or the floor is to be a baseline that looks there",
+        candidate, [answer], "either the input holds the target, or the floor is to be a baseline that looks there"
     )
 
 
 def linear_answer(candidate: TaskCandidate) -> str:
     """Does a linear map of the input stay at the floor?"""
-    if isinstance(candidate.spec.outputs, Images) and candidate.batch.inputs[0].numel() > 4096:
-        raise NotAsked("images are too large to fit a map of all their pixels")
-    answer = candidate.once(_linear)
+    _require_no_code(candidate)
+    _require_no_transcript(candidate)
+    spec, lag = candidate.spec, candidate.variant.needed_lag
+    if isinstance(spec.outputs, Images) and candidate.batch.inputs[0].numel() > PIXELS:
+        raise NotAsked(f"images of more than {PIXELS} numbers are too large to fit a map of all of them")
+    # What is to be remembered may be read off in a line by whoever has all of it before him.
+    within = lag if spec.predicts == "last step" and spec.causal else None
+    answer = linear(spec, candidate.pool.rows(slice(0, ROWS)), within)
     return _require_weak(
-        candidate,
-        _of_no_code(candidate, [answer]),
-        "either the input holds the target, or the floor is to be such a baseline",
+        candidate, [answer], "either the input holds the target, or the floor is to be such a baseline"
     )
 
 
-def _of_no_code(candidate: TaskCandidate, answers: Iterable[Trivial]) -> Iterable[Trivial]:
+def _require_no_code(candidate: TaskCandidate) -> None:
     limit = candidate.spec.code_limit
     if limit is not None:
         raise NotAsked(f"all must go through a code of {limit} numbers; the input is the target")
-    return answers
 
 
-def _one_place(candidate: TaskCandidate) -> Trivial:
-    return one_place(candidate.spec, candidate.pool)
-
-
-def _linear(candidate: TaskCandidate) -> Trivial:
-    # What is to be remembered may be read off in a line by whoever has all of it before him.
-    spec, lag = candidate.spec, candidate.variant.needed_lag
-    within = lag if spec.predicts == "last step" and spec.causal else None
-    return linear(spec, candidate.pool.rows(slice(0, ROWS)), within)
+def _require_no_transcript(candidate: TaskCandidate) -> None:
+    if candidate.spec.predicts == "own length":
+        raise NotAsked("the output is written after all was read, of which it may be a transcript")

@@ -112,13 +112,8 @@ def linear(spec: TaskSpec, pool: Batch, lag: int | None = None) -> Trivial:
             return (one if symbols is None else one_hot(one, symbols).flatten(1)).double()
 
         dense = wanted.double() if classes is None else one_hot(wanted, classes).double()
-        solved = _ridge(encoded(seen), dense.flatten(1))
-
-        def tell(rows: Tensor) -> Tensor:
-            found = solved(encoded(rows)).view(len(rows), *dense.shape[1:])
-            return found if classes is None else _logits(found)
-
-        return tell
+        solved = _ridge(encoded(seen), dense)
+        return lambda rows: solved(encoded(rows)) if classes is None else _logits(solved(encoded(rows)))
 
     within = "" if lag is None else f" in the last {lag} steps"
     return _fitted(spec, pool, f"a linear map of the input{within}", fit, lag)
@@ -137,12 +132,12 @@ def _fitted(
         spec: Of the task.
         pool: The rows.
         name: For messages.
-        fit: Gives a prediction of places, from places ``[row place]``, targets ``[row *more]``, and how many classes
-            there are.
+        fit: Gives a prediction of places, from places ``[row place]``, targets ``[row]`` or ``[row feature]``, and how
+            many classes there are.
         lag: How many steps are looked back on, if not all.
     """
     classes = spec.outputs.count if isinstance(spec.outputs, Classes) else None
-    targets, length = pool.targets, pool.inputs.shape[1]
+    length, targets = pool.inputs.shape[1], pool.targets
 
     def places(rows: Tensor, lengths: Tensor | None) -> Tensor:
         return _places(spec, rows, lengths, length, lag)
@@ -154,11 +149,7 @@ def _fitted(
         name = name.replace("the input", "the input of the same step")
         return Trivial(spec, name, lambda rows, lengths: tell(places(rows, lengths).flatten(0, 1)))
     tell = fit(seen, targets if classes else targets.flatten(1), classes)
-    if spec.predicts != "own length":
-        return Trivial(spec, name, lambda rows, lengths: tell(places(rows, lengths)))
-    missing = (spec.output_length or 0) - targets.shape[1]
-    name = f"{name} for each step of the output"
-    return Trivial(spec, name, lambda rows, lengths: pad(tell(places(rows, lengths)), (0, 0, 0, missing)))
+    return Trivial(spec, name, lambda rows, lengths: tell(places(rows, lengths)))
 
 
 def _places(spec: TaskSpec, inputs: Tensor, lengths: Tensor | None, steps: int, lag: int | None = None) -> Tensor:
@@ -183,26 +174,11 @@ def _places(spec: TaskSpec, inputs: Tensor, lengths: Tensor | None, steps: int, 
 
 
 def _place(seen: Tensor, wanted: Tensor, classes: int | None) -> Fitted:
-    """The one place that tells most, of each target."""
+    """The one place that tells most; where places and targets are real numbers, of each target."""
     if classes is None and seen.is_floating_point():
         return _lines(seen.double(), wanted.double())
     edges = _edges(seen) if seen.is_floating_point() else None
     cells = seen if edges is None else _binned(seen, edges)
-    if classes is not None and wanted.dim() == 2:
-        tells = [_best_table(cells, one, classes) for one in wanted.T]
-    else:
-        tells = [_best_table(cells, wanted, classes)]
-
-    def tell(rows: Tensor) -> Tensor:
-        here = rows if edges is None else _binned(rows, edges)
-        found = [table[here[:, place].clamp(max=len(table) - 1)] for place, table in tells]
-        return found[0] if wanted.dim() == 1 or classes is None else torch.stack(found, dim=1)
-
-    return tell
-
-
-def _best_table(cells: Tensor, wanted: Tensor, classes: int | None) -> tuple[int, Tensor]:
-    """The place whose value tells most of a target, and what it tells."""
     size = int(cells.max()) + 1
     tables, fits = [], []
     for cell in cells.T:
@@ -216,7 +192,12 @@ def _best_table(cells: Tensor, wanted: Tensor, classes: int | None) -> tuple[int
             fits.append(table[cell, wanted].mean().item())
         tables.append(table)
     best = max(range(len(fits)), key=fits.__getitem__)
-    return best, tables[best]
+
+    def tell(rows: Tensor) -> Tensor:
+        here = rows if edges is None else _binned(rows, edges)
+        return tables[best][here[:, best].clamp(max=size - 1)]
+
+    return tell
 
 
 def _edges(seen: Tensor) -> Tensor:

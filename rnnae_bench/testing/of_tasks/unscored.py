@@ -39,7 +39,9 @@ def alterations(spec: TaskSpec, prediction: Tensor, batch: Batch) -> dict[str, t
             batch,
         )
         if isinstance(spec.outputs, Classes):
-            targets = torch.where(steps, batch.targets, (batch.targets + 1) % spec.outputs.count)
+            # What is below 0 is no class: a sign that a loss knows padding by (PyTorch's ignore_index).
+            other = torch.where(batch.targets < 0, batch.targets, (batch.targets + 1) % spec.outputs.count)
+            targets = torch.where(steps, batch.targets, other)
         else:
             targets = torch.where(steps.view(shape), batch.targets, batch.targets + 1)
         found["the targets at steps that do not count"] = prediction, batch._replace(targets=targets)
@@ -53,8 +55,8 @@ def alterations(spec: TaskSpec, prediction: Tensor, batch: Batch) -> dict[str, t
 def _longer(spec: TaskSpec, prediction: Tensor, batch: Batch) -> tuple[Tensor, Batch]:
     """With more padding: in the targets where these have their own length, else in the inputs and all with them."""
 
-    def more(tensor: Tensor) -> Tensor:
-        return pad(tensor, (0, 0) * (tensor.dim() - 2) + (0, MORE))
+    def more(tensor: Tensor, value: int = 0) -> Tensor:
+        return pad(tensor, (0, 0) * (tensor.dim() - 2) + (0, MORE), value=value)
 
     if batch.lengths is not None and spec.predicts != "own length":
         batch = batch._replace(inputs=more(batch.inputs))
@@ -62,5 +64,6 @@ def _longer(spec: TaskSpec, prediction: Tensor, batch: Batch) -> tuple[Tensor, B
         return prediction, batch
     if spec.predicts == "own length" and batch.target_lengths is None:
         return prediction, batch
+    sign = 0 if batch.targets.is_floating_point() else min(0, int(batch.targets.min()))
     mask = None if batch.mask is None else more(batch.mask.to(torch.uint8)).bool()
-    return more(prediction), batch._replace(targets=more(batch.targets), mask=mask)
+    return more(prediction), batch._replace(targets=more(batch.targets, sign), mask=mask)

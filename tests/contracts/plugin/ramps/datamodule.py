@@ -12,7 +12,7 @@ from rnnae_bench.metrics import SquaredError, squared_error
 class RampsTask(Task):
     """Clean noisy ramps; rows whose error lies above that of 95% of the reference rows count as anomalies.
 
-    One row, with length=4 and three steps: input ``0.1 0.3 0.6 .`` target ``0.0 0.3 0.6 .``
+    One row, with length=4 and three steps: input ``0.1 2.3 4.6 0`` target ``0.0 2.4 4.8 .``
 
     Args:
         length: Steps of the longest row; four times as many on ``test@4x``.
@@ -42,9 +42,9 @@ class RampsTask(Task):
     def ramps(self, rows: int, length: int, noise: float, generator: torch.Generator) -> Batch:
         lengths = torch.randint(2, length + 1, (rows,), generator=generator)
         slope = torch.rand(rows, 1, 1, generator=generator)
-        clean = slope * torch.arange(length).view(1, -1, 1) / self.length
+        clean = 8 * slope * torch.arange(length).view(1, -1, 1) / self.length
         noisy = clean + noise * torch.randn(clean.shape, generator=generator)
-        return Batch(noisy, clean, lengths)
+        return Batch(noisy * (torch.arange(length) < lengths[:, None])[..., None], clean, lengths)
 
     def train_batch(self, step: int) -> Batch:
         generator = self.generator("train", self.data_seed, step)

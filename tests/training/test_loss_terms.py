@@ -99,7 +99,7 @@ def test_a_task_is_examined_term_by_term():
             return {"mean": one, "sum": one * len(batch.targets), "less": -one * len(batch.targets)}
 
     check_task(CopyInHalves, "smoke")
-    with pytest.raises(AssertionError, match="the loss' term 'sum' is .* must be a mean over the rows"):
+    with pytest.raises(AssertionError, match=r"the loss' term 'sum' is .* must be a mean over the rows"):
         check_task(Sums, "smoke")
 
 

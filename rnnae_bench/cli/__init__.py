@@ -16,7 +16,7 @@ COMMANDS = {
     "horizon": "the longest lag at which a model still solves a task",
     "list": "the models, tasks and probes that are installed",
     "show": "a task's card, a model's hyper-parameters, or a probe's options; their BibTeX",
-    "check": "the exam of a model or a task: what is wrong with it, check by check",
+    "check": "the exam of a model, a task or a probe: what is wrong with it, check by check",
     "plugin": "a package of one's own with a model, a task or a probe",
     "baselines": "what a task's baselines score, ready for its card",
     "probe": "Jacobians and Lyapunov exponents of a model on a task",

@@ -1,4 +1,4 @@
-"""``rnnae-bench check``: the exam that every model and task takes, on one's own."""
+"""``rnnae-bench check``: the exam that every model, task and plugin's probe takes, on one's own."""
 
 import argparse
 import json
@@ -12,7 +12,7 @@ from rnnae_bench.cli.output import plugins_aside
 from rnnae_bench.cli.table import print_table
 from rnnae_bench.errors import UserError, require_positive
 from rnnae_bench.options.bracketed import parse_text
-from rnnae_bench.plugins.registry import models, parse_task, tasks
+from rnnae_bench.plugins.registry import models, parse_task, probes, tasks
 from rnnae_bench.records.legible import printable
 
 if TYPE_CHECKING:
@@ -25,21 +25,27 @@ def parser() -> argparse.ArgumentParser:
     """The options of ``check``."""
     options = argparse.ArgumentParser(
         prog="rnnae-bench check",
-        usage="rnnae-bench check model|task NAME [options]",
-        description="Examine a model or a task: each check with its verdict and what was seen. "
+        usage="rnnae-bench check model|task|probe NAME [options]",
+        description="Examine a model, a task or a probe: each check with its verdict and what was seen. "
         "The same checks are pytest functions in rnnae_bench.testing.",
     )
-    options.add_argument("kind", choices=("model", "task"), metavar="model|task", help="what is examined")
+    kinds = ("model", "task", "probe")
+    options.add_argument("kind", choices=kinds, metavar="|".join(kinds), help="what is examined")
     options.add_argument(
-        "name", metavar="NAME", help="a model's NAME[OPTION=VALUE,...], or a task's NAME[:VARIANT] (smoke by default)"
+        "name",
+        metavar="NAME",
+        help="a model's or a probe's NAME[OPTION=VALUE,...], or a task's NAME[:VARIANT] (smoke by default)",
     )
     options.add_argument(
         "--task",
         nargs="+",
         default=[],
         metavar="NAME",
-        help="of a model: the tasks to examine it on, NAME[:VARIANT] (smoke by default); "
-        "by default one of each form that it serves",
+        help="of a model or probe: the tasks to examine it on, NAME[:VARIANT] (smoke by default); "
+        "by default one of each form that the model serves, and copy for a probe",
+    )
+    options.add_argument(
+        "--model", metavar="NAME", help="of a probe: the model that it measures; a small gru by default"
     )
     options.add_argument("--seconds", type=float, default=60.0, help="how long each check may take; 60 by default")
     options.add_argument("--quick", action="store_true", help="leave out the checks that take seconds")
@@ -52,11 +58,16 @@ def main(argv: list[str]) -> int:
     options = parser().parse_args(argv)
     require_positive(seconds=options.seconds)
     if options.kind == "task" and options.task:
-        raise UserError(f"--task is for models; a task is examined by itself: rnnae-bench check task {options.name}")
+        alone = f"a task is examined by itself: rnnae-bench check task {options.name}"
+        raise UserError(f"--task is for models and probes; {alone}")
+    if options.kind != "probe" and options.model:
+        raise UserError(f"--model is for probes, which measure one, and this is a {options.kind}; leave it out")
     for task in [options.name] if options.kind == "task" else options.task:
         tasks().get(parse_task(parse_text(task)[0])[0])
-    if options.kind == "model":
-        models().get(parse_text(options.name)[0])
+    for model in [options.name] if options.kind == "model" else [options.model] if options.model else []:
+        models().get(parse_text(model)[0])
+    if options.kind == "probe":
+        probes().get(parse_text(options.name)[0])
     load_libraries()
     exams, failed = [], False
     with plugins_aside():
@@ -77,7 +88,7 @@ def main(argv: list[str]) -> int:
 
 def _exams(options: argparse.Namespace) -> "Iterator[tuple[str, list[Verdict]]]":
     """Each exam: what it is of, and its verdicts."""
-    from rnnae_bench.testing import examine_model, examine_task
+    from rnnae_bench.testing import examine_model, examine_probe, examine_task
 
     def tell(name: str) -> None:
         if sys.stderr.isatty():
@@ -86,6 +97,11 @@ def _exams(options: argparse.Namespace) -> "Iterator[tuple[str, list[Verdict]]]"
     limits = {"seconds": options.seconds, "slow": not options.quick, "tell": tell}
     if options.kind == "task":
         yield options.name, examine_task(options.name, **limits)
+    elif options.kind == "probe":
+        measured = {"model": options.model} if options.model else {}
+        for task in options.task or ("copy",):
+            examined = examine_probe(options.name, task, **measured, **limits)
+            yield " on ".join(one for one in (options.name, options.model, task) if one), examined
     else:
         from rnnae_bench.testing.design import tasks_for
 

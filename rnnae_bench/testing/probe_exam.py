@@ -42,11 +42,11 @@ PROBE_CHECKS: tuple[Check[ProbeCandidate], ...] = (
     Check(names, _SAID),
     Check(series, (*_SAID, names)),
     Check(measures, (*_SAID, names)),
-    Check(step_by_step, (*_SAID, series)),
-    Check(cut_short, _SAID),
-    Check(fitted, _SAID),
-    Check(resumption, (*_SAID, series)),
-    Check(members, (*_SAID, series)),
+    Check(step_by_step, (*_SAID, series), is_slow=True),
+    Check(cut_short, _SAID, is_slow=True),
+    Check(fitted, _SAID, is_slow=True),
+    Check(resumption, (*_SAID, series), is_slow=True),
+    Check(members, (*_SAID, series), is_slow=True),
     Check(cost, (hooks,)),
 )
 """The exam of a probe, in the order in which it is taken."""

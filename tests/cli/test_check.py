@@ -5,7 +5,7 @@ import json
 import pytest
 
 from rnnae_bench.cli import main
-from rnnae_bench.testing import MODEL_CHECKS
+from rnnae_bench.testing import MODEL_CHECKS, PROBE_CHECKS
 
 BROKEN = """
 import torch
@@ -48,6 +48,30 @@ def test_a_task_is_examined_by_itself(capsys):
     assert json.loads(capsys.readouterr().out)["passed"]
 
 
+PROBE = """
+import torch
+from rnnae_bench import Probe
+
+class Loud(Probe):
+    subject = "loud"
+
+    def on_validation_end(self, trainer, pl_module):
+        torch.rand(1)
+"""
+
+
+def test_a_probe_that_changes_the_training_is_found(install, capsys):
+    install("loud", {"loud.py": PROBE}, probes={"loud": "loud:Loud"})
+    asked = ["check", "probe", "loud", "--task", "copy[evaluation_size=8]", "--model", "rnn[hidden_size=4]"]
+    assert main([*asked, "--quick", "--json"]) == 1
+    found = json.loads(capsys.readouterr().out)
+    assert (found["kind"], found["name"], found["passed"]) == ("probe", "loud", False)
+    (exam,) = found["exams"]
+    assert exam["on"] == "loud on rnn[hidden_size=4] on copy[evaluation_size=8]"
+    assert [one["check"] for one in exam["checks"]] == [one.name for one in PROBE_CHECKS if not one.is_slow]
+    assert [one["check"] for one in exam["checks"] if one["outcome"] == "failed"] == ["random numbers"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -62,6 +86,8 @@ def test_a_task_is_examined_by_itself(capsys):
         ),
         (["task", "copy", "--task", "sine"], "--task is for models"),
         (["model", "gru", "--seconds", "0"], "seconds is 0"),
+        (["probe", "loud"], "there is no probe 'loud'"),
+        (["model", "gru", "--model", "rnn"], "--model is for probes"),
     ],
 )
 def test_a_mistake_is_told_in_a_line(arguments, said, capsys):

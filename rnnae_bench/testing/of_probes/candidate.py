@@ -7,6 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import torch
 from lightning import Callback, LightningModule
 
 from rnnae_bench.contracts.task import Task
@@ -113,7 +114,7 @@ class ProbeCandidate:
             store: Where the record goes; else nowhere.
             checkpoint_every: As for `Trial.run`.
         """
-        trace = Trace()
+        trace, threads = Trace(), torch.get_num_threads()
         with tempfile.TemporaryDirectory() as folder:
             outcome = (trial or self.trial()).run(
                 store or Store(Path(folder)),
@@ -121,6 +122,7 @@ class ProbeCandidate:
                 [trace, *callbacks],
                 checkpoint_every=checkpoint_every,
             )
+        torch.set_num_threads(threads)
         assert outcome is not None
         return Ran(outcome.record, outcome.series, trace.moments, trace.probe, trace.graphs)
 

@@ -4,7 +4,7 @@ import numpy as np
 
 from rnnae_bench.testing.forms import require
 from rnnae_bench.testing.of_probes.candidate import ProbeCandidate
-from rnnae_bench.testing.of_probes.traces import first_difference
+from rnnae_bench.testing.of_probes.traces import checks_draw, first_difference
 
 _EARLIER = {
     "batch": (),
@@ -35,7 +35,8 @@ def batches(candidate: ProbeCandidate) -> str:
 def random_numbers(candidate: ProbeCandidate) -> str:
     """Does it leave torch's, numpy's and Python's random numbers as they are?"""
     told = "random numbers were drawn or a seed was set: draw from a generator of the probe's own, or within "
-    return _left(candidate, "random numbers", f"{told}rnnae_bench.evaluating(module);")
+    found = _left(candidate, "random numbers", f"{told}rnnae_bench.evaluating(module);")
+    return f"{found}; Python's are not looked at, since beartype draws from them" if checks_draw() else found
 
 
 def modes(candidate: ProbeCandidate) -> str:

@@ -2,6 +2,7 @@
 
 import hashlib
 import pickle
+import sys
 from dataclasses import replace
 from typing import Any
 
@@ -66,7 +67,7 @@ class Trace(OptimizerSteps):
         weights, modules = list(module.named_parameters()), list(module.modules())
         taken = {
             "batch": None if batch is None else list(batch),
-            "random numbers": random_state(module),
+            "random numbers": _random_numbers(module),
             "modes": [one.training for one in modules],
             "process": (_process(), torch.get_num_threads()),
             "ending": (trainer.should_stop, trainer.max_steps, trainer.max_epochs),
@@ -83,13 +84,21 @@ class Trace(OptimizerSteps):
         self.moments.append((when, {name: _digest(value) for name, value in taken.items()}))
 
 
+def checks_draw() -> bool:
+    """Whether beartype is about, which draws from Python's random numbers as it checks types."""
+    return "beartype" in sys.modules
+
+
+def _random_numbers(module: LightningModule) -> dict[str, Any]:
+    state = random_state(module)
+    return {**state, "python": None} if checks_draw() else state
+
+
 def _process() -> ProcessState:
-    """The settings of the process, without the variable that pytest sets anew for each of its tests."""
-    now = ProcessState.now()
-    return replace(now, environment={key: value for key, value in now.environment.items() if key != _OF_PYTEST})
-
-
-_OF_PYTEST = "PYTEST_CURRENT_TEST"
+    """Settings of the process, but for the variable by which pytest says which test it runs."""
+    state = ProcessState.now()
+    environment = {name: value for name, value in state.environment.items() if name != "PYTEST_CURRENT_TEST"}
+    return replace(state, environment=environment)
 
 
 def _digest(value: Any) -> bytes:
@@ -109,6 +118,9 @@ def _feed(digest: Any, value: Any) -> None:
             _feed(digest, one)
     elif isinstance(value, list | tuple):
         digest.update(f"{len(value)}".encode())
+        if all(type(one) is int for one in value):
+            digest.update(repr(value).encode())
+            return
         for one in value:
             _feed(digest, one)
     elif isinstance(value, str | bytes | int | float | None):

@@ -117,7 +117,9 @@ def test_an_example_is_installed_examined_tested_and_run(example, said):
     assert runs
     for (record,) in runs:
         assert (record["status"], record["measures"]["steps"]) == ("ok", STEPS)
-        assert record["environment"]["plugins"][example.project["name"]] == "1.0.0"
+        there = record["environment"]
+        distributions = {f"{name} {of}" for name, of in there["plugins"].items()} | {*there.get("probes", {}).values()}
+        assert f"{example.project['name']} 1.0.0" in distributions
     assert re.search(r"^\d+ passed", said["pytest.out"].splitlines()[-1])
 
 

@@ -45,8 +45,8 @@ PROBE_CHECKS: tuple[Check[ProbeCandidate], ...] = (
     Check(step_by_step, (*_SAID, series), is_slow=True),
     Check(cut_short, _SAID, is_slow=True),
     Check(fitted, _SAID, is_slow=True),
-    Check(resumption, (*_SAID, series), is_slow=True),
-    Check(members, (*_SAID, series), is_slow=True),
+    Check(resumption, (*_SAID, series, results), is_slow=True),
+    Check(members, (*_SAID, series, results), is_slow=True),
     Check(cost, (hooks,)),
 )
 """The exam of a probe, in the order in which it is taken."""

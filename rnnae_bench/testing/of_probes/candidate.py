@@ -1,7 +1,8 @@
 """Who is examined: a probe, in short trials of a model on a task."""
 
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -19,8 +20,10 @@ from rnnae_bench.testing.candidates import ModelCandidate
 from rnnae_bench.testing.of_probes.traces import Moment, Trace
 from rnnae_bench.trial.added_probes import AddedProbe, added_probes
 from rnnae_bench.trial.asked_probes import asked_probes
+from rnnae_bench.trial.outcome import Outcome
 from rnnae_bench.trial.pair import Pair
 from rnnae_bench.trial.trial import Trial
+from rnnae_bench.trial.vectorized import VectorizedTrial
 
 TASK, MODEL = "copy:smoke", "gru[hidden_size=16,layers=2,dropout=0.2]"
 """The pair that a probe is examined on unless another is named; it draws random numbers at every step."""
@@ -46,6 +49,16 @@ class Ran:
         assert self.probe is not None
         subject = self.probe.subject
         return {name: one for name, one in self.series.items() if name.partition("/")[0] == subject}
+
+
+@contextmanager
+def _as_many_threads() -> Iterator[None]:
+    """Have as many threads afterwards as before, whatever a probe has set."""
+    threads = torch.get_num_threads()
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 class ProbeCandidate:
@@ -114,17 +127,21 @@ class ProbeCandidate:
             store: Where the record goes; else nowhere.
             checkpoint_every: As for `Trial.run`.
         """
-        trace, threads = Trace(), torch.get_num_threads()
-        with tempfile.TemporaryDirectory() as folder:
+        trace = Trace()
+        with tempfile.TemporaryDirectory() as folder, _as_many_threads():
             outcome = (trial or self.trial()).run(
                 store or Store(Path(folder)),
                 ["rnnae-bench", "check"],
                 [trace, *callbacks],
                 checkpoint_every=checkpoint_every,
             )
-        torch.set_num_threads(threads)
         assert outcome is not None
         return Ran(outcome.record, outcome.series, trace.moments, trace.probe, trace.graphs)
+
+    def run_as_one(self, trials: Sequence[Trial]) -> list[Outcome]:
+        """Run several trials as one; their records go nowhere."""
+        with tempfile.TemporaryDirectory() as folder, _as_many_threads():
+            return VectorizedTrial(trials).run(Store(Path(folder)), ["rnnae-bench", "check"])
 
     @cached_property
     def plain(self) -> Ran:

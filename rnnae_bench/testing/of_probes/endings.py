@@ -17,7 +17,7 @@ from rnnae_bench.testing.of_probes.candidate import STEPS, ProbeCandidate
 from rnnae_bench.testing.of_probes.reports import told
 from rnnae_bench.trial.pair import Pair
 from rnnae_bench.trial.resumption import require_resumable
-from rnnae_bench.trial.vectorized import VectorizedTrial, reason_apart
+from rnnae_bench.trial.vectorized import reason_apart
 
 _FITTED = ("ngram", "esn", "linear", "linear_ae")
 """Models that train themselves."""
@@ -146,8 +146,7 @@ def members(candidate: ProbeCandidate) -> str:
     reason = reason_apart(trials[0])
     if reason:
         raise NotAsked(f"trials of this model are not trained as one: {reason}")
-    with tempfile.TemporaryDirectory() as folder:
-        together = VectorizedTrial(trials).run(Store(Path(folder)), ["rnnae-bench", "check"])
+    together = candidate.run_as_one(trials)
     subject = candidate.added.probe_class.subject
     for seed, outcome in enumerate(together):
         alone = candidate.run(candidate.trial(seed=seed, options=options))

@@ -108,7 +108,8 @@ class Nudges(Sound):
 
 class Freezes(Sound):
     def on_train_start(self, trainer, pl_module):
-        next(pl_module.parameters()).requires_grad_(False)
+        for weight in [*pl_module.parameters()][:1]:
+            weight.requires_grad_(False)
 
 
 class ChangesTheDecay(Sound):

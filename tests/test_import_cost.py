@@ -15,6 +15,8 @@ COMMANDS = [
     ["show", "task", "copy"],
     ["truth", "--list"],
     ["completion", "bash"],
+    ["docs"],
+    ["docs", "--for-agents"],
 ]
 HEAVY = ["jsonargparse", "lightning", "numpy", "torch", "torchmetrics"]
 

@@ -1,42 +1,54 @@
-"""``rnnae-bench docs``: where the documentation is, and the guide for agents that is installed with the program."""
+"""``rnnae-bench docs``: where the documentation is, and the guide for coding agents that comes with the package."""
 
 import argparse
 import json
-import sys
-from importlib.metadata import metadata
+from importlib.metadata import PackageNotFoundError, metadata
+from importlib.resources import files
 from pathlib import Path
 
 from rnnae_bench.records.legible import printable
-
-GUIDE = Path(__file__).parent / "agents" / "SKILL.md"
-"""The guide, in the form of a skill."""
 
 
 def parser() -> argparse.ArgumentParser:
     """The options of ``docs``."""
     options = argparse.ArgumentParser(
-        prog="rnnae-bench docs", description="Say where the documentation is, or print the guide for agents."
+        prog="rnnae-bench docs",
+        description="Say where the documentation is, or print the guide for coding agents that is installed with the "
+        "package: every command, the shape of its JSON, how to write and check a plugin.",
+        allow_abbrev=False,
     )
-    options.add_argument(
-        "--for-agents", action="store_true", help="print the guide for agents: commands, the shapes of --json, rules"
-    )
+    options.add_argument("--for-agents", action="store_true", help="print the guide for coding agents, in Markdown")
     options.add_argument("--json", action="store_true", help="print one JSON object instead of text")
     return options
 
 
-def main(argv: list[str]) -> int:
-    """Print the guide, or where to read."""
-    options = parser().parse_args(argv)
-    guide = GUIDE.read_text(encoding="utf-8")
-    addresses = dict(line.split(", ", 1) for line in metadata("rnnae-bench").get_all("Project-URL") or [])
+def main(arguments: list[str]) -> int:
+    """Print the guide, or where everything is."""
+    options = parser().parse_args(arguments)
+    path = guide()
+    if options.for_agents:
+        text = path.read_text(encoding="utf-8")
+        print(json.dumps({"path": str(path), "text": text}, indent=1) if options.json else text.rstrip("\n"))
+        return 0
+    urls = project_urls()
     if options.json:
-        found = {"path": str(GUIDE), "text": guide} if options.for_agents else {"path": str(GUIDE), "urls": addresses}
-        json.dump(found, sys.stdout, indent=1)
-        print()
-    elif options.for_agents:
-        print(guide, end="")
-    else:
-        for what, address in addresses.items():
-            print(printable(f"{what:<14} {address}"))
-        print(printable(f"{'For agents':<14} {GUIDE} (rnnae-bench docs --for-agents prints it)"))
+        print(json.dumps({"urls": urls, "path": str(path)}, indent=1))
+        return 0
+    for label, address in urls.items():
+        print(f"{label + ':':<15} {printable(address)}")
+    print(f"{'For agents:':<15} {printable(str(path))} (rnnae-bench docs --for-agents prints it)")
     return 0
+
+
+def guide() -> Path:
+    """The guide for coding agents, in the format of an agent skill: a folder of its own with a ``SKILL.md``."""
+    return Path(str(files("rnnae_bench.cli"))) / "agents" / "rnnae-bench" / "SKILL.md"
+
+
+def project_urls() -> dict[str, str]:
+    """The addresses that the installed package names, by label; none where only its source is on the path."""
+    try:
+        stated = metadata("rnnae-bench").get_all("Project-URL") or []
+    except PackageNotFoundError:
+        return {}
+    return {label.strip(): address.strip() for label, _, address in (one.partition(",") for one in stated)}

@@ -8,11 +8,13 @@ import subprocess
 import sys
 import zipfile
 from contextlib import redirect_stdout
+from dataclasses import asdict
 from io import StringIO
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, get_args
 
+import msgspec
 import pytest
 import yaml
 
@@ -23,6 +25,7 @@ from rnnae_bench.cli.leaderboard import ACTIONS
 from rnnae_bench.cli.list import Entry
 from rnnae_bench.cli.plugin import ACTIONS as PLUGIN_ACTIONS
 from rnnae_bench.plugins.registry import Kind
+from rnnae_bench.records import record
 from rnnae_bench.records.record import Direction, Status
 from rnnae_bench.testing.checks import Verdict
 
@@ -152,6 +155,29 @@ def test_words_that_are_no_types_are_the_program_s():
         for words in words_of(shape):
             own = {word for word in words if word not in TYPES and word not in NAMED}
             assert not own or own in known or own <= set(get_args(Kind)), own
+
+
+@pytest.mark.parametrize(
+    ("shape", "part"),
+    [
+        (NAMED["record"], record.Record),
+        (NAMED["record"]["environment"], record.Environment),
+        (NAMED["record"]["environment"]["vectorized*"], record.Vectorized),
+        (NAMED["primary"], record.Primary),
+        (NAMED["failure"], record.Failure),
+        (NAMED["match"], record.Match),
+    ],
+)
+def test_a_record_has_these_keys_whatever_became_of_its_trial(shape, part):
+    fields = zip(part.__struct_fields__[::-1], part.__struct_defaults__[::-1], strict=False)
+    optional = {name for name, default in fields if default is not msgspec.NODEFAULT}
+    assert set(shape) == {f"{name}*" if name in optional else name for name in part.__struct_fields__}
+
+
+def test_a_difference_has_these_keys():
+    from rnnae_bench.trial.reproduce import Difference
+
+    assert misfit(asdict(Difference("torch", "2.1", "2.2")), "difference") is None
 
 
 @pytest.fixture(scope="module")

@@ -97,7 +97,9 @@ def training(candidate: TaskCandidate) -> Training:
     size, values = len(candidate.batch.targets), candidate.batch.inputs
     again = inputs[epoch : 2 * epoch]
     # A set that is gone through in epochs, or windows on fixed series: no row of it can be drawn by chance.
-    is_finite = bool(epoch) and len(seen) <= epoch + size and len({*again}) == len(again)
+    # Where the last rows of an epoch do not fill a batch, they may be left out of it.
+    most_left_out = size if epoch >= 4 * size else 0
+    is_finite = bool(epoch) and len(seen) <= epoch + most_left_out and len({*again}) == len(again)
     is_finite |= values.is_floating_point() and len(values.unique()) > SYMBOLS
     alike = sum(count * (count - 1) for count in Counter(inputs).values())
     coincidence = 0.0 if is_finite else alike / max(1, len(inputs) * (len(inputs) - 1))

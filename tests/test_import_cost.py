@@ -39,6 +39,11 @@ def test_the_help_of_run_imports_no_torch():
     assert not {"lightning", "torch", "torchmetrics"} & set(found)
 
 
+def test_writing_a_plugin_imports_no_torch(tmp_path):
+    arguments = ["plugin", "new", "my_own", "--task", "--out", str(tmp_path / "new")]
+    assert imported_by(f"from rnnae_bench.cli import main\nassert main({arguments}) == 0") == []
+
+
 @pytest.mark.parametrize("words", [["run", "--task", "copy", "--model", "gru"], ["sweep"], ["reproduce"], ["probe"]])
 def test_completing_imports_nothing_heavy(words):
     code = f"from rnnae_bench.cli.completing import parser_for\nparser_for({words})"

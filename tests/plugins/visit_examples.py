@@ -1,4 +1,4 @@
-"""What an author does with a package of examples/: builds and installs it, follows its README, and runs its tests.
+"""What an author does with a plugin's package: builds and installs it, follows its README, and runs its tests.
 
 ``python visit_examples.py PLAN``, where PLAN is a JSON file: a list of visits, the arguments of `visit`. The libraries
 are imported once; each visit has a process of its own, forked from there.

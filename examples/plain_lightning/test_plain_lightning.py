@@ -11,11 +11,21 @@ from torch.utils.data import DataLoader
 
 import rnnae_bench
 from rnnae_bench.errors import UserError
-from rnnae_bench.testing import check_model
+from rnnae_bench.testing import MODEL_CHECKS, ModelCandidate, check_model, require_passed
 
 
 def test_exam():
     assert check_model(AdaptedLSTM, "adding:smoke") is None
+
+
+def test_its_loss_has_to_be_declared_where_it_is_not_the_tasks():
+    class Undeclared(AdaptedLSTM):
+        own_loss = None
+
+    (loss,) = [check for check in MODEL_CHECKS if check.name == "loss"]
+    require_passed([loss.ask(ModelCandidate(Undeclared, "adding:smoke"))])
+    with pytest.raises(AssertionError, match="or declare the other one: own_loss"):
+        require_passed([loss.ask(ModelCandidate(Undeclared, "forecast:smoke"))])
 
 
 class Losses(lightning.Callback):

@@ -21,6 +21,7 @@ from rnnae_bench.rankings.standing import MINIMUM_SEEDS, Standing
 from rnnae_bench.records.legible import printable
 from rnnae_bench.records.store import Store
 from rnnae_bench.report import cell, standing_tables
+from rnnae_bench.report.tables import solved
 
 if TYPE_CHECKING:
     import pandas
@@ -113,9 +114,15 @@ class Standings(Sequence[Standing]):
                 "worst_rank": None if entry.ranks is None else entry.ranks[1],
                 "seeds": len(entry.values),
                 "solved": entry.row.solved,
+                "tried": entry.row.tried,
                 **{
                     f"{name}{part}": getattr(estimate, field, None)
-                    for name, estimate in (("mean", entry.mean), ("iqm", entry.iqm), ("score", entry.score))
+                    for name, estimate in (
+                        ("mean", entry.mean),
+                        ("iqm", entry.iqm),
+                        ("score", entry.score),
+                        ("solve_probability", entry.row.solve_probability),
+                    )
                     for part, field in (("", "value"), ("_low", "low"), ("_high", "high"))
                 },
             }
@@ -142,7 +149,7 @@ class Standings(Sequence[Standing]):
                         standing_tables.seeds(entry),
                         standing_tables.interval(entry.mean),
                         standing_tables.interval(entry.score),
-                        f"{entry.row.solved}/{len(entry.values)}",
+                        solved(entry.row),
                     )
                     for entry in one.entries
                 ],

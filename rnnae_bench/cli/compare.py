@@ -12,13 +12,14 @@ if TYPE_CHECKING:
     from rnnae_bench.rankings.contrast import Contrast
     from rnnae_bench.rankings.examples import Sampling
     from rnnae_bench.rankings.rows import Row
+    from rnnae_bench.rankings.solving import Solving
 
 _UNITS = {
     "training_seconds": "training seconds",
     "peak_memory_bytes": "peak memory, MiB",
     "parameters": "parameters",
     "state_size": "state size",
-    "steps_to_solved": "steps to solved",
+    "steps_to_solve": "steps to solve, median",
 }
 
 
@@ -74,7 +75,7 @@ def main(arguments: list[str]) -> int:
 
 def _print(one: "Contrast", sampling: "Sampling", console: "Console") -> None:
     from rnnae_bench.report.standing_tables import interval
-    from rnnae_bench.report.tables import empty, number
+    from rnnae_bench.report.tables import empty, number, solved
     from rnnae_bench.report.text import Text
     from rnnae_bench.statistics.paired import probability
 
@@ -88,7 +89,8 @@ def _print(one: "Contrast", sampling: "Sampling", console: "Console") -> None:
     table.add_row(Text(f"{metric}, mean"), interval(first.mean), interval(second.mean), difference)
     table.add_row(Text(f"{metric}, IQM"), interval(first.iqm), interval(second.iqm), "")
     table.add_row("score", interval(first.score), interval(second.score), "")
-    table.add_row("solved", f"{first.row.solved}/{len(first.values)}", f"{second.row.solved}/{len(second.values)}", "")
+    gap = "" if one.solving is None else one.solving.difference.text(signed=True)
+    table.add_row("solved", solved(first.row), solved(second.row), gap)
     if first.row.failures or second.row.failures:
         table.add_row("not ok", first.row.failures or "-", second.row.failures or "-", "")
     for name, (value, other, ratio) in one.costs().items():
@@ -110,6 +112,8 @@ def _print(one: "Contrast", sampling: "Sampling", console: "Console") -> None:
                 f"tests together: {probability(corrected)}, {verdict}"
             )
         )
+    if one.solving is not None:
+        console.print(Text(_of_solving(one.solving)))
     console.print(Text(_over_examples(one, sampling)))
     differing = one.configuration()
     if differing:
@@ -123,6 +127,19 @@ def _print(one: "Contrast", sampling: "Sampling", console: "Console") -> None:
         console.print(Text("the configurations are the same"))
     console.print(Text(f"floor {number(one.standing.floor)}; brackets: 95 % confidence", style="dim italic"))
     console.print()
+
+
+def _of_solving(found: "Solving") -> str:
+    """Whether one solves the task more often, or sooner, than the other."""
+    from rnnae_bench.statistics.paired import probability
+
+    said = f"solved as often: {probability(found.p)} (Fisher's exact test)"
+    if found.more_seeds:
+        seeds = f"seed{'s' * (found.more_seeds != 1)}"
+        said += f", about {found.more_seeds} more {seeds} each would probably show a difference of this size"
+    if found.log_rank is None:
+        return f"{said}; none reached the threshold on the validation set"
+    return f"{said}; as soon: {probability(found.log_rank)} (log-rank test, censored at the budget)"
 
 
 def _over_examples(one: "Contrast", sampling: "Sampling") -> str:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,8 @@ from msgspec import to_builtins
 
 from rnnae_bench.errors import UserError
 from rnnae_bench.options.nested import flatten
+from rnnae_bench.rankings.rows import Row
+from rnnae_bench.rankings.solving import Solving, side_by_side
 from rnnae_bench.rankings.standing import (
     MINIMUM_SEEDS,
     Comparison,
@@ -22,8 +25,9 @@ from rnnae_bench.rankings.standing import (
 from rnnae_bench.rankings.terms import unequal
 from rnnae_bench.records.record import Record
 from rnnae_bench.statistics.paired import probability
+from rnnae_bench.statistics.survival import Quantile
 
-_COSTS = ("training_seconds", "peak_memory_bytes", "parameters", "state_size", "steps_to_solved")
+_COSTS = ("training_seconds", "peak_memory_bytes", "parameters", "state_size", "steps_to_solve")
 
 _SHOWN = 20
 """Names that an error lists at most."""
@@ -81,10 +85,15 @@ class Contrast:
         found = {}
         kinds = {side.records[0].measures.by_name.get("memory_kind") for side in self._models()}
         for name in _COSTS:
-            one, other = getattr(self.first.entry.row, name), getattr(self.second.entry.row, name)
+            one, other = (_cost(side.entry.row, name) for side in (self.first, self.second))
             comparable = name != "peak_memory_bytes" or len(kinds) == 1
             found[name] = (one, other, one / other if comparable and one is not None and other else None)
         return found
+
+    @cached_property
+    def solving(self) -> Solving | None:
+        """How often and how fast the two solve the task; None beside a baseline, which has no trials."""
+        return None if len(self._models()) < 2 else side_by_side(self.first.records, self.second.records)
 
     def configuration(self) -> dict[str, tuple[Any, Any]]:
         """What differs, by dotted name; None where one of them has no such option. Nothing beside a baseline."""
@@ -148,6 +157,8 @@ class Contrast:
                             ("median", side.entry.median),
                             ("iqm", side.entry.iqm),
                             ("score", side.entry.score),
+                            ("solve_probability", side.entry.row.solve_probability),
+                            ("solving", side.entry.solving),
                         )
                     },
                     "ids": side.entry.row.ids,
@@ -155,6 +166,7 @@ class Contrast:
                 for part, side in (("first", self.first), ("second", self.second))
             },
             "comparison": asdict(self.comparison) | {"first": self.first.name, "second": self.second.name},
+            "solving": None if self.solving is None else asdict(self.solving),
             "among": None
             if self.among is None
             else {"rows": self.ranked, "corrected": self.among[0], "verdict": self.among[1]},
@@ -293,8 +305,11 @@ def _baseline(name: str, beside: Side) -> Side:
         minimum=value,
         maximum=value,
         score=None,
+        tried=len(beside.entry.values),
         solved=len(beside.entry.values) if solved else 0,
-        steps_to_solved=None,
+        solve_probability=None,
+        more_seeds=None,
+        steps_to_solve=None,
         training_seconds=None,
         steps_per_second=None,
         peak_memory_bytes=None,
@@ -317,8 +332,15 @@ def _baseline(name: str, beside: Side) -> Side:
         score=None,
         unranked="a baseline",
         ranks=None,
+        solving=None,
     )
     return Side(name, entry, standing, ())
+
+
+def _cost(row: Row, name: str) -> float | int | None:
+    """A cost of a row; of the steps to solve the median."""
+    value = getattr(row, name)
+    return value.value if isinstance(value, Quantile) else value
 
 
 def _contrast(first: Side, second: Side, minimum_seeds: int) -> Contrast:

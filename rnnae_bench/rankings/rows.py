@@ -7,8 +7,11 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from rnnae_bench.rankings.counting import LEFT_OUT, counted, distinct, worst
+from rnnae_bench.rankings.solving import times_to_solve
 from rnnae_bench.records.identity import row_key
 from rnnae_bench.records.record import Record, label, setting
+from rnnae_bench.statistics import proportions, survival
+from rnnae_bench.statistics.estimates import Estimate
 
 
 @dataclass(frozen=True)
@@ -38,10 +41,17 @@ class Row:
     floor: float
     score: float | None
     """Score of the mean: 0 at the floor, 1 at the ceiling."""
+    tried: int
+    """Trials that count: not those that were skipped or interrupted."""
     solved: int
-    """Trials that reached the solved threshold."""
-    steps_to_solved: float | None
-    """Median over the trials that reached it on the validation set."""
+    """Of these, those that reached the solved threshold on the test set."""
+    solve_probability: Estimate | None
+    """Share of those that solved, with Wilson's interval; None where none was tried."""
+    more_seeds: int | None
+    """How many more would narrow that interval to a width of 0.2, if the share stays."""
+    steps_to_solve: survival.Quantile | None
+    """Steps by which half of those that were tried had reached the threshold on the validation set: the median of
+    Kaplan and Meier's curve (`rnnae_bench.rankings.solving`); None where none was tried."""
     training_seconds: float | None
     steps_per_second: float | None
     peak_memory_bytes: int | None
@@ -129,6 +139,8 @@ def _rank(row: Row) -> tuple[Any, ...]:
 def _row(group: Sequence[Record], failure: float) -> Row:
     group = sorted(group, key=lambda record: record.seed)
     first, done = group[0], [record for record in group if record.status == "ok"]
+    tried, until_solved = [record for record in group if record.status not in LEFT_OUT], times_to_solve(group)
+    solved = sum(record.primary.solved for record in tried)
     values = [value for record in group if (value := counted(record, failure)) is not None]
     return Row(
         task=first.task,
@@ -148,8 +160,11 @@ def _row(group: Sequence[Record], failure: float) -> Row:
         maximum=max(values, default=None),
         floor=first.primary.floor,
         score=first.primary.scored(statistics.fmean(values)) if values else None,
-        solved=sum(record.primary.solved for record in group),
-        steps_to_solved=_median(record.measures.steps_to_solved for record in group),
+        tried=len(tried),
+        solved=solved,
+        solve_probability=proportions.wilson(solved, len(tried)) if tried else None,
+        more_seeds=proportions.more_to_narrow(solved, len(tried)) if tried else None,
+        steps_to_solve=survival.median(survival.kaplan_meier(until_solved)) if until_solved else None,
         training_seconds=_mean(record.measures.training_seconds for record in done),
         steps_per_second=_mean(record.measures.steps_per_second for record in done),
         peak_memory_bytes=max(
@@ -178,8 +193,3 @@ def baselines(records: Iterable[Record]) -> dict[str, dict[str, float]]:
 def _mean(values: Iterable[float | int | None]) -> float | None:
     present = [value for value in values if value is not None]
     return statistics.fmean(present) if present else None
-
-
-def _median(values: Iterable[float | int | None]) -> float | None:
-    present = [value for value in values if value is not None]
-    return float(statistics.median(present)) if present else None

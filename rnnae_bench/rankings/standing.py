@@ -10,6 +10,7 @@ import numpy as np
 
 from rnnae_bench.rankings.counting import counted, distinct, failed
 from rnnae_bench.rankings.rows import Row, baselines, counts_of_failures, summarize
+from rnnae_bench.rankings.solving import times_to_solve
 from rnnae_bench.rankings.terms import unequal_among
 from rnnae_bench.records.identity import row_key
 from rnnae_bench.records.record import Primary, Record
@@ -17,6 +18,7 @@ from rnnae_bench.statistics import estimates, paired, power
 from rnnae_bench.statistics.estimates import Estimate
 from rnnae_bench.statistics.family import Family, family
 from rnnae_bench.statistics.score import score
+from rnnae_bench.statistics.survival import Curve, kaplan_meier
 
 __all__ = ["Comparison", "Entry", "Estimate", "Standing", "compare", "standings"]
 
@@ -48,6 +50,8 @@ class Entry:
     """Why it has no rank; None where it has one."""
     ranks: tuple[int, int] | None
     """From the best to the worst rank that the data do not exclude."""
+    solving: Curve | None
+    """The share of its trials that had solved the task, by optimiser steps; None where none was tried."""
 
 
 Verdict = Literal["better", "worse", "tied", "too few seeds"]
@@ -200,6 +204,7 @@ def _entry(key: str, row: Row, group: Sequence[Record], failure: float, minimum:
     values = {seed: float(np.mean(found[seed])) for seed in sorted(found)}
     data = list(values.values())
     mean = within(estimates.mean(data), data, primary) if data else None
+    until_solved = times_to_solve(group)
     return Entry(
         key=key,
         row=row,
@@ -211,6 +216,7 @@ def _entry(key: str, row: Row, group: Sequence[Record], failure: float, minimum:
         score=_scored(mean, primary) if mean else None,
         unranked=None if len(data) >= minimum else f"{len(data)} of {minimum} seeds",
         ranks=None,
+        solving=kaplan_meier(until_solved) if until_solved else None,
     )
 
 

@@ -8,7 +8,7 @@ from rnnae_bench.rankings.standing import LEVEL, Entry, Standing, standings
 from rnnae_bench.records.record import Record
 from rnnae_bench.report.latex import NEEDS, LatexTable, bold, escaped, estimated, label, plain, plus_minus
 from rnnae_bench.report.standing_tables import rank
-from rnnae_bench.report.tables import FAILURE_COUNTS, Section, sections
+from rnnae_bench.report.tables import FAILURE_COUNTS, Section, sections, solved
 
 _TIES = (
     "Bold: the best row and all that are tied with it, as no other is established to be better (moderated t tests of "
@@ -43,7 +43,7 @@ def _section(section: Section, standing: Standing) -> LatexTable:
             str(row.trials),
             plus_minus(row.mean, row.sd),
             "--" if row.score is None else f"${row.score:z.3f}$",
-            f"{row.solved}/{row.trials}",
+            solved(row, "--"),
             plain(row.parameters),
         ]
         table.rows.append(_emphasised(cells, (0, 2), bool(best & set(row.ids))))
@@ -80,7 +80,7 @@ def _standing(one: Standing) -> LatexTable:
             str(len(entry.values)),
             estimated(entry.mean),
             estimated(entry.score),
-            f"{entry.row.solved}/{len(entry.values)}",
+            solved(entry.row, "--"),
         ]
         table.rows.append(_emphasised(cells, (0, 1, 3), is_best(entry)))
     for name, value in one.baselines.items():

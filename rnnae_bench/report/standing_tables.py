@@ -9,8 +9,9 @@ from rich.table import Table
 
 from rnnae_bench.rankings.overview import Overview
 from rnnae_bench.rankings.standing import Entry, Estimate, Standing
-from rnnae_bench.report.tables import FAILURE_COUNTS, empty, framed, markdown_text, narrowed, number
+from rnnae_bench.report.tables import FAILURE_COUNTS, empty, framed, markdown_text, narrowed, number, solved
 from rnnae_bench.report.text import Text
+from rnnae_bench.statistics.proportions import WIDTH
 
 
 def interval(estimate: Estimate | None) -> str:
@@ -49,18 +50,21 @@ _COLUMNS = (
     _Column("mean", lambda entry: interval(entry.mean)),
     _Column("IQM", lambda entry: interval(entry.iqm)),
     _Column("score", lambda entry: interval(entry.score)),
-    _Column("solved", lambda entry: f"{entry.row.solved}/{len(entry.values)}"),
+    _Column("solved", lambda entry: solved(entry.row)),
     _Column("not ok", lambda entry: entry.row.failures or "-"),
     _Column("on", lambda entry: entry.row.layout),
 )
 
-_DISPENSABLE = ("score", "on", "solved", "mean")
-"""Columns that a narrow console does without, the first to go first."""
+_COUNTED = _Column("solved", lambda entry: f"{entry.row.solved}/{entry.row.tried}")
+
+_DISPENSABLE = ("score", "on", "solved", "solved", "mean")
+"""Columns that a narrow console does without, the first to go first; the first "solved" is its interval alone."""
 
 _LEGEND = (
     "rank: those that are compatible with the data, by moderated t tests of all pairs on shared seeds, corrected for "
     "their number by Holm's method; IQM: interquartile mean; brackets: 95 % confidence over seeds; score: of the mean, "
-    f"0 = floor, 1 = ceiling; {FAILURE_COUNTS}"
+    "0 = floor, 1 = ceiling; solved: trials that reached the solved threshold on the test set, in parentheses the 95 % "
+    f"interval of that probability (Wilson); {FAILURE_COUNTS}"
 )
 
 
@@ -83,6 +87,15 @@ def resolution(standing: Standing) -> str:
         f"smallest difference that {spoken} seeds tell apart here: {standing.smallest:.2g} {standing.metric} "
         f"(two of {ranked} ranked rows, of average spread)"
     )
+
+
+def seeds_needed(standing: Standing) -> str:
+    """How many more seeds would tell how often the ranked models solve the task, in words; nothing where they do."""
+    needed = [entry.row.more_seeds for entry in standing.entries if entry.ranks is not None]
+    most = max((more for more in needed if more is not None), default=0)
+    if not most:
+        return ""
+    return f"with {most} more seeds a row, every interval of solved would probably be {WIDTH} wide or less"
 
 
 def unequal(standing: Standing) -> str:
@@ -111,7 +124,7 @@ def _notes(standing: Standing, columns: Sequence[_Column]) -> str:
     notes = [f"without training: {names}"] if names else []
     if len(layouts) == 1 and all(column.head != "on" for column in columns):
         notes.append(f"on {layouts.pop()}")
-    return "; ".join([*notes, *filter(None, (resolution(standing), unequal(standing)))])
+    return "; ".join([*notes, *filter(None, (resolution(standing), seeds_needed(standing), unequal(standing)))])
 
 
 def terminal(standings: Sequence[Standing], console: Console) -> Iterator[Group | Text]:
@@ -119,7 +132,7 @@ def terminal(standings: Sequence[Standing], console: Console) -> Iterator[Group 
     for standing in standings:
         columns = _columns(standing)
         notes = _notes(standing, columns)
-        table, left_out = narrowed(columns, _DISPENSABLE, partial(_table, standing), console)
+        table, left_out = narrowed(columns, _DISPENSABLE, partial(_table, standing), console, _COUNTED)
         yield framed(title(standing), table, "; ".join(filter(None, (notes, left_out))))
     if standings:
         yield Text(_LEGEND, style="dim italic")

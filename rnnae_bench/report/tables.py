@@ -42,12 +42,36 @@ def _spread(row: Row) -> str:
     return number(row.mean) if row.sd is None else f"{number(row.mean)} ± {row.sd:.2g}"
 
 
+def solved(row: Row, to: str = "-") -> str:
+    """How many of the trials solved the task, with the interval of P(solve): ``3/5 (.23-.88)``.
+
+    Args:
+        row: The row.
+        to: What stands between the interval's ends.
+    """
+    found = row.solve_probability
+    if found is None or found.low is None or found.high is None:
+        return f"{row.solved}/{row.tried}"
+    return f"{row.solved}/{row.tried} ({_share(found.low)}{to}{_share(found.high)})"
+
+
+def _share(value: float) -> str:
+    """A share to two places without the zero that all have: ``.23``, ``0``, ``1``."""
+    return f"{value:g}" if value in (0, 1) else f"{value:.2f}".removeprefix("0")
+
+
+def steps_to_solve(row: Row) -> str:
+    """The median of the steps to solve; a dash where half of the trials did not."""
+    return number(None if row.steps_to_solve is None else row.steps_to_solve.value)
+
+
 FAILURE_COUNTS = (
     "a failed trial counts as the worst of its task variant that finished, or as the floor if that is worse"
 )
 """What a table with failed trials says below."""
 
 _ON = Column("on", lambda row: row.layout, "devices, their kind, and the precision")
+_COUNTED = Column("solved", lambda row: f"{row.solved}/{row.tried}", "trials that reached the solved threshold")
 _FAILED = Column("not ok", lambda row: row.failures or "-", "trials that did not end ok, by status")
 COLUMNS = (
     Column("model", lambda row: row.label, "the model, with what differs from its defaults"),
@@ -60,11 +84,11 @@ COLUMNS = (
     Column(
         "score", lambda row: "-" if row.score is None else f"{row.score:z.3f}", "of the mean: 0 = floor, 1 = ceiling"
     ),
-    Column("solved", lambda row: f"{row.solved}/{row.trials}", "trials that reached the solved threshold"),
+    Column("solved", solved, "trials that reached the solved threshold, and the 95 % interval of that probability"),
     Column(
         "steps to\nsolve",
-        lambda row: number(row.steps_to_solved),
-        "steps until it was solved: the median over the trials that did",
+        steps_to_solve,
+        "steps by which half of all trials had reached the threshold on the validation set; a dash where fewer did",
     ),
     Column(
         "training\nseconds",
@@ -76,7 +100,7 @@ COLUMNS = (
     _ON,
 )
 
-_DISPENSABLE = ("weights", "training\nseconds", "steps to\nsolve", "score", "on")
+_DISPENSABLE = ("weights", "training\nseconds", "solved", "steps to\nsolve", "score", "on")
 """Columns that a narrow console does without, the first to go first."""
 
 
@@ -130,7 +154,7 @@ def terminal(records: Iterable[Record], console: Console, among: Iterable[Record
             if len(said) == 1 and (column is _ON or said == {"-"}):
                 columns.remove(column)
                 caption = f"on {said.pop()}" if column is _ON else caption
-        table, left_out = narrowed(columns, _DISPENSABLE, partial(_table, section), console)
+        table, left_out = narrowed(columns, _DISPENSABLE, partial(_table, section), console, _COUNTED)
         yield framed(section.title, table, "; ".join(filter(None, (caption, section.note, left_out))))
 
 
@@ -152,15 +176,21 @@ _C = TypeVar("_C", bound=Headed)
 
 
 def narrowed(
-    columns: Sequence[_C], dispensable: Sequence[str], draw: Callable[[Sequence[_C]], Table], console: Console
+    columns: Sequence[_C],
+    dispensable: Sequence[str],
+    draw: Callable[[Sequence[_C]], Table],
+    console: Console,
+    without_interval: _C,
 ) -> tuple[Table, str]:
     """A table of as many of the columns as a console is wide enough for.
 
     Args:
         columns: All of them.
-        dispensable: The heads of those that it may do without, the first to go first.
+        dispensable: The heads of those that it may do without, the first to go first; that of `without_interval` loses
+            its interval where it is first named, and goes where it is named again.
         draw: Makes the table of some of the columns.
         console: Where it is shown.
+        without_interval: The shorter form of the column that has its head.
 
     Returns:
         The table; and what its caption says of the columns that went, empty where none did.
@@ -169,8 +199,12 @@ def narrowed(
     for head in dispensable:
         if console.measure(table, options=console.options.update(max_width=1000)).maximum <= console.width:
             break
-        left_out += [in_line(column.head) for column in columns if column.head == head]
-        columns = [column for column in columns if column.head != head]
+        if head == without_interval.head and without_interval not in columns:
+            left_out.append(f"intervals of {head}")
+            columns = [without_interval if column.head == head else column for column in columns]
+        else:
+            left_out += [in_line(column.head) for column in columns if column.head == head]
+            columns = [column for column in columns if column.head != head]
         table = draw(columns)
     return table, f"no room here for: {', '.join(left_out)}" if left_out else ""
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from rnnae_tasks.names.datamodule import NamesTask
 from scipy import stats
+from statsmodels.duration.survfunc import survdiff
 
 import rnnae_bench
 from rnnae_bench.cli import compare
@@ -62,6 +63,32 @@ def test_as_json_the_numbers_are_scipys(folder, capsys):
     assert found["costs"]["training_seconds"] == {"first": 2.0, "second": 4.0, "ratio": 0.5}
     assert found["first"]["mean"]["value"] == pytest.approx(np.mean(GRU))
     assert found["configuration"] == {"model": {"first": "gru", "second": "lstm"}}
+
+
+def test_how_often_and_how_soon_a_task_is_solved_is_told_apart(tmp_path, make_document, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    store = Store(tmp_path / "runs")
+    for number, (model, steps) in enumerate([("gru", n) for n in (200, 300, 400, None, None)] + [("rnn", None)] * 5):
+        value = 0.5 if steps is None else 1.0
+        record = make_document(value, model=model, seed=number % 5, id=f"{number:016x}")
+        record["measures"] |= {"steps_to_solved": steps, "steps": 1000}
+        store.write(record_from(record), {})
+    said = run(capsys, "gru", "rnn", "--from", store.folder)
+    (line,) = [line for line in said.splitlines() if line.split()[:1] == ["solved"] and "/" in line]
+    assert [word for word in line.split() if "/" in word or "(" in word] == ["3/5", "(.23-.88)", "0/5", "(0-.43)"]
+    p = stats.fisher_exact([[3, 2], [0, 5]]).pvalue
+    assert f"solved as often: p = {p:.2g} (Fisher's exact test), about 6 more seeds each would probably" in said
+    (found,) = json.loads(run(capsys, "gru", "rnn", "--from", store.folder, "--json"))
+    _, log_rank = survdiff(np.array([200, 300, 400] + [1000] * 7), np.array([1] * 3 + [0] * 7), np.repeat([0, 1], 5))
+    assert found["solving"]["p"] == pytest.approx(p)
+    assert found["solving"]["log_rank"] == pytest.approx(log_rank)
+    assert found["solving"]["more_seeds"] == 6
+    assert found["first"]["solve_probability"]["value"] == found["solving"]["difference"]["value"] == 0.6
+    assert found["first"]["solving"]["times"] == [200, 300, 400]
+    assert found["costs"]["steps_to_solve"] == {"first": 400, "second": None, "ratio": None}
+    (beside,) = json.loads(run(capsys, "gru", "memoryless", "--from", store.folder, "--json"))
+    assert beside["solving"] is beside["second"]["solving"] is beside["second"]["solve_probability"] is None
+    assert "as often" not in run(capsys, "gru", "memoryless", "--from", store.folder)
 
 
 @pytest.mark.parametrize(

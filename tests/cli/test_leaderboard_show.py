@@ -12,6 +12,7 @@ from rnnae_bench.rankings.standing import standings
 from rnnae_bench.records.document import record_from
 from rnnae_bench.records.store import Store
 from rnnae_bench.report.standing_tables import markdown
+from rnnae_bench.statistics.proportions import more_to_narrow
 
 VALUES = {
     "gru": [0.98, 0.97, 0.99, 0.98, 0.96],
@@ -56,6 +57,8 @@ def test_ranks_failures_and_reasons_are_shown(folder, capsys, monkeypatch):
     assert "1 oom" in said
     assert "memoryless 0.125 (floor)" in said
     assert "smallest difference that five seeds tell apart here: 0.0" in " ".join(said.split())
+    # One of five solved by both of the best: none of the other ranked rows needs as many.
+    assert f"with {more_to_narrow(1, 5)} more seeds a row, every interval of solved" in " ".join(said.split())
     assert "overview" not in said
     assert "sine" not in said
 
@@ -78,6 +81,8 @@ def test_json_has_everything(folder, capsys):
     assert copy["setting"] == "copy:standard"
     assert [entry["ranks"] for entry in copy["entries"]] == [[1, 2], [1, 2], [3, 3], None]
     assert len(copy["comparisons"]) == 6
+    assert copy["entries"][0]["solving"] == {"times": [], "share": [], "low": [], "high": [], "until": 10.0}
+    assert copy["entries"][0]["row"]["solve_probability"]["value"] == 0.2
     assert found["overview"]["missing"]["odd"] == ["copy:standard", "sine:standard"]
     assert set(found["overview"]["profiles"]) == {"gru", "lstm", "rnn"}
 

@@ -59,8 +59,10 @@ def test_a_narrow_terminal_gets_fewer_columns_says_so_and_keeps_words_whole(fold
     for whole in ("memoryless (floor)", "0.6 ± 0.14", "failed", "solved"):
         assert whole in said
     assert "…" not in said
-    assert ("no room here for: weights" in " ".join(said.split())) == (width < 100)
-    assert ("  weights" in said) == (width >= 100)
+    assert ("no room here for: weights" in " ".join(said.split())) == (width <= 100)
+    assert ("  weights" in said) == (width > 100)
+    assert ("0/2 (0-.66)" in said) == (width >= 100)
+    assert ("intervals of solved" in " ".join(said.split())) == (width < 100)
 
 
 def test_filters_and_json(folder, capsys):
@@ -85,7 +87,7 @@ def test_csv_has_a_line_a_record(folder, capsys):
 def test_markdown(folder, capsys):
     assert main(["results", str(folder), "--markdown", "--model", "lstm"]) == 0
     said = capsys.readouterr().out
-    assert "| lstm | 1 | 0.99 | 0.989 | 1/1 |" in said
+    assert "| lstm | 1 | 0.99 | 0.989 | 1/1 (.21-1) |" in said
     assert "| *memoryless (floor)* | | 0.125 |" in said
 
 

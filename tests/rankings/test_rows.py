@@ -4,9 +4,11 @@ import itertools
 
 import numpy as np
 import pytest
+from statsmodels.stats.proportion import proportion_confint
 
 from rnnae_bench.rankings import rows as subject
 from rnnae_bench.records.document import record_from
+from rnnae_bench.report.tables import solved
 
 VALUES = [0.2, 0.5, 0.9, 1.0]
 FAILURE = {"message": "x", "step": 3, "traceback": None}
@@ -74,14 +76,35 @@ def test_a_trial_at_the_floor_has_score_zero_without_a_sign(make_document):
     assert str(row.score) == "0.0"
 
 
-def test_steps_to_solved_are_the_median_of_those_that_solved_it(make_document):
-    records = [make_document(1.0, seed=seed) for seed in range(4)]
-    for record, steps in zip(records, (100, None, 400, 200), strict=True):
-        record["measures"]["steps_to_solved"] = steps
+def test_steps_to_solve_are_the_median_of_all_that_were_tried(make_document):
+    records = [make_document(1.0, seed=seed) for seed in range(5)]
+    for record, steps in zip(records, (100, None, 400, 200, None), strict=True):
+        record["measures"] |= {"steps_to_solved": steps, "steps": 1000}
     (row,) = summarize(records)
-    assert row.steps_to_solved == np.median([100, 400, 200])
-    (one,) = summarize(records[:1])
-    assert one.steps_to_solved == 100.0
+    assert row.steps_to_solve.value == np.median([100, 1000, 400, 200, 1000])
+    (fewer,) = summarize(records[1:])
+    assert fewer.steps_to_solve.value == 400
+    (half,) = summarize([record for record in records if record["seed"] != 2])
+    assert half.steps_to_solve.value == 200
+    (none,) = summarize([records[1], records[4]])
+    assert none.steps_to_solve.value is None
+
+
+def test_the_share_that_solved_is_of_those_that_were_tried(make_document):
+    records = [make_document(value, seed=seed) for seed, value in enumerate((1.0, 0.999, 0.4, 0.995))]
+    records += [make_document(None, seed=4, status="diverged", failure=FAILURE)]
+    records += [make_document(None, seed=5, status="interrupted", failure=FAILURE)]
+    (row,) = summarize(records)
+    assert (row.solved, row.tried, row.trials) == (3, 5, 6)
+    share = row.solve_probability
+    assert (share.low, share.high) == pytest.approx(proportion_confint(3, 5, method="wilson"))
+    assert share.value == 0.6
+    low, high = proportion_confint(0.6 * (5 + row.more_seeds), 5 + row.more_seeds, method="wilson")
+    assert high - low == pytest.approx(0.2, abs=0.002)
+    assert solved(row) == "3/5 (.23-.88)"
+    (untried,) = summarize(records[-1:])
+    assert (untried.solve_probability, untried.steps_to_solve, untried.more_seeds) == (None, None, None)
+    assert solved(untried) == "0/0"
 
 
 def test_rows_differ_by_everything_but_the_seed(make_document):

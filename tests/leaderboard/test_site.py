@@ -105,6 +105,29 @@ def test_a_tasks_page_says_what_its_seeds_tell_apart(store, tmp_path):
     assert said in (out / "tasks" / "copy.standard.html").read_text()
 
 
+def test_a_tasks_page_has_the_share_that_solved_from_step_0_to_the_budget(tmp_path, make_document):
+    store = Store(tmp_path / "records")
+    found = {"gru": (100, 100, 300, None, None), "lstm": (None,) * 5, "esn": (0,) * 5}
+    for number, (model, seed) in enumerate((model, seed) for model in found for seed in range(5)):
+        steps = found[model][seed]
+        record = make_document(0.5 if steps is None else 1.0, model=model, seed=seed, id=f"{number:016x}")
+        record["measures"] |= {"steps_to_solved": steps, "steps": 400}
+        store.write(record_from(record), histories())
+    page = build(store, tmp_path / "site").out / "tasks" / "copy.standard.html"
+    assert "3/5 (.23–.88)" in page.read_text()
+    curves = {entry["label"]: entry["solving"] for entry in data_of(page)["entries"]}
+    drawn = {label: {name: unpacked(text) for name, text in curve.items()} for label, curve in curves.items()}
+    assert drawn["gru"]["steps"].tolist() == [0, 100, 300, 400]
+    assert drawn["gru"]["middle"] == pytest.approx([0, 0.4, 0.6, 0.6])
+    # By the definition: survival 0.6 after two of five, Greenwood's variance 2 / (5 * 3).
+    reach = 1.959964 * np.sqrt(2 / 15) / abs(np.log(0.6))
+    assert drawn["gru"]["low"][1] == pytest.approx(1 - 0.6 ** np.exp(-reach), rel=1e-5)
+    assert drawn["gru"]["high"][1] == pytest.approx(1 - 0.6 ** np.exp(reach), rel=1e-5)
+    assert np.isnan(drawn["gru"]["low"]).tolist() == [True, False, False, False]
+    assert (drawn["lstm"]["steps"].tolist(), drawn["lstm"]["middle"].tolist()) == ([0, 400], [0, 0])
+    assert (drawn["esn"]["steps"].tolist(), drawn["esn"]["middle"].tolist()) == ([0], [1])
+
+
 def test_every_link_leads_somewhere(store, tmp_path):
     out = build(store, tmp_path / "site").out
     for page in out.rglob("*.html"):

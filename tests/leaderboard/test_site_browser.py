@@ -141,7 +141,7 @@ def test_every_kind_of_page_draws_its_charts(site, opened):
     page = opened((site / "index.html").as_uri())
     assert page.locator("#overall svg, #profiles svg").count() == 2
     page.goto((site / "tasks" / "copy.standard.html").as_uri())
-    for chart in ("learning", "cost", "norm"):
+    for chart in ("learning", "solving", "cost", "norm"):
         assert page.locator(f"#{chart} svg path").count() > 3
     assert page.locator("#pair .state svg image").count() == 2
     page.goto((site / "records" / f"{0:016x}.html").as_uri())

@@ -1,10 +1,11 @@
 """What the scripts of a page draw from: plain data, small, with nothing in it that a record did not say."""
 
+import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from rnnae_bench.leaderboard.site.downsampled import heatmap, of_trial, over_seeds, over_trials, packed, short
+from rnnae_bench.leaderboard.site.downsampled import Curve, heatmap, of_trial, over_seeds, over_trials, packed, short
 from rnnae_bench.rankings.bridging import needed_lag, reads_at_once
 from rnnae_bench.rankings.overview import Overview
 from rnnae_bench.rankings.standing import Comparison, Entry, Estimate, Standing
@@ -14,6 +15,7 @@ from rnnae_bench.records.profile import Profiles
 from rnnae_bench.records.record import Record
 from rnnae_bench.report import why
 from rnnae_bench.report.heatmaps import PANELS, panels
+from rnnae_bench.statistics import survival
 
 _PROFILE_POINTS = 101
 
@@ -106,12 +108,26 @@ def for_entry(entry: Entry, records: Sequence[Record], histories: Sequence[Histo
         "seconds": short(row.training_seconds),
         "memory": row.peak_memory_bytes,
         "solved": [[one.seed, one.measures.steps_to_solved, short(one.measures.seconds_to_solved)] for one in records],
+        "solving": _solving(entry.solving),
         "learning": over_seeds([one[metric] for one in histories if metric in one]),
         "loss": over_seeds([one["loss"] for one in histories if "loss" in one]),
         "norm": over_seeds([one["gradient_norm"] for one in histories if "gradient_norm" in one]),
         "why": why.of_row(records, lambda record: by_id[record.id]),
         "states": _states([_panels(*one) for one in zip(records, histories, strict=True)]),
     }
+
+
+def _solving(curve: survival.Curve | None) -> Curve | None:
+    """The share of the trials that had solved, from step 0 to the last one watched; NaN where there is no interval."""
+    if curve is None:
+        return None
+    points = [*zip(curve.times, curve.share, curve.low, curve.high, strict=True)]
+    if not points or points[0][0] > 0:
+        points.insert(0, (0.0, 0.0, None, None))
+    if points[-1][0] < curve.until:
+        points.append((curve.until, *points[-1][1:]))
+    named = zip(("steps", "middle", "low", "high"), zip(*points, strict=True), strict=True)
+    return {name: packed([math.nan if one is None else one for one in column]) for name, column in named}
 
 
 def for_record(record: Record, series: Histories) -> dict[str, Any]:

@@ -48,18 +48,18 @@
     return x.map((one, i) => ({ x: one, y: middle[i], low: low?.[i], high: high?.[i] })).filter((one) => Number.isFinite(one.y));
   }
 
-  /** Marks of a curve: its band, its line, and its points where there are few. */
-  function curveMarks(curve, place, { label, log = false, points = 40 } = {}) {
+  /** Marks of a curve: its band, its line, and its points where there are few; shape "step-after" holds each value until the next. */
+  function curveMarks(curve, place, { label, log = false, points = 40, shape = "linear" } = {}) {
     const known = rows(curve).filter((one) => !log || one.y > 0);
     const marks = [];
     if (curve.low) {
       // A logarithmic axis has no zero: what is not positive is drawn at the smallest value that is.
       const positive = log ? Math.min(...known.flatMap((one) => [one.y, one.low]).filter((value) => value > 0)) : null;
-      marks.push(Plot.areaY(known, { x: "x", y1: (d) => (log ? Math.max(d.low, positive) : d.low), y2: "high", fill: colour(place), fillOpacity: 0.15 }));
+      marks.push(Plot.areaY(known, { x: "x", y1: (d) => (log ? Math.max(d.low, positive) : d.low), y2: "high", curve: shape, fill: colour(place), fillOpacity: 0.15 }));
     }
-    marks.push(Plot.line(known, { x: "x", y: "y", stroke: colour(place), strokeWidth: 1.8, strokeDasharray: DASHES[place] }));
+    marks.push(Plot.line(known, { x: "x", y: "y", curve: shape, stroke: colour(place), strokeWidth: 1.8, strokeDasharray: DASHES[place] }));
     if (known.length <= points) marks.push(Plot.dot(known, { x: "x", y: "y", fill: colour(place), r: 2 }));
-    marks.push(Plot.tip(known, Plot.pointer({ x: "x", y: "y", title: (d) => `${label}\n${d.x.toLocaleString("en")}: ${number(d.y)}${d.low === undefined ? "" : ` [${number(d.low)}, ${number(d.high)}]`}`, maxRadius: 14, fill: "var(--card)", stroke: "var(--line)" })));
+    marks.push(Plot.tip(known, Plot.pointer({ x: "x", y: "y", title: (d) => `${label}\n${d.x.toLocaleString("en")}: ${number(d.y)}${!Number.isFinite(d.low) ? "" : ` [${number(d.low)}, ${number(d.high)}]`}`, maxRadius: 14, fill: "var(--card)", stroke: "var(--line)" })));
     return marks;
   }
 

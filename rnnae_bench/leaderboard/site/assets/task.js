@@ -23,6 +23,15 @@
     }), named(shown));
   }
 
+  function solving(width) {
+    const shown = chosen().filter((one) => one.solving);
+    if (!shown.length) return null;
+    return withLegend(plot(width, {
+      x: { ...steps(width) }, y: { label: "↑ share of trials that had solved", grid: true, domain: [0, 1] },
+      marks: shown.flatMap((one) => curveMarks(one.solving, one.place, { label: one.label, shape: "step-after" })),
+    }), named(shown));
+  }
+
   function threshold(width) {
     const unit = choice("until", ["steps", "seconds"]);
     const shown = chosen();
@@ -149,7 +158,7 @@
   }
   bindSelects();
 
-  const charts = { learning: [learning, ["show", "curve"]], threshold: [threshold, ["show", "until"]], cost: [cost, ["show", "cost"]], norm: [norm, ["show"]] };
+  const charts = { learning: [learning, ["show", "curve"]], solving: [solving, ["show"]], threshold: [threshold, ["show", "until"]], cost: [cost, ["show", "cost"]], norm: [norm, ["show"]] };
   watch((key) => {
     for (const [id, [make, keys]] of Object.entries(charts)) if (key === null || keys.includes(key)) draw(id, make);
     if (key === null || key === "show") matrix();

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 
 from rnnae_bench.rankings.counting import counted, distinct, failed
+from rnnae_bench.rankings.references import Reference, references
 from rnnae_bench.rankings.rows import Row, baselines, counts_of_failures, summarize
 from rnnae_bench.rankings.solving import times_to_solve
 from rnnae_bench.rankings.terms import unequal_among
@@ -93,6 +94,8 @@ class Standing:
     solved_at: float
     baselines: dict[str, float]
     """The primary metric of what needs no training, by name."""
+    references: tuple[Reference, ...]
+    """The same as rows, best first."""
     entries: tuple[Entry, ...]
     """Best mean first, those without a rank last."""
     comparisons: dict[tuple[str, str], Comparison]
@@ -108,9 +111,28 @@ class Standing:
         """What some of the ranked rows had more of than others, in words."""
         return unequal_among(entry.row for entry in self.entries if entry.ranks is not None)
 
+    @property
+    def in_order(self) -> list[Entry | Reference]:
+        """Models and baselines, best first, a model before a baseline of the same value; last the models without a
+        rank, if any has one.
+        """
+        some = any(entry.ranks is not None for entry in self.entries)
+        last = [entry for entry in self.entries if some and entry.ranks is None]
+        placed: list[Entry | Reference] = [*(entry for entry in self.entries if entry not in last), *self.references]
+        sign = 1 if self.direction == "maximize" else -1
+        placed.sort(key=lambda one: -sign * _value(one, sign))
+        return [*placed, *last]
+
     def scores(self, entry: Entry) -> dict[int, float]:
         """The scores of an entry by seed: 0 = floor, 1 = ceiling."""
         return {seed: score(value, self.floor, self.ceiling) for seed, value in entry.values.items()}
+
+
+def _value(one: Entry | Reference, sign: int) -> float:
+    """What a row is placed by; without any value it is the worst."""
+    if isinstance(one, Reference):
+        return one.value
+    return -sign * np.inf if one.mean is None else one.mean.value
 
 
 def standings(
@@ -159,6 +181,7 @@ def _standing(
         ceiling=primary.ceiling,
         solved_at=primary.solved_at,
         baselines=known,
+        references=references(known, primary, (one.mean for one in entries if one.mean and one.unranked is None)),
         entries=tuple(_ranked(entries, comparisons)),
         comparisons=comparisons,
         smallest=smallest,

@@ -8,6 +8,7 @@ from rich.console import Console, Group
 from rich.table import Table
 
 from rnnae_bench.rankings.overview import Overview
+from rnnae_bench.rankings.references import Reference
 from rnnae_bench.rankings.standing import Entry, Estimate, Standing
 from rnnae_bench.report.tables import FAILURE_COUNTS, empty, framed, markdown_text, narrowed, number, solved
 from rnnae_bench.report.text import Text
@@ -37,34 +38,61 @@ def seeds(entry: Entry) -> str:
     return entry.unranked or str(len(entry.values))
 
 
+def reference_name(one: Reference) -> str:
+    """A baseline's name, with what it is."""
+    kinds = {"floor": one.is_floor, "ceiling": one.is_ceiling}
+    return f"{one.name} ({' and '.join(kind for kind, is_it in kinds.items() if is_it) or 'baseline'})"
+
+
+def reference_rank(one: Reference, to: str = "-") -> str:
+    """The ranks that a baseline may have beside the ranked models, in parentheses; nothing where there are none.
+
+    Args:
+        one: The baseline.
+        to: What stands between two ranks.
+    """
+    if one.ranks is None:
+        return ""
+    first, last = one.ranks
+    return f"({first})" if first == last else f"({first}{to}{last})"
+
+
 @dataclass(frozen=True)
 class _Column:
     head: str
     cell: Callable[[Entry], str]
+    of_reference: Callable[[Reference], str] = lambda one: ""
+
+    def text(self, one: Entry | Reference) -> str:
+        """The cell of a row, be it a model's or a baseline's."""
+        return self.of_reference(one) if isinstance(one, Reference) else self.cell(one)
 
 
 _COLUMNS = (
-    _Column("rank", lambda entry: rank(entry) or "-"),
-    _Column("model", lambda entry: entry.row.label),
+    _Column("rank", lambda entry: rank(entry) or "-", reference_rank),
+    _Column("model", lambda entry: entry.row.label, reference_name),
     _Column("seeds", seeds),
-    _Column("mean", lambda entry: interval(entry.mean)),
-    _Column("IQM", lambda entry: interval(entry.iqm)),
-    _Column("score", lambda entry: interval(entry.score)),
-    _Column("solved", lambda entry: solved(entry.row)),
+    _Column("mean", lambda entry: interval(entry.mean), lambda one: number(one.value)),
+    _Column("IQM", lambda entry: interval(entry.iqm), lambda one: number(one.value)),
+    _Column("score", lambda entry: interval(entry.score), lambda one: number(one.score)),
+    _Column("solved", lambda entry: solved(entry.row), lambda one: "yes" if one.solves else "no"),
     _Column("not ok", lambda entry: entry.row.failures or "-"),
     _Column("on", lambda entry: entry.row.layout),
 )
 
-_COUNTED = _Column("solved", lambda entry: f"{entry.row.solved}/{entry.row.tried}")
+_COUNTED = _Column(
+    "solved", lambda entry: f"{entry.row.solved}/{entry.row.tried}", lambda one: "yes" if one.solves else "no"
+)
 
 _DISPENSABLE = ("score", "on", "solved", "solved", "mean")
 """Columns that a narrow console does without, the first to go first; the first "solved" is its interval alone."""
 
 _LEGEND = (
     "rank: those that are compatible with the data, by moderated t tests of all pairs on shared seeds, corrected for "
-    "their number by Holm's method; IQM: interquartile mean; brackets: 95 % confidence over seeds; score: of the mean, "
-    "0 = floor, 1 = ceiling; solved: trials that reached the solved threshold on the test set, in parentheses the 95 % "
-    f"interval of that probability (Wilson); {FAILURE_COUNTS}"
+    "their number by Holm's method; in parentheses that of a baseline, which needs no training by gradient, beside the "
+    "ranked models, by their intervals; IQM: interquartile mean; brackets: 95 % confidence over seeds; score: of the "
+    "mean, 0 = floor, 1 = ceiling; solved: trials that reached the solved threshold on the test set, in parentheses "
+    f"the 95 % interval of that probability (Wilson), and of a baseline whether it does; {FAILURE_COUNTS}"
 )
 
 
@@ -115,13 +143,9 @@ def _columns(standing: Standing) -> list[_Column]:
 
 
 def _notes(standing: Standing, columns: Sequence[_Column]) -> str:
-    """What stands below a table: baselines, and the layout that is in no column."""
-    names = ", ".join(
-        f"{name} {number(value)}{' (floor)' if value == standing.floor else ''}"
-        for name, value in standing.baselines.items()
-    )
+    """What stands below a table: the layout that is in no column, and what its seeds tell."""
     layouts = {entry.row.layout for entry in standing.entries}
-    notes = [f"without training: {names}"] if names else []
+    notes = []
     if len(layouts) == 1 and all(column.head != "on" for column in columns):
         notes.append(f"on {layouts.pop()}")
     return "; ".join([*notes, *filter(None, (resolution(standing), seeds_needed(standing), unequal(standing)))])
@@ -149,9 +173,9 @@ def _table(standing: Standing, columns: Sequence[_Column]) -> Table:
             overflow="fold",
             max_width=40 if words else None,
         )
-    for entry in standing.entries:
-        style = "dim" if entry.unranked else ""
-        table.add_row(*(Text(column.cell(entry)) for column in columns), style=style)
+    for one in standing.in_order:
+        style = "dim italic" if isinstance(one, Reference) else "dim" if one.unranked else ""
+        table.add_row(*(Text(column.text(one)) for column in columns), style=style)
     return table
 
 
@@ -201,7 +225,7 @@ def markdown(standings: Sequence[Standing], overview: Overview | None = None) ->
         lines += [f"### {markdown_text(title(standing))}", ""]
         lines += markdown_table(
             [column.head for column in columns],
-            [[column.cell(entry) for column in columns] for entry in standing.entries],
+            [[column.text(one) for column in columns] for one in standing.in_order],
         )
         lines += ["", markdown_text(_notes(standing, columns)), ""]
     if standings:

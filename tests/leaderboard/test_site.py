@@ -128,6 +128,19 @@ def test_a_tasks_page_has_the_share_that_solved_from_step_0_to_the_budget(tmp_pa
     assert (drawn["esn"]["steps"].tolist(), drawn["esn"]["middle"].tolist()) == ([0], [1])
 
 
+def test_a_tasks_page_has_its_baselines_among_the_models(store, tmp_path):
+    page = (build(store, tmp_path / "site").out / "tasks" / "copy.standard.html").read_text()
+    ranks = page.split('<table id="ranks"')[1].split("</table>")[0]
+    rows = [row.split('data-sort="')[1].split('"')[0] for row in ranks.split("<tr ")[1:]]
+    assert rows == ["gru", "lstm", "memoryless", "rnn"]
+    (baseline,) = [row for row in ranks.split("<tr ") if row.startswith('class="baseline"')]
+    assert "memoryless (floor)" in baseline
+    # The failed trial of the lstm counts as the floor, which its interval then holds.
+    assert ">(2–3)<" in baseline
+    heads, cells = ranks.split("</thead>")[0].count('<th scope="col"'), baseline.count("<td") + baseline.count("<th")
+    assert heads == cells
+
+
 def test_every_link_leads_somewhere(store, tmp_path):
     out = build(store, tmp_path / "site").out
     for page in out.rglob("*.html"):

@@ -78,10 +78,12 @@ def main(arguments: list[str]) -> int:
 
 def as_dict(standings: "Sequence[Standing]", overview: "Overview | None") -> dict[str, Any]:
     """Standings and overview as plain data; keys that are pairs become lists of objects."""
+    lists = ("references", "entries", "comparisons")
     return {
         "standings": [
             {
-                **{name: value for name, value in vars(standing).items() if name not in ("entries", "comparisons")},
+                **{name: value for name, value in vars(standing).items() if name not in lists},
+                "references": [asdict(one) for one in standing.references],
                 "entries": [asdict(entry) for entry in standing.entries],
                 "comparisons": [asdict(one) for one in standing.comparisons.values()],
                 "unequal": standing.unequal,

@@ -72,7 +72,8 @@
 
   /** A box in each row's head says whether the charts draw it; the first few are drawn at first. */
   function makePickable(table) {
-    const rows = [...body(table).rows];
+    // A baseline has nothing to draw.
+    const rows = [...body(table).rows].filter((row) => row.dataset.row);
     const keys = rows.map((row) => row.dataset.row);
     const boxes = rows.map((row) => {
       const name = row.cells[0].textContent.trim();

@@ -118,7 +118,7 @@ class Standing:
         """
         some = any(entry.ranks is not None for entry in self.entries)
         last = [entry for entry in self.entries if some and entry.ranks is None]
-        placed: list[Entry | Reference] = [*(entry for entry in self.entries if entry not in last), *self.references]
+        placed: list[Entry | Reference] = [*self.entries[: len(self.entries) - len(last)], *self.references]
         sign = 1 if self.direction == "maximize" else -1
         placed.sort(key=lambda one: -sign * _value(one, sign))
         return [*placed, *last]

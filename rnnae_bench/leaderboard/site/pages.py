@@ -19,7 +19,7 @@ from rnnae_bench.rankings.overview import Overview
 from rnnae_bench.rankings.standing import Entry, Standing
 from rnnae_bench.records.document import document_of
 from rnnae_bench.records.record import Record
-from rnnae_bench.report.standing_tables import rank, reference_name, reference_rank, resolution, unequal
+from rnnae_bench.report.standing_tables import rank, reference_name, reference_rank, resolution, seeds_needed, unequal
 from rnnae_bench.report.tables import FAILURE_COUNTS, number, solved
 
 _DEPTH = 4
@@ -41,7 +41,7 @@ def _environment() -> Environment:
     environment.globals.update(version=__version__, slug=slug, rank=partial(rank, to="–"))
     environment.globals.update(reference_name=reference_name, reference_rank=partial(reference_rank, to="–"))
     environment.globals.update(solved=partial(solved, to="–"), failure_counts=FAILURE_COUNTS)
-    environment.globals.update(resolution=resolution, unequal=unequal)
+    environment.globals.update(resolution=resolution, seeds_needed=seeds_needed, unequal=unequal)
     environment.filters["number"] = shown
     return environment
 

@@ -176,6 +176,8 @@ def _told(document: Any, error: msgspec.ValidationError) -> str:
         reason = "is no time in a form such as 2026-01-31T23:59:59+00:00"
     if keys and keys[-1] in _CHOICES:
         reason = f"{reason[:100]}; one of {', '.join(map(str, _CHOICES[keys[-1]]))}"
+        if keys == ["schema"]:
+            reason += ", which this version of rnnae-bench reads; another version wrote it"
     return f"{'.'.join(keys) or 'the document'}: {reason if len(reason) < 200 else f'{reason[:200]}...'}"
 
 

@@ -83,7 +83,8 @@ def require_whole(messages, store: Store, identity: str) -> Kept:
     assert (kept.folder / "files" / picture).read_bytes().startswith(b"\x89PNG")
     assert (kept.artifact.type, kept.artifact.name) == (RECORD_TYPE, f"record-{identity}")
     carried = {one.path: one.local_path for one in kept.artifact.manifest.contents}
-    assert carried.keys() == {f"{identity}.json", f"{identity}.parquet"}
+    samples = store.find(identity).samples
+    assert carried.keys() == {f"{identity}.json", f"{identity}.parquet", samples.file}
     for name, path in carried.items():
         assert path.startswith(str(kept.folder))
         assert Path(path).read_bytes() == (store.folder / name).read_bytes()

@@ -17,6 +17,7 @@ from rnnae_bench.leaderboard.trackers import wandb_run
 from rnnae_bench.leaderboard.trackers.wandb_client import quiet
 from rnnae_bench.records.document import checksum, document_of
 from rnnae_bench.records.history import Series
+from rnnae_bench.records.samples import encode
 from rnnae_bench.records.store import Store
 
 PATH = "team/rnnae"
@@ -77,14 +78,22 @@ SERIES = {
     "gradient_flow/last_step/recurrence.l0/h": Series(np.array([1, 5]), PROFILES),
 }
 NUMBERS = {name: one for name, one in SERIES.items() if one.values.ndim == 1}
+SAMPLES = encode(
+    {
+        "rows": np.arange(2),
+        "inputs": np.array([[1, 0, 2], [1, 0, 2]]),
+        "targets": np.array([[0, 0, 1], [0, 0, 1]]),
+        "prediction": np.zeros((2, 3, 2), dtype=np.float32),
+    }
+)
 FAILED = {"status": "error", "failure": {"message": "bad <b>weather</b>", "step": 3, "traceback": None}}
 
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory, make_record):
-    """Records of three seeds; the last trial failed."""
+    """Records of three seeds; the first has samples, the last trial failed."""
     made = Store(tmp_path_factory.mktemp("runs"))
-    made.write(make_record(0.5, id=RUNS[0], seed=0), SERIES)
+    made.write(make_record(0.5, id=RUNS[0], seed=0, schema=2), SERIES, SAMPLES)
     made.write(make_record(0.6, id=RUNS[1], seed=1), NUMBERS)
     made.write(make_record(None, id=RUNS[2], seed=2, **FAILED), NUMBERS)
     return made
@@ -94,8 +103,8 @@ def push(store: Store, *arguments: str) -> int:
     return main(["push", str(store.folder), *arguments, "--wandb", PATH])
 
 
-def pull(folder: Path, *arguments: str) -> int:
-    return main(["pull", "--wandb", PATH, "--out", str(folder), *arguments])
+def pull(folder: Path, *arguments: str, projects: tuple[str, ...] = (PATH,)) -> int:
+    return main(["pull", "--wandb", *projects, "--out", str(folder), *arguments])
 
 
 @pytest.fixture(scope="module")
@@ -163,14 +172,14 @@ def test_pushing_again_changes_nothing(pushed, server, store, capsys):
 def test_what_was_pushed_is_pulled_back_byte_for_byte(pushed, server, store, tmp_path, capsys):
     assert pull(tmp_path) == 0
     assert "3 records written" in capsys.readouterr().out
-    assert len(list(tmp_path.iterdir())) == 6
+    assert len(list(tmp_path.iterdir())) == 7
     for path in tmp_path.iterdir():
         assert path.read_bytes() == (store.folder / path.name).read_bytes()
     before = len(server.operations)
     (tmp_path / f"{RUNS[1]}.json").unlink()
     assert pull(tmp_path, "--json") == 0
-    said = json.loads(capsys.readouterr().out)
-    assert (said["written"], said["present"]) == ([RUNS[1]], [RUNS[0], RUNS[2]])
+    (said,) = json.loads(capsys.readouterr().out)
+    assert (said["project"], said["written"], said["present"]) == (PATH, [RUNS[1]], [RUNS[0], RUNS[2]])
     assert server.operations[before:].count("RunOutputArtifacts") == 2  # of the missing one, and of the table's run
     assert server.unknown == []
 
@@ -183,8 +192,53 @@ def test_another_record_of_the_same_trial_stays(pushed, make_record, tmp_path, c
     said = capsys.readouterr()
     assert "2 records written" in said.out
     (line,) = said.err.splitlines()
-    assert line.endswith(f"run {RUNS[1]} is left out: {mine.path(RUNS[1])} has another record of this trial")
+    assert line.endswith(
+        f"run {RUNS[1]} of {PATH} is left out: {mine.path(RUNS[1])} has another record of this trial: "
+        "recall_accuracy 0.9 there, recall_accuracy 0.6 in the run"
+    )
     assert mine.path(RUNS[1]).read_bytes() == content
+
+
+def test_several_projects_are_pulled_into_one_folder(pushed, server, store, make_record, tmp_path, capsys):
+    theirs = Store(tmp_path / "theirs")
+    theirs.adopt(store.find(RUNS[0]), (store.folder / f"{RUNS[0]}.parquet").read_bytes(), SAMPLES)
+    theirs.write(make_record(0.9, id=RUNS[1], seed=1), NUMBERS)
+    later = {"started": "2026-02-01T00:00:00+00:00", "finished": "2026-02-01T00:00:02+00:00"}
+    theirs.write(make_record(None, id=RUNS[2], seed=2, **FAILED, **later), NUMBERS)
+    theirs.write(make_record(0.7, id="f" * 16, seed=3), NUMBERS)
+    other = "others/rnnae"
+    assert main(["push", str(theirs.folder), "--wandb", other, "--no-report"]) == 0
+    capsys.readouterr()
+    before = len(server.operations)
+    both = tmp_path / "both"
+    # One that is named twice is read once.
+    assert pull(both, projects=(PATH, other, PATH)) == 1
+    said = capsys.readouterr()
+    assert said.out.splitlines() == [
+        f"{PATH}: 3 records written to {both}, 0 were there already",
+        f"{other}: 1 record written to {both}, 1 was there already",
+    ]
+    one, failed = said.err.splitlines()
+    assert one.endswith(
+        f"run {RUNS[1]} of {other} is left out: {both / RUNS[1]}.json (from {PATH}) has another record of this trial: "
+        "recall_accuracy 0.6 there, recall_accuracy 0.9 in the run"
+    )
+    assert failed.endswith("recall_accuracy None in both, but not the same started, finished")
+    assert Store(both).find(RUNS[1]).primary.value == 0.6
+    assert Store(both).find("f" * 16).primary.value == 0.7
+    # What was there is not fetched; of the others, the table's runs included, artifacts are.
+    assert server.operations[before:].count("RunOutputArtifacts") == 3 + 3 + 2
+    assert pull(tmp_path / "turned", "--json", projects=(other, PATH)) == 1
+    first, second = json.loads(capsys.readouterr().out)
+    assert (first["project"], len(first["written"]), second["project"]) == (other, 4, PATH)
+    assert (second["written"], second["present"], [*second["differing"]]) == ([], [RUNS[0]], [RUNS[1], RUNS[2]])
+    assert Store(tmp_path / "turned").find(RUNS[1]).primary.value == 0.9
+
+
+def test_nothing_is_written_where_one_project_is_missing(pushed, tmp_path):
+    with pytest.raises(UserError, match="can't pull from others/absent: Could not find project absent"):
+        pull(tmp_path / "out", projects=(PATH, "others/absent"))
+    assert not (tmp_path / "out").exists()
 
 
 def artifact_of(run: wandb.Run, content: dict[str, bytes], folder: Path, metadata=None, **references: str) -> None:
@@ -206,7 +260,14 @@ def test_what_is_no_record_is_refused_with_the_reason(server, store, tmp_path, c
     assert edited != document
     secret = tmp_path / "secret"
     secret.write_text("mine")
+    newer = json.dumps({**json.loads(document), "schema": 3, "mood": "good"}).encode()
+    kept_name = store.find(RUNS[0]).samples.file
+    other_samples = encode({name: np.arange(1) for name in ("rows", "inputs", "targets", "prediction")})
     forged = {
+        "newer": ({json_name: newer, "mood.json": b"{}"}, good, {}, "schema: is none of its values: 3; one of 1, 2"),
+        "another": ({json_name: document, table_name: table, kept_name: other_samples}, good, {}, "not those that it"),
+        "noise": ({json_name: document, table_name: table, kept_name: b"PK"}, good, {}, "zip"),
+        "crowded": ({json_name: document, table_name: table, "x.sh": b"rm"}, good, {}, "but holds "),
         "edited": ({json_name: edited, table_name: table}, good, {}, "its checksum does not fit"),
         "swapped": ({json_name: document, table_name: b"PAR1"}, good, {}, "can't be read"),
         "torn": ({json_name: document[:100], table_name: table}, good, {}, "Unterminated string"),
@@ -223,7 +284,7 @@ def test_what_is_no_record_is_refused_with_the_reason(server, store, tmp_path, c
         out = tmp_path / name
         assert main(["pull", "--wandb", f"team/forged-{name}", "--out", str(out)]) == 1
         (line,) = capsys.readouterr().err.splitlines()
-        assert "run x is left out: " in line
+        assert f"run x of team/forged-{name} is left out: " in line
         assert reason in line
         assert not list(out.glob("*"))
 
@@ -233,7 +294,7 @@ def test_a_run_without_a_record_is_named(server, tmp_path, capsys):
         pass
     capsys.readouterr()
     assert main(["pull", "--wandb", "team/other", "--out", str(tmp_path / "out")]) == 0
-    assert "run mine: no record, left out" in capsys.readouterr().err
+    assert "run mine of team/other: no record, left out" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("action", ["push", "pull"])
@@ -247,8 +308,12 @@ def test_mistakes_are_told_in_a_line(alone, server, store, tmp_path, monkeypatch
     with pytest.raises(UserError, match="no key to log in with; run 'wandb login' or set WANDB_API_KEY"):
         pull(tmp_path)
     monkeypatch.setenv("WANDB_API_KEY", wandb_server.KEY)
-    with pytest.raises(UserError, match=r"http://127.0.0.1:9 can't be reached: Connection refused; without a network"):
+    with pytest.raises(
+        UserError, match=r"http://127.0.0.1:9 can't be reached: Connection refused; its runs can't be read"
+    ):
         pull(tmp_path)
+    with pytest.raises(UserError, match=r"http://127.0.0.1:9 can't be reached: Connection refused; without a network"):
+        push(store)
     wandb.teardown()
     monkeypatch.setenv("WANDB_BASE_URL", server.url)
     with pytest.raises(UserError, match="can't pull from team/absent: Could not find project absent"):
@@ -264,8 +329,8 @@ def test_mistakes_are_told_in_a_line(alone, server, store, tmp_path, monkeypatch
 
 def test_an_offline_push_is_sent_by_wandb_sync(alone, store, tmp_path, monkeypatch, capsys):
     runs = Store(tmp_path / "runs")
-    for seed in (0, 2):
-        runs.adopt(store.find(RUNS[seed]), (store.folder / f"{RUNS[seed]}.parquet").read_bytes())
+    for seed, kept in ((0, SAMPLES), (2, None)):
+        runs.adopt(store.find(RUNS[seed]), (store.folder / f"{RUNS[seed]}.parquet").read_bytes(), kept)
     assert push(runs, "--mode", "offline") == 0
     assert push(runs, "--mode", "offline") == 0
     said = capsys.readouterr().out
@@ -289,7 +354,7 @@ def test_an_offline_push_is_sent_by_wandb_sync(alone, store, tmp_path, monkeypat
         assert pull(tmp_path / "back") == 0
         for path in (tmp_path / "back").iterdir():
             assert path.read_bytes() == (store.folder / path.name).read_bytes()
-        assert len(list((tmp_path / "back").iterdir())) == 4
+        assert len(list((tmp_path / "back").iterdir())) == 5
         assert own.unknown == []
     finally:
         own.close()

@@ -13,6 +13,9 @@ from urllib.request import getproxies
 from rnnae_bench.errors import UserError, in_a_line
 from rnnae_bench.records.privacy import HIDDEN
 
+OFFLINE = "without a network, use offline mode (WANDB_MODE=offline, or push --mode offline) and 'wandb sync' later"
+"""What writes runs can do without a network."""
+
 _CONNECT_SECONDS = 10
 _PART = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}")
 
@@ -66,8 +69,11 @@ def parse_project(path: str) -> tuple[str, str]:
     return parts[0], parts[1]
 
 
-def connect() -> Any:
+def connect(reading: bool = False) -> Any:
     """The public API of the W&B server in use, the key checked.
+
+    Args:
+        reading: Whether runs are only to be read: then there is no doing without a network.
 
     Raises:
         UserError: there is no key, the server can't be reached, or it refuses the key.
@@ -75,7 +81,7 @@ def connect() -> Any:
     wandb = wandb_client()
     if not has_key():
         raise UserError("W&B has no key to log in with; run 'wandb login' or set WANDB_API_KEY")
-    require_reachable()
+    require_reachable("its runs can't be read without a network" if reading else OFFLINE)
     with plain_errors("log in to W&B"):
         return wandb.Api(timeout=60)
 
@@ -85,8 +91,12 @@ def server() -> str:
     return str(wandb_client().setup().settings.base_url)
 
 
-def require_reachable() -> None:
-    """Raise `UserError` where the server in use does not answer; the client itself would try for minutes."""
+def require_reachable(otherwise: str = OFFLINE) -> None:
+    """Raise `UserError` where the server in use does not answer; the client itself would try for minutes.
+
+    Args:
+        otherwise: What can be done without a network, in words.
+    """
     url = urlsplit(server())
     if url.scheme in getproxies():
         return
@@ -94,10 +104,7 @@ def require_reachable() -> None:
     try:
         socket.create_connection((url.hostname or "", port), timeout=_CONNECT_SECONDS).close()
     except OSError as error:
-        raise UserError(
-            f"W&B's server {server()} can't be reached: {error.strerror or error}; without a network, use offline mode "
-            "(WANDB_MODE=offline, or push --mode offline) and 'wandb sync' later"
-        ) from error
+        raise UserError(f"W&B's server {server()} can't be reached: {error.strerror or error}; {otherwise}") from error
 
 
 @contextlib.contextmanager

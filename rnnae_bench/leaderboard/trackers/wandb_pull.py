@@ -1,16 +1,15 @@
-"""From a project on Weights & Biases: its runs' artifacts turned back into records."""
+"""From projects on Weights & Biases: their runs' artifacts turned back into records."""
 
 import re
-import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from rnnae_bench.errors import in_a_line
 from rnnae_bench.leaderboard.trackers.wandb_client import plain_errors
-from rnnae_bench.leaderboard.trackers.wandb_run import CHECKSUM, JOB_TYPE, RECORD_TYPE
-from rnnae_bench.records import history
-from rnnae_bench.records.document import LARGEST, checksum, document_of, load
+from rnnae_bench.leaderboard.trackers.wandb_fetch import fetch, record_artifact
+from rnnae_bench.leaderboard.trackers.wandb_run import CHECKSUM, JOB_TYPE
+from rnnae_bench.records.document import checksum, document_of
 from rnnae_bench.records.legible import printable
 from rnnae_bench.records.record import Record
 from rnnae_bench.records.store import Store
@@ -22,10 +21,12 @@ _IDENTITY = re.compile(r"[0-9a-f]{16}")
 class Pulled:
     """What became of a project's runs, by their ids."""
 
+    project: str
+    """``ENTITY/PROJECT``."""
     written: list[str] = field(default_factory=list)
     """Records that are new in the store."""
     present: list[str] = field(default_factory=list)
-    """Records that the store had, the same in every value."""
+    """Records that the store had, the same in every value; of a project before this one, too."""
     differing: dict[str, str] = field(default_factory=dict)
     """Records of which the store has another, left as it is; with the reason."""
     refused: dict[str, str] = field(default_factory=dict)
@@ -39,87 +40,73 @@ class Pulled:
         return not self.differing and not self.refused
 
 
-def pull(api: Any, project: str, store: Store) -> Pulled:
-    """Write the records of a project's runs into a store that they are missing from.
+def pull(api: Any, projects: Sequence[str], store: Store) -> list[Pulled]:
+    """Write the records of projects' runs into a store that they are missing from.
 
-    What the store has already is not fetched again, and never overwritten.
+    What the store has already is not fetched again, and never overwritten: of two projects with different records of
+    one trial, the first one's is taken.
 
     Args:
         api: W&B's public API, as from `connect`.
-        project: ``ENTITY/PROJECT``.
+        projects: ``ENTITY/PROJECT``, each; one that comes twice is read once.
         store: Where the records go.
 
     Raises:
-        UserError: there is no such project, or the connection was lost; what was written until then stays.
+        UserError: there is no such project, and then nothing is written; or the connection was lost, and then what was
+            written until then stays.
     """
-    pulled = Pulled()
-    with plain_errors(f"pull from {project}"):
-        for run in api.runs(project, per_page=200, lazy=False, include_sweeps=False):
-            _take(run, store, pulled)
-    return pulled
+    listed = {}
+    for project in dict.fromkeys(projects):
+        with plain_errors(f"pull from {project}"):
+            listed[project] = api.runs(project, per_page=200, lazy=False, include_sweeps=False)
+            # Asks for the first page of it.
+            len(listed[project])
+    found, origins = [], dict[str, str]()
+    for project, runs in listed.items():
+        pulled = Pulled(project)
+        with plain_errors(f"pull from {project}"):
+            for run in runs:
+                _take(run, store, pulled, origins)
+        origins |= dict.fromkeys(pulled.written, project)
+        found.append(pulled)
+    return found
 
 
-def _take(run: Any, store: Store, pulled: Pulled) -> None:
+def _take(run: Any, store: Store, pulled: Pulled, origins: dict[str, str]) -> None:
     stated = run.summary_metrics.get(CHECKSUM)
     here = store.find(run.id) if _IDENTITY.fullmatch(run.id) else None
     if here is not None and stated == checksum(document_of(here)):
         pulled.present.append(run.id)
         return
-    artifact = next((one for one in run.logged_artifacts() if one.type == RECORD_TYPE and _is_latest(one)), None)
+    artifact = record_artifact(run)
     if artifact is None:
         if run.job_type in (JOB_TYPE, None):
             pulled.without.append(run.id)
         return
-    with tempfile.TemporaryDirectory(prefix="rnnae-bench-") as folder:
-        try:
-            record, table = _fetch(artifact, Path(folder))
-        except ValueError as error:
-            pulled.refused[run.id] = printable(in_a_line(error))
-            return
+    try:
+        fetched = fetch(artifact)
+        record = fetched.record
         known = store.find(record.id)
         if known is None and store.path(record.id).exists():
             pulled.differing[run.id] = f"{store.path(record.id)} is no record"
         elif known is None:
-            try:
-                store.adopt(record, table)
-                pulled.written.append(run.id)
-            except ValueError as error:
-                pulled.refused[run.id] = printable(in_a_line(error))
+            fetched.write(store)
+            pulled.written.append(run.id)
         elif known == record:
             pulled.present.append(run.id)
         else:
-            pulled.differing[run.id] = f"{store.path(record.id)} has another record of this trial"
+            origin = f" (from {origins[record.id]})" if record.id in origins else ""
+            said = f"{store.path(record.id)}{origin} has another record of this trial"
+            pulled.differing[run.id] = f"{said}: {_difference(known, record)}"
+    except ValueError as error:
+        pulled.refused[run.id] = printable(in_a_line(error))
 
 
-def _is_latest(artifact: Any) -> bool:
-    return "latest" in artifact.aliases
-
-
-def _fetch(artifact: Any, folder: Path) -> tuple[Record, bytes]:
-    """The record in an artifact and its histories' bytes; ValueError where they are not what they should be."""
-    identity = str(artifact.name).partition(":")[0].removeprefix("record-")
-    names = {f"{identity}.json": LARGEST, f"{identity}.parquet": history.LARGEST}
-    entries = artifact.manifest.entries
-    if set(entries) != set(names):
-        raise ValueError(
-            f"the artifact {artifact.name} should hold {' and '.join(names)}, but holds {_listed(entries)}"
-        )
-    for name, largest in names.items():
-        # A reference could name any file of this machine, or any address.
-        if entries[name].ref is not None:
-            raise ValueError(f"{name} is a reference to {entries[name].ref}, not a file")
-        if (entries[name].size or 0) > largest:
-            raise ValueError(f"{name} has {entries[name].size:,} bytes, more than the {largest:,} that it may")
-    json_file, table_file = (Path(artifact.get_entry(name).download(str(folder), skip_cache=True)) for name in names)
-    record = load(json_file)
-    if record.id != identity or record.history.file != f"{identity}.parquet":
-        raise ValueError(f"the record's id is {record.id}, and its histories are in {record.history.file}")
-    if artifact.metadata.get(CHECKSUM) != checksum(document_of(record)):
-        raise ValueError("the record is not the one that was logged: its checksum does not fit")
-    history.read_named(table_file, record.history.columns)
-    return record, table_file.read_bytes()
-
-
-def _listed(names: Any) -> str:
-    names = list(names)
-    return ", ".join(map(repr, names[:5])) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+def _difference(known: Record, record: Record) -> str:
+    """Where two records of a trial differ, in words."""
+    one, other = known.primary, record.primary
+    if (one.metric, one.value) != (other.metric, other.value):
+        return f"{one.metric} {one.value} there, {other.metric} {other.value} in the run"
+    names = [name for name in known.__struct_fields__ if getattr(known, name) != getattr(record, name)]
+    told = [name for name in names if name != "checksum"] or names
+    return f"{one.metric} {one.value} in both, but not the same {', '.join(told)}"

@@ -16,7 +16,8 @@ media      `HEATMAP`: gradients through sequence time, logged once at the end; a
            `SAMPLES`: what the model made of the test set, where that was kept
 summary    ``status``; ``primary`` (the primary metric on the test set), ``score``, ``solved``, ``test/METRIC``; the
            record's measures; ``failure`` where there is one; `CHECKSUM` once the record has arrived
-artifact   ``record-ID`` of type `RECORD_TYPE`: the record's JSON and Parquet files as they are; `CHECKSUM` as metadata
+artifact   ``record-ID`` of type `RECORD_TYPE`: the record's JSON and Parquet files as they are, and that of its samples
+           where they were kept; `CHECKSUM` as metadata
 exit code  0 for a trial that ended ``ok``, 1 for any other
 ========== ==========================================================================================================
 
@@ -180,7 +181,10 @@ def complete(run: "Run", path: Path, series: Mapping[str, Series]) -> None:
         artifact = wandb.Artifact(f"record-{record.id}", type=RECORD_TYPE, metadata={CHECKSUM: found})
         # An offline run only names the files; its own folder must hold them, and as they are now.
         copies = _made(Path(run.dir) / "record")
-        for one in (path, path.with_suffix(".parquet")):
+        files = [path, path.with_suffix(".parquet")]
+        if record.samples is not None and Store(path.parent).kept_samples(record) is not None:
+            files.append(path.parent / record.samples.file)
+        for one in files:
             artifact.add_file(str(shutil.copy(one, copies)), policy="immutable")
         run.log_artifact(artifact)
         if not (run.offline or run.disabled):

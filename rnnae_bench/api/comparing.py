@@ -11,10 +11,11 @@ from rich.console import Console
 
 from rnnae_bench.api.reading import load
 from rnnae_bench.api.results import Results
+from rnnae_bench.api.wandb_runs import fetched
 from rnnae_bench.errors import UserError, missing_extra
 from rnnae_bench.plugins.registry import tasks
 from rnnae_bench.rankings import standing
-from rnnae_bench.rankings.contrast import Contrast, contrasts, folder_contrasts
+from rnnae_bench.rankings.contrast import Contrast, Elsewhere, contrasts, folder_contrasts
 from rnnae_bench.rankings.examples import Sampling, over_examples
 from rnnae_bench.rankings.overview import Overview, overview
 from rnnae_bench.rankings.standing import MINIMUM_SEEDS, Standing
@@ -170,37 +171,53 @@ def compare(
     """Two sides on the seeds that both have: the difference, whether it is real, and what it costs.
 
     Args:
-        first: A model (``gru``, ``gru[hidden_size=64]``), a record's id or its beginning, a folder of records, or the
-            results of `run`, `sweep` or `load`.
+        first: A model (``gru``, ``gru[hidden_size=64]``), a record's id or its beginning, a folder of records, the
+            results of `run`, `sweep` or `load`, or somebody's run on W&B, ``wandb:ENTITY/PROJECT/RUN``.
         second: The same, a folder or results where the first is; or a baseline of the task.
         source: Folder of records, where the sides are names.
         task: Only on these.
         model: With two folders or results: only this model.
 
     Raises:
-        UserError: a side names nothing or more than one thing, or nothing is in common.
+        UserError: a side names nothing or more than one thing, or nothing is in common; or a run can't be fetched, or
+            has no record that can be trusted.
     """
-    sides = [_side(one, task) for one in (first, second)]
-    if sides[0] is not None and sides[1] is not None:
-        one, other = sides[0], sides[1]
+    with fetched((first, second), task) as runs:
+        found, stores = _contrasts((first, second), runs, source, task, model)
+        samplings = [over_examples(one, stores[0], stores[1], partial(_baseline_scores, one)) for one in found]
+    return Comparison(found, samplings)
+
+
+def _contrasts(
+    given: "tuple[str | Path | Results, str | Path | Results]",
+    runs: Sequence[Results | None],
+    source: str | Path,
+    task: str | Sequence[str],
+    model: str | None,
+) -> tuple[list[Contrast], list[Store]]:
+    """The contrasts of two sides, either of which may be a fetched run, and where the histories of each side lie."""
+    first, second = given
+    one, other = (run or _side(side, task) for side, run in zip(given, runs, strict=True))
+    named = f"{_name(first)} and {_name(second)}"
+    if one is not None and other is not None and not all(runs):
         labels = [{record.label for record in side.records} for side in (one, other)]
         if model is None and all(len(found) == 1 for found in labels) and labels[0] != labels[1]:
             # Two models, rather than one in two places.
-            records = [*one.records, *other.records]
-            found = contrasts(records, labels[0].pop(), labels[1].pop())
+            found = contrasts([*one.records, *other.records], labels[0].pop(), labels[1].pop())
         else:
             found = folder_contrasts((_name(first), one.records), (_name(second), other.records), model)
-        stores = [_store(side) for side in (one, other)]
-    else:
-        if model is not None:
-            named = f"{_name(first)} and {_name(second)}"
-            raise UserError(f"model {model} is for two folders or results, and {named} are not both folders")
-        if not (isinstance(first, str) and isinstance(second, str)):
-            raise UserError(f"cannot compare {_name(first)} with {_name(second)}: give two names, folders or results")
-        found = contrasts(_some(load(source, task=task), source).records, first, second)
-        stores = [Store(Path(source))] * 2
-    samplings = [over_examples(one, stores[0], stores[1], partial(_baseline_scores, one)) for one in found]
-    return Comparison(found, samplings)
+        return found, [_store(one), _store(other)]
+    if model is not None:
+        raise UserError(f"model {model} is for two folders or results, and {named} are not both folders")
+    if not (isinstance(first, str) and isinstance(second, str)):
+        raise UserError(f"cannot compare {_name(first)} with {_name(second)}: give two names, folders or results")
+    records = [] if all(runs) else _some(load(source, task=task), source).records
+    operand, beside = (
+        side if run is None else Elsewhere(side, run.records[0])
+        for side, run in zip((first, second), runs, strict=True)
+    )
+    stores = [Store(Path(source)) if run is None else _store(run) for run in runs]
+    return contrasts(records, operand, beside), stores
 
 
 def standings(

@@ -1,4 +1,4 @@
-"""``rnnae-bench compare``: two models, two records, or two folders side by side."""
+"""``rnnae-bench compare``: two models, two records, or two folders side by side; or a run on W&B beside any of them."""
 
 import argparse
 import json
@@ -30,7 +30,10 @@ def parser() -> argparse.ArgumentParser:
         description="Compare two models on the seeds that both have: the difference and what it costs.",
         allow_abbrev=False,
     )
-    what = "a model (gru, 'gru[hidden_size=64]'), a record's id or its beginning, or a folder of records"
+    what = (
+        "a model (gru, 'gru[hidden_size=64]'), a record's id or its beginning, a folder of records, or anybody's "
+        "run on W&B (wandb:ENTITY/PROJECT/RUN, with the run's id), which is fetched, not run again"
+    )
     parser.add_argument("first", help=what)
     parser.add_argument("second", help="the same, a folder where the first is one; or a baseline of the task")
     parser.add_argument(

@@ -180,28 +180,58 @@ class Contrast:
         }
 
 
-def contrasts(records: Sequence[Record], first: str, second: str, minimum_seeds: int = MINIMUM_SEEDS) -> list[Contrast]:
+@dataclass(frozen=True)
+class Elsewhere:
+    """A record that is not among those where names are looked for; another record may have its id there.
+
+    Args:
+        name: Where it lies, for the reader.
+        record: The record.
+    """
+
+    name: str
+    record: Record
+
+    def __str__(self) -> str:
+        return self.name
+
+    def sides(self) -> dict[str, Side]:
+        """It alone, by its task setting."""
+        (standing,) = standings([self.record])
+        (entry,) = standing.entries
+        return {standing.setting: _side(f"{self.name}: {entry.row.label}", entry, standing, [self.record])}
+
+
+def contrasts(
+    records: Sequence[Record], first: str | Elsewhere, second: str | Elsewhere, minimum_seeds: int = MINIMUM_SEEDS
+) -> list[Contrast]:
     """Two operands on every task setting that both have records of.
 
     Args:
-        records: Where to look.
-        first: A model's label (``gru``, ``gru[hidden_size=64]``), an entry's key, or a record's id or its beginning.
+        records: Where to look for names.
+        first: A model's label (``gru``, ``gru[hidden_size=64]``), an entry's key, a record's id or its beginning, or a
+            record of elsewhere.
         second: The same. One of the two may be a baseline of the task.
         minimum_seeds: Shared seeds that a verdict needs.
 
     Raises:
-        UserError: an operand names nothing or more than one thing, or there is no setting that has both.
+        UserError: an operand names nothing or more than one thing, there is no setting that has both, or they were not
+            measured by the same metric.
     """
     found = standings(records)
     named = {entry.row.label for standing in found for entry in standing.entries}
-    known = {name for standing in found for name in standing.baselines} - named
-    if first in known and second in known:
+    outside = [one.sides() if isinstance(one, Elsewhere) else None for one in (first, second)]
+    ranked = [*found, *(side.standing for sides in outside if sides for side in sides.values())]
+    known = {name for standing in ranked for name in standing.baselines} - named
+    baselines = [one if isinstance(one, str) and one in known else None for one in (first, second)]
+    if None not in baselines:
         raise UserError(f"{first} and {second} are both baselines; name a model or a record for one of them")
-    ones, others = ({} if operand in known else _sides(found, records, operand) for operand in (first, second))
-    ones = ones or {place: _baseline(first, side) for place, side in others.items() if first in side.standing.baselines}
-    others = others or {
-        place: _baseline(second, side) for place, side in ones.items() if second in side.standing.baselines
-    }
+    ones, others = (
+        {} if baseline else sides or _sides(found, records, str(operand))
+        for operand, sides, baseline in zip((first, second), outside, baselines, strict=True)
+    )
+    ones = ones or _baselines(baselines[0], others)
+    others = others or _baselines(baselines[1], ones)
     common = [setting for setting in ones if setting in others]
     if not common:
         raise UserError(
@@ -289,6 +319,10 @@ def _side(name: str, entry: Entry, standing: Standing, records: Sequence[Record]
     return Side(name, entry, standing, tuple(record for record in records if record.id in entry.row.ids))
 
 
+def _baselines(name: str | None, beside: dict[str, Side]) -> dict[str, Side]:
+    return {place: _baseline(name, side) for place, side in beside.items() if name and name in side.standing.baselines}
+
+
 def _baseline(name: str, beside: Side) -> Side:
     """A baseline beside an entry: the same value under each of its seeds, at no cost."""
     standing, value = beside.standing, beside.standing.baselines[name]
@@ -344,6 +378,10 @@ def _cost(row: Row, name: str) -> float | int | None:
 
 
 def _contrast(first: Side, second: Side, minimum_seeds: int) -> Contrast:
+    one, other = ((side.standing.metric, side.standing.direction) for side in (first, second))
+    if one != other:
+        told = " and ".join(f"{side.name} by {side.standing.metric}" for side in (first, second))
+        raise UserError(f"cannot compare on {first.standing.setting}: it was measured of {told}")
     return Contrast(first, second, compare(first.entry, second.entry, first.standing.direction, minimum_seeds))
 
 

@@ -1,6 +1,5 @@
 """Push and pull with the real client, against a server on loopback that holds everything in memory."""
 
-import importlib.util
 import json
 import math
 import subprocess
@@ -22,51 +21,6 @@ from rnnae_bench.records.store import Store
 
 PATH = "team/rnnae"
 RUNS = [f"{seed:016x}" for seed in range(3)]
-
-
-def load(name: str):
-    """A module beside this file, which is no package."""
-    specification = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
-    module = importlib.util.module_from_spec(specification)
-    sys.modules[name] = module
-    specification.loader.exec_module(module)
-    return module
-
-
-wandb_server = load("wandb_server")
-
-
-def isolate(patch: pytest.MonkeyPatch, folder: Path) -> None:
-    """Make the client as on a machine where nobody has used it, its files in a folder."""
-    for name in ("WANDB_API_KEY", "WANDB_MODE", "WANDB_PROJECT", "WANDB_ENTITY", "WANDB_SILENT"):
-        patch.delenv(name, raising=False)
-    for name in ("WANDB_CACHE_DIR", "WANDB_DATA_DIR", "WANDB_CONFIG_DIR"):
-        patch.setenv(name, str(folder / name))
-    patch.setenv("NETRC", str(folder / "netrc"))
-    patch.setenv("WANDB_ERROR_REPORTING", "false")
-    # Where nobody listens, should anything go past a test's own server.
-    patch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
-
-
-@pytest.fixture
-def alone(tmp_path, monkeypatch):
-    isolate(monkeypatch, tmp_path / "client")
-    wandb.teardown()
-    yield
-    wandb.teardown()
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    made = wandb_server.WandbServer(page=2)
-    with pytest.MonkeyPatch.context() as patch:
-        isolate(patch, tmp_path_factory.mktemp("client"))
-        patch.setenv("WANDB_BASE_URL", made.url)
-        patch.setenv("WANDB_API_KEY", wandb_server.KEY)
-        wandb.teardown()
-        yield made
-        wandb.teardown()
-    made.close()
 
 
 STEPS = np.arange(1, 6)
@@ -304,7 +258,7 @@ def test_a_path_that_is_no_project(action, path):
         main([action, "--wandb", path])
 
 
-def test_mistakes_are_told_in_a_line(alone, server, store, tmp_path, monkeypatch):
+def test_mistakes_are_told_in_a_line(alone, server, wandb_server, store, tmp_path, monkeypatch):
     with pytest.raises(UserError, match="no key to log in with; run 'wandb login' or set WANDB_API_KEY"):
         pull(tmp_path)
     monkeypatch.setenv("WANDB_API_KEY", wandb_server.KEY)
@@ -327,7 +281,7 @@ def test_mistakes_are_told_in_a_line(alone, server, store, tmp_path, monkeypatch
         push(Store(tmp_path / "empty"))
 
 
-def test_an_offline_push_is_sent_by_wandb_sync(alone, store, tmp_path, monkeypatch, capsys):
+def test_an_offline_push_is_sent_by_wandb_sync(alone, wandb_server, store, tmp_path, monkeypatch, capsys):
     runs = Store(tmp_path / "runs")
     for seed, kept in ((0, SAMPLES), (2, None)):
         runs.adopt(store.find(RUNS[seed]), (store.folder / f"{RUNS[seed]}.parquet").read_bytes(), kept)

@@ -273,6 +273,11 @@ class WandbServer:
         runs_of = {"edges": edges, "pageInfo": more}
         return {"project": {"internalId": "1", "runCount": len(runs), "readOnly": False, "runs": runs_of}}
 
+    def _on_Run(self, given: dict[str, Any]) -> dict[str, Any]:
+        place = (given["entity"], given["project"])
+        run = self.projects.get(place, Project()).runs.get(given["name"])
+        return {"project": {"run": run and self._run(*place, run)} if place in self.projects else None}
+
     def _on_RunOutputArtifacts(self, given: dict[str, Any]) -> dict[str, Any]:
         project = self.projects[given["entity"], given["project"]]
         found = [one for one in project.artifacts if one.run == given["run"] and one.state == "COMMITTED"]

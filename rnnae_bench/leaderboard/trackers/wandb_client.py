@@ -13,6 +13,9 @@ from urllib.request import getproxies
 from rnnae_bench.errors import UserError, in_a_line
 from rnnae_bench.records.privacy import HIDDEN
 
+RUN = "wandb:"
+"""How the name of a run begins, where a record could be named too."""
+
 OFFLINE = "without a network, use offline mode (WANDB_MODE=offline, or push --mode offline) and 'wandb sync' later"
 """What writes runs can do without a network."""
 
@@ -51,7 +54,11 @@ def quiet(watch_machine: bool) -> Any:
 
 def has_key() -> bool:
     """Whether a key is configured for the server in use; asks neither that one nor the user."""
-    return bool(wandb_client().login(prompt=False, verify=False))
+    wandb = wandb_client()
+    if wandb.run is not None:
+        # Beside a run of the user's own in this process, ``login`` says no.
+        return not wandb.run.offline
+    return bool(wandb.login(prompt=False, verify=False))
 
 
 def parse_project(path: str) -> tuple[str, str]:
@@ -69,6 +76,29 @@ def parse_project(path: str) -> tuple[str, str]:
     return parts[0], parts[1]
 
 
+def is_run(name: object) -> bool:
+    """Whether something is meant as the name of a run, as `parse_run` takes it."""
+    return isinstance(name, str) and name.startswith(RUN)
+
+
+def parse_run(name: str) -> str:
+    """The path ``ENTITY/PROJECT/RUN`` of ``wandb:ENTITY/PROJECT/RUN``.
+
+    >>> parse_run("wandb:team/recurrent/0123456789abcdef")
+    'team/recurrent/0123456789abcdef'
+
+    Raises:
+        UserError: it has not that form.
+    """
+    parts = name.removeprefix(RUN).split("/")
+    if not is_run(name) or len(parts) != 3 or not all(_PART.fullmatch(part) for part in parts):
+        example = f"{RUN}team/rnnae-bench/0123456789abcdef"
+        raise UserError(
+            f"{name!r} names no run on W&B; give {RUN}ENTITY/PROJECT/RUN, with the run's id, as in {example}"
+        )
+    return "/".join(parts)
+
+
 def connect(reading: bool = False) -> Any:
     """The public API of the W&B server in use, the key checked.
 
@@ -76,9 +106,14 @@ def connect(reading: bool = False) -> Any:
         reading: Whether runs are only to be read: then there is no doing without a network.
 
     Raises:
-        UserError: there is no key, the server can't be reached, or it refuses the key.
+        UserError: the client is set to be offline, there is no key, the server can't be reached, or it refuses the key.
     """
     wandb = wandb_client()
+    mode = wandb.setup().settings.mode
+    if mode in ("offline", "dryrun", "disabled"):
+        raise UserError(
+            f"W&B's client is set to be {mode} here; to reach W&B, set WANDB_MODE=online or run 'wandb online'"
+        )
     if not has_key():
         raise UserError("W&B has no key to log in with; run 'wandb login' or set WANDB_API_KEY")
     require_reachable("its runs can't be read without a network" if reading else OFFLINE)

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rnnae_bench.errors import in_a_line
-from rnnae_bench.leaderboard.trackers.wandb_run import CHECKSUM, RECORD_TYPE
+from rnnae_bench.errors import UserError, in_a_line
+from rnnae_bench.leaderboard.trackers.wandb_client import parse_run, plain_errors
+from rnnae_bench.leaderboard.trackers.wandb_run import CHECKSUM, JOB_TYPE, RECORD_TYPE
 from rnnae_bench.records import history, samples
 from rnnae_bench.records.document import LARGEST, checksum, document_of, load
 from rnnae_bench.records.record import Record
@@ -36,6 +37,40 @@ class Fetched:
 def record_artifact(run: Any) -> Any | None:
     """The artifact in which a run has its record; None where it has none."""
     return next((one for one in run.logged_artifacts() if one.type == RECORD_TYPE and "latest" in one.aliases), None)
+
+
+def fetch_run(api: Any, name: str, store: Store) -> Record:
+    """Write the record of one run, histories and samples with it, to a store.
+
+    Args:
+        api: W&B's public API, as from `connect`.
+        name: ``wandb:ENTITY/PROJECT/RUN``.
+        store: Where it goes.
+
+    Raises:
+        UserError: the name has not that form, there is no such run, it is no trial, or it has no record that can be
+            trusted; or the connection was lost.
+    """
+    path = parse_run(name)
+    with plain_errors(f"read {name}"):
+        run = api.run(path)
+        artifact = record_artifact(run)
+        if artifact is None:
+            raise UserError(f"{name} has no record: {_without(run)}")
+        try:
+            fetched = fetch(artifact)
+            fetched.write(store)
+        except ValueError as error:
+            raise UserError(f"the record of {name} can't be taken: {in_a_line(error)}") from error
+        return fetched.record
+
+
+def _without(run: Any) -> str:
+    if run.job_type not in (JOB_TYPE, None):
+        return f"it is no trial, but a run of job type {run.job_type}"
+    if run.state == "running":
+        return "it is still running"
+    return "it is not from rnnae-bench, or ended before its record arrived ('leaderboard push' sends that later)"
 
 
 def fetch(artifact: Any) -> Fetched:

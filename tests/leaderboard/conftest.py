@@ -1,11 +1,14 @@
 """A W&B server on loopback, and the real client as on a machine where nobody has used it."""
 
+import gc
 import importlib.util
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
 import wandb
+from wandb.sdk.artifacts import artifact_instance_cache
 
 
 @pytest.fixture(scope="session")
@@ -51,3 +54,17 @@ def server(tmp_path_factory, wandb_server):
         yield made
         wandb.teardown()
     made.close()
+    forget_artifacts()
+
+
+def forget_artifacts() -> None:
+    """Have the client let go of the last hundred artifacts, which it keeps.
+
+    Those of tables have a temporary folder that nobody closes, of which Python warns in whatever test is running when
+    the hundred and first comes.
+    """
+    artifact_instance_cache.artifact_instance_cache.clear()
+    artifact_instance_cache.artifact_instance_cache_by_client_id.clear()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()

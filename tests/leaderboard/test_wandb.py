@@ -115,6 +115,43 @@ def test_the_table_and_the_report_hold_the_standings(pushed, server):
     assert "gradient_through_time" in view["spec"]
 
 
+def test_models_are_rows_and_tasks_columns(server, make_record, tmp_path):
+    records = Store(tmp_path)
+    wide = {
+        "overrides": {"model.hidden_size": 64},
+        "configuration": {"task": {}, "model": {"hidden_size": 64}, "trainer": {}},
+    }
+    slow = {"overrides": {"trainer.lr": 0.001}, "configuration": {"task": {}, "model": {}, "trainer": {"lr": 0.001}}}
+    records.write(make_record(0.3, id="1" * 16), NUMBERS)
+    records.write(make_record(0.65, id="2" * 16, task="sine"), NUMBERS)
+    records.write(make_record(0.5625, id="3" * 16, **wide), NUMBERS)
+    records.write(make_record(0.9, id="4" * 16, task="sine", **slow), NUMBERS)
+    assert main(["push", str(tmp_path), "--wandb", "team/zoo"]) == 0
+    project = server.project("team/zoo")
+    shown = project.runs["leaderboard"].history[-1]["scores"]
+    table = json.loads(server.storage[f"run/leaderboard/{shown['path']}"])
+    assert table["columns"] == ["model", "devices", "tasks", "copy:standard", "sine:standard"]
+    # Of the two on sine, the one with the defaults; nothing stands where nothing was run.
+    assert table["data"] == [
+        ["gru", "1x cpu 32-true", 2, pytest.approx(0.2), pytest.approx(0.6)],
+        ["gru[hidden_size=64]", "1x cpu 32-true", 1, pytest.approx(0.5), None],
+    ]
+    (view,) = project.views.values()
+    first = next(one for one in json.loads(view["spec"])["blocks"] if one["type"] == "markdown-block")
+    assert first["content"].splitlines()[2:] == [
+        "| gru | 1x cpu 32-true | 2 | 0.2 | 0.6 |",
+        r"| gru\[hidden\_size=64] | 1x cpu 32-true | 1 | 0.5 | - |",
+    ]
+    found = {(run.config["label"], run.config["setting"]) for run in project.runs.values() if run.name != "leaderboard"}
+    assert found == {
+        ("gru", "copy:standard"),
+        ("gru", "sine:standard"),
+        ("gru[hidden_size=64]", "copy:standard"),
+    }
+    assert project.runs["3" * 16].fields["tags"][:4] == ["copy", "copy:standard", "gru", "gru[hidden_size=64]"]
+    assert '"grouping":[{"section":"config","name":"label.value"}]' in view["spec"]
+
+
 def test_pushing_again_changes_nothing(pushed, server, store, capsys):
     before = len(server.operations)
     assert push(store) == 0
@@ -309,9 +346,22 @@ def test_an_offline_push_is_sent_by_wandb_sync(alone, wandb_server, store, tmp_p
         for path in (tmp_path / "back").iterdir():
             assert path.read_bytes() == (store.folder / path.name).read_bytes()
         assert len(list((tmp_path / "back").iterdir())) == 5
+        # Neither a second sync nor a push from here doubles anything.
+        once = content(project)
+        sync(folders, tmp_path)
+        assert content(project) == once
+        assert push(Store(tmp_path / "back"), "--no-report") == 0
+        assert "0 runs written, 3 were there already" in capsys.readouterr().out
+        assert content(project) == once
         assert own.unknown == []
     finally:
         own.close()
+
+
+def content(project) -> tuple[list, list]:
+    """What can be seen of a project's runs and artifacts."""
+    runs = [(run.name, run.history, run.summary, run.exit_code) for run in project.runs.values()]
+    return runs, [(one.collection, one.version, one.digest, one.aliases) for one in project.artifacts]
 
 
 def sync(folders: list[Path], folder: Path) -> None:

@@ -18,9 +18,9 @@ def parser() -> argparse.ArgumentParser:
     """The action's options."""
     parser = argparse.ArgumentParser(
         prog="rnnae-bench leaderboard push",
-        description="Publish records in a W&B project: a run for each that it lacks, a table of the standings, and a "
-        "report. Pushing again replaces and never doubles. To add to what colleagues pushed, pull first: table "
-        "and report are of the records in the folder.",
+        description="Publish records in a W&B project: a run for each that it lacks, a table of the standings, one "
+        "of all models on all tasks, and a report. Pushing again replaces and never doubles. To add to what colleagues "
+        "pushed, pull first: tables and report are of the records in the folder.",
         allow_abbrev=False,
     )
     add_source(parser, RUNS)
@@ -28,7 +28,7 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--mode",
         choices=("online", "offline"),
-        help="offline: keep runs and table in FOLDER/logs/push for 'wandb sync', without a report "
+        help="offline: keep runs and tables in FOLDER/logs/push for 'wandb sync', without a report "
         "(default: online, or what WANDB_MODE says)",
     )
     parser.add_argument("--no-report", action="store_true", help="no report; it needs the package wandb-workspaces")

@@ -6,7 +6,7 @@ import importlib
 import importlib.util
 import json
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -14,15 +14,18 @@ from typing import Any, Literal
 from rnnae_bench.errors import UserError, missing_extra
 from rnnae_bench.leaderboard.trackers import wandb_run
 from rnnae_bench.leaderboard.trackers.wandb_client import plain_errors, quiet, wandb_client
-from rnnae_bench.rankings.standing import Estimate, Standing, standings
+from rnnae_bench.rankings.standing import Entry, Estimate, Standing, standings
 from rnnae_bench.records.document import checksum, document_of
 from rnnae_bench.records.record import Record
 from rnnae_bench.records.store import Store
 from rnnae_bench.report.standing_tables import markdown_table, rank
 from rnnae_bench.report.tables import number
 
+Table = tuple[list[str], list[list[Any]]]
+"""Columns and rows."""
+
 LEADERBOARD = "leaderboard"
-"""Id, name and job type of the run that holds the table, and the table's name."""
+"""Id, name and job type of the run that holds the tables."""
 
 TITLE = "rnnae-bench leaderboard"
 """Of the report, by which the next push finds it."""
@@ -44,7 +47,7 @@ COLUMNS = (
     "score high",
     "remark",
 )
-"""Of the table: one row an entry of the standings, intervals of 95 %."""
+"""Of the table of standings: one row an entry, intervals of 95 %."""
 
 
 @dataclass
@@ -105,7 +108,7 @@ def push(
     report: bool,
     tell: Callable[[str], None],
 ) -> Pushed:
-    """Make the runs that the project lacks, the table, and the report.
+    """Make the runs that the project lacks, the tables, and the report.
 
     A run whose record the project has is left alone; any other one of the same id is replaced.
 
@@ -133,14 +136,17 @@ def push(
             _note(target, identity, there_is)
             pushed.written.append(identity)
     found = standings(records)
-    rows = [row for standing in found for row in table_rows(standing)]
-    digest = hashlib.sha256(json.dumps([COLUMNS, rows]).encode()).hexdigest()
+    tables = {
+        "standings": (list(COLUMNS), [row for standing in found for row in table_rows(standing)]),
+        "scores": score_table(found),
+    }
+    digest = hashlib.sha256(json.dumps(tables).encode()).hexdigest()
     if there.get(LEADERBOARD) == digest:
         pushed.present.append(LEADERBOARD)
     else:
-        tell("the table")
-        with pushed.attempt(LEADERBOARD, "write the table"):
-            _write_table(target, rows, digest)
+        tell("the tables")
+        with pushed.attempt(LEADERBOARD, "write the tables"):
+            _write_tables(target, tables, digest)
             _note(target, LEADERBOARD, digest)
             pushed.written.append(LEADERBOARD)
     if api is not None and report:
@@ -192,11 +198,29 @@ def table_rows(standing: Standing) -> Iterator[list[Any]]:
         ]
 
 
+def score_table(found: Sequence[Standing]) -> Table:
+    """Models as rows, task settings as columns, and in each cell the score of the mean over seeds; None without one.
+
+    Of a model's entries of one setting on the same devices, which differ in how they were trained, a ranked one goes
+    first, and then the one with the defaults; all are in the table of standings.
+    """
+    chosen: dict[tuple[str, str], dict[str, Entry]] = {}
+    for standing in found:
+        for entry in sorted(standing.entries, key=lambda one: (one.unranked is not None, one.row.is_varied)):
+            chosen.setdefault((entry.row.label, entry.row.layout), {}).setdefault(standing.setting, entry)
+    settings = [standing.setting for standing in found]
+    rows = []
+    for (model, devices), entries in sorted(chosen.items()):
+        scores = [_numbers(entries[setting].score)[0] if setting in entries else None for setting in settings]
+        rows.append([model, devices, sum(score is not None for score in scores), *scores])
+    return ["model", "devices", "tasks", *settings], rows
+
+
 def _numbers(estimate: Estimate | None) -> tuple[float | None, float | None, float | None]:
     return (None, None, None) if estimate is None else (estimate.value, estimate.low, estimate.high)
 
 
-def _write_table(target: Target, rows: list[list[Any]], digest: str) -> None:
+def _write_tables(target: Target, tables: Mapping[str, Table], digest: str) -> None:
     wandb = wandb_client()
     target.folder.mkdir(parents=True, exist_ok=True)
     with wandb.init(
@@ -212,8 +236,12 @@ def _write_table(target: Target, rows: list[list[Any]], digest: str) -> None:
         settings=quiet(watch_machine=False),
     ) as run:
         # Ranks and remarks stay text, and a column of numbers may have gaps.
-        table = wandb.Table(columns=list(COLUMNS), data=rows, allow_mixed_types=True)
-        run.log({"standings": table})
+        run.log(
+            {
+                name: wandb.Table(columns=columns, data=rows, allow_mixed_types=True)
+                for name, (columns, rows) in tables.items()
+            }
+        )
         run.summary[wandb_run.CHECKSUM] = digest
 
 
@@ -223,7 +251,7 @@ def require_reports() -> None:
         raise missing_extra("the report (--no-report leaves it out)", "wandb-workspaces", "wandb")
 
 
-def _write_report(api: Any, target: Target, found: Iterable[Standing]) -> str:
+def _write_report(api: Any, target: Target, found: Sequence[Standing]) -> str:
     """Write the report, in the place of the one of the same title if there is one; returns its URL."""
     # Written without a list of what it exports, and for an older pydantic, of which it warns.
     with warnings.catch_warnings():
@@ -239,7 +267,14 @@ def _write_report(api: Any, target: Target, found: Iterable[Standing]) -> str:
     before = next((one for one in api.reports(target.path) if one.display_name == TITLE), None)
     if before is not None:
         report.id = before.id
-    report.blocks = [reports.TableOfContents()]
+    columns, rows = score_table(found)
+    cells = [[str(cell) if isinstance(cell, int | str) else number(cell) for cell in row] for row in rows]
+    report.blocks = [
+        reports.TableOfContents(),
+        reports.H2("all models on all tasks"),
+        reports.P("Scores of the mean over seeds: 0 is the floor, 1 the ceiling. How sure each is, is told below."),
+        reports.MarkdownBlock("\n".join(markdown_table(columns, cells))),
+    ]
     for standing in found:
         report.blocks += _blocks(reports, target, standing)
     report.save()
@@ -254,7 +289,7 @@ def _blocks(reports: Any, target: Target, standing: Standing) -> list[Any]:
         project=target.project,
         name=standing.setting,
         filters=_having("setting", standing.setting),
-        groupby=["config.model_name"],
+        groupby=["config.label"],
     )
     charts = [
         reports.LinePlot(title=title, x=wandb_run.STEP, y=[column], log_y=log)

@@ -7,10 +7,11 @@ id         the trial's id: a run that is logged or pushed again replaces itself
 name       ``MODEL-SEED``, with the options that differ: ``gru[hidden_size=64]-0``
 group      ``TASK:VARIANT/MODEL``, as in the leaderboard: the group's runs differ in nothing but their seed
 job type   ``trial``
-tags       task, task with variant, model, accelerator, precision
-config     ``trial``, ``setting``, ``task_name``, ``variant``, ``model_name``, ``seed``, ``data_seed``, ``overrides``;
-           all options under ``task``, ``model`` and ``trainer``; ``environment`` with accelerator, devices, precision,
-           device, versions, plugins
+tags       task, task with variant, model, and with the options that differ, accelerator, precision
+config     ``trial``, ``setting`` (the table's column), ``label`` (its row: the model with the options that differ),
+           ``task_name``, ``variant``, ``model_name``, ``seed``, ``data_seed``, ``overrides``; all options under
+           ``task``, ``model`` and ``trainer``; ``environment`` with accelerator, devices, precision, device, versions,
+           plugins
 history    every history of single numbers under its own name, over `STEP`, the optimiser step
 media      `HEATMAP`: gradients through sequence time, logged once at the end; absent where the model has no time;
            `SAMPLES`: what the model made of the test set, where that was kept
@@ -97,7 +98,7 @@ def identity_of(record: Record) -> dict[str, Any]:
     """What names a record's run and tells what it is, as arguments of ``wandb.init``."""
     (row,) = summarize([record])
     there = record.environment
-    tags = [row.task, f"{row.task}:{row.variant}", row.model, row.accelerator, row.precision]
+    tags = [row.task, f"{row.task}:{row.variant}", row.model, row.label, row.accelerator, row.precision]
     return {
         "id": record.id,
         "name": _short("name", f"{row.label}-{record.seed}"),
@@ -107,6 +108,7 @@ def identity_of(record: Record) -> dict[str, Any]:
         "config": {
             "trial": record.id,
             "setting": row.setting,
+            "label": row.label,
             "task_name": record.task,
             "variant": record.variant,
             "model_name": record.model,

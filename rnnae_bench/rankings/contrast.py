@@ -198,7 +198,7 @@ class Elsewhere:
     def sides(self) -> dict[str, Side]:
         """It alone, by its task setting."""
         (standing,) = standings([self.record])
-        (entry,) = standing.entries
+        entry = next(one for one in standing.entries if self.record.id in one.row.ids)
         return {standing.setting: _side(f"{self.name}: {entry.row.label}", entry, standing, [self.record])}
 
 

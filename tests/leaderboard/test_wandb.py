@@ -158,6 +158,10 @@ def test_pushing_again_changes_nothing(pushed, server, store, capsys):
     assert "0 runs written, 4 were there already" in capsys.readouterr().out
     assert not {"UpsertBucket", "CreateArtifact"} & set(server.operations[before:])
     assert len(pushed.views) == 1
+    # Offline, what was delivered is known as well: there is nothing to sync.
+    assert push(store, "--mode", "offline") == 0
+    assert "0 runs written, 4 were there already" in capsys.readouterr().out
+    assert not list(store.folder.glob("logs/push/team/rnnae/wandb/offline-run-*"))
 
 
 def test_what_was_pushed_is_pulled_back_byte_for_byte(pushed, server, store, tmp_path, capsys):

@@ -110,8 +110,9 @@ def _fetch(artifact: Any, folder: Path) -> Fetched:
         raise ValueError(f"the histories in {table.name} can't be read: {in_a_line(error)}") from error
     content = None
     for name in entries.keys() & kept.keys():
-        content = _download(artifact, name, samples.LARGEST, folder).read_bytes()
-        samples.decode(content)
+        file = _download(artifact, name, samples.LARGEST, folder)
+        samples.read(file)
+        content = file.read_bytes()
     return Fetched(record, table.read_bytes(), content)
 
 

@@ -129,6 +129,7 @@ def push(
         identity, there_is = record.id, checksum(document_of(record))
         if there.get(identity) == there_is:
             pushed.present.append(identity)
+            _note(target, identity, there_is)
             continue
         tell(record.trial)
         with pushed.attempt(identity, "write the run"):
@@ -143,6 +144,7 @@ def push(
     digest = hashlib.sha256(json.dumps(tables).encode()).hexdigest()
     if there.get(LEADERBOARD) == digest:
         pushed.present.append(LEADERBOARD)
+        _note(target, LEADERBOARD, digest)
     else:
         tell("the tables")
         with pushed.attempt(LEADERBOARD, "write the tables"):
@@ -167,16 +169,15 @@ def _online(api: Any, target: Target) -> dict[str, str]:
 
 
 def _delivered(target: Target) -> dict[str, str]:
-    """The same of the runs that were written offline."""
+    """The same, as far as is known here: of what pushes from here wrote, offline, or found or wrote online."""
     notes = target.folder / "delivered"
     return {path.name: path.read_text(encoding="utf-8") for path in notes.iterdir()} if notes.is_dir() else {}
 
 
 def _note(target: Target, identity: str, digest: str) -> None:
-    if target.mode == "offline":
-        notes = target.folder / "delivered"
-        notes.mkdir(parents=True, exist_ok=True)
-        (notes / identity).write_text(digest, encoding="utf-8")
+    notes = target.folder / "delivered"
+    notes.mkdir(parents=True, exist_ok=True)
+    (notes / identity).write_text(digest, encoding="utf-8")
 
 
 def table_rows(standing: Standing) -> Iterator[list[Any]]:

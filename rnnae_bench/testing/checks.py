@@ -134,12 +134,15 @@ def require_passed(verdicts: Sequence[Verdict]) -> None:
 def _aside() -> Iterator[None]:
     """Within, nothing is said, and what is changed of the process is put back."""
     raised: BaseException | None = None
+    threads = torch.get_num_threads()
     with fresh_process(), isolate_rng(include_cuda=False), quiet(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
             yield
         except BaseException as error:  # which isolate_rng lets pass without putting anything back
             raised = error
+    if torch.get_num_threads() != threads:
+        torch.set_num_threads(threads)
     if raised is not None:
         raise raised
 

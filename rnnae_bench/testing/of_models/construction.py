@@ -36,7 +36,13 @@ def first_weights(candidate: ModelCandidate) -> str:
     if not learned:
         raise NotAsked("it has no weights before its training")
     weights, same, different = (model.state_dict() for model in (one, two, other))
-    unlike = [name for name in weights if name not in same or not _equal(weights[name], same[name])]
+    renamed = sorted(weights.keys() ^ same.keys())
+    require(
+        not renamed,
+        f"two models have tensors of different names, {', '.join(renamed[:3])}, so that neither loads the other's "
+        "state_dict: name parts by their place in the model, not by a count over all models",
+    )
+    unlike = [name for name in weights if not _equal(weights[name], same[name])]
     require(
         not unlike,
         f"the same seed must give the same weights, and {', '.join(unlike[:3])} differ: draw them from the global "

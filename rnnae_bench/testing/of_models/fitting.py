@@ -1,5 +1,9 @@
 """How a model trains: by the task's loss, repeatably, apart from evaluations, in half precision, in shards."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import SimpleNamespace
+
 import torch
 from lightning import LightningModule
 from torch import Tensor
@@ -93,7 +97,8 @@ def evaluations_apart(candidate: ModelCandidate) -> str:
         with torch.random.fork_rng(devices=[]), torch.no_grad():
             model.eval()
             model(rows.inputs, rows.lengths)
-            model.validation_step(rows, 0)
+            with _silent(model):
+                model.validation_step(rows, 0)
         for one, mode in before.items():
             one.training = mode
 
@@ -145,11 +150,8 @@ def evaluation_steps(candidate: ModelCandidate) -> str:
             torch.manual_seed(0)
             wanted = task.predict(model, batch)
             torch.manual_seed(0)
-            model.trainer = _Trainer(task)  # type: ignore[assignment]
-            try:
+            with _on_its_own(model, task):
                 given = getattr(model, step)(batch, 0)
-            finally:
-                model.trainer = None
         sound = isinstance(given, Tensor) and given.shape == wanted.shape and off(given, wanted) <= TOLERANCE
         require(sound, f"{step} must return task.predict(model, batch), or self(batch.inputs, batch.lengths)")
     return f"{len(batch.targets)} validation rows"
@@ -204,8 +206,8 @@ def shards(candidate: ModelCandidate) -> str:
     # A model may begin with its first batch; one that carries a state must not have one yet.
     model = candidate.build() if candidate.spec.continues else training_of(candidate).model
     batch, task = candidate.batch, candidate.task
-    if not isinstance(model, BenchModule):
-        raise NotAsked("its training_step can't be asked without a trainer")
+    if not model.automatic_optimization:
+        raise NotAsked("it does its own optimiser steps")
     if len(batch.targets) % 2:
         raise NotAsked(f"a batch of {len(batch.targets)} rows does not divide over two devices")
     first, again = (_gradients(model, task, batch, seed) for seed in (0, 1))
@@ -221,21 +223,49 @@ def shards(candidate: ModelCandidate) -> str:
     return f"{len(first)} gradients; differ by {worst:.1g}"
 
 
-class _Trainer:
-    """What a module asks its trainer for outside of a training."""
+@contextmanager
+def _on_its_own(model: LightningModule, task: Task) -> Iterator[None]:
+    """Within, a model's steps can be called outside of a training: it has a task, and what it logs goes nowhere."""
+    before = model.__dict__.get("_trainer")
+    model.trainer = SimpleNamespace(datamodule=task)  # type: ignore[assignment]
+    with _silent(model):
+        try:
+            yield
+        finally:
+            model.__dict__["_trainer"] = before
 
-    def __init__(self, task: Task) -> None:
-        self.datamodule = task
+
+@contextmanager
+def _silent(model: LightningModule) -> Iterator[None]:
+    """Within, what a model logs goes nowhere."""
+    own = vars(model)
+    own.update(log=_nowhere, log_dict=_nowhere)
+    try:
+        yield
+    finally:
+        del own["log"], own["log_dict"]
 
 
-def _gradients(model: BenchModule, task: Task, batch: Batch, seed: int) -> dict[str, Tensor]:
+def _nowhere(*values: object, **options: object) -> None:
+    """Take what is logged."""
+
+
+def _training_total(model: LightningModule, batch: Batch) -> Tensor:
+    """What a model's training minimises on a batch."""
+    if isinstance(model, BenchModule) and type(model).training_step is BenchModule.training_step:
+        return minimised(model.training_loss(batch), model.loss_source).total
+    given = model.training_step(batch, 0)
+    total = given["loss"] if isinstance(given, dict) else given
+    if not isinstance(total, Tensor):
+        raise NotAsked("its training_step returns no loss")
+    return total
+
+
+def _gradients(model: LightningModule, task: Task, batch: Batch, seed: int) -> dict[str, Tensor]:
     with in_mode(model, True):
         torch.manual_seed(seed)
-        model.trainer = _Trainer(task)  # type: ignore[assignment]
-        try:
-            total = minimised(model.training_loss(batch), model.loss_source).total
-        finally:
-            model.trainer = None
+        with _on_its_own(model, task):
+            total = _training_total(model, batch)
         learned = {name: one for name, one in model.named_parameters() if one.requires_grad}
         found = torch.autograd.grad(total, [*learned.values()], allow_unused=True)
     return {name: one for name, one in zip(learned, found, strict=True) if one is not None}

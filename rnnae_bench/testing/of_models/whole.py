@@ -1,10 +1,13 @@
 """A whole trial, as `rnnae-bench run` has it: probes, evaluation and record; and one on two processes."""
 
+import contextlib
 import os
+import signal
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from rnnae_bench.options.bracketed import written
 from rnnae_bench.options.nested import flatten
@@ -78,14 +81,24 @@ def _value(candidate: ModelCandidate, devices: int, folder: Path) -> float:
     changed = {name: value for name, value in options.items() if value is not None}
     command = [sys.executable, "-m", "rnnae_bench", "run", "--task", candidate.pair.label, "--model", model]
     command += [f"--{name}={written(value)}" for name, value in changed.items()]
-    done = subprocess.run(
-        [*command, "--out", str(folder)], capture_output=True, text=True, env={**os.environ, "CUDA_VISIBLE_DEVICES": ""}
-    )
+    said = _run([*command, "--out", str(folder)])
     records = list(Store(folder).read().records) if folder.is_dir() else []
     ended = [record for record in records if record.status == "ok"]
-    said = (done.stderr.strip().splitlines() or ["nothing was said"])[-1]
     failure = records[0].failure.message if records and records[0].failure else said
     require(bool(ended), f"on {devices} process{'es' if devices > 1 else ''} the trial fails: {failure}")
     value = ended[0].primary.value
     assert value is not None
     return float(value)
+
+
+def _run(command: list[str]) -> str:
+    """The last line that a command says on standard error; no process of its outlasts this."""
+    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
+    pipes: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, env=environment, start_new_session=True, **pipes) as process:
+        try:
+            said = process.communicate()[1]
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+    return (said.strip().splitlines() or ["nothing was said"])[-1]

@@ -512,6 +512,11 @@ class Plain(LightningModule):
     def training_step(self, batch, batch_idx):
         return self.trainer.datamodule.loss(self(batch.inputs), batch)
 
+    def validation_step(self, batch, batch_idx):
+        prediction = self(batch.inputs)
+        self.log("seen", self.trainer.datamodule.loss(prediction, batch), batch_size=len(prediction))
+        return prediction
+
     def configure_optimizers(self):
         return torch.optim.Adam(self.parameters())
 

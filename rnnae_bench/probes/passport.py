@@ -142,10 +142,14 @@ def passport(
         for degree in range(1, DEGREES + 1):
             values, functions = driven.functions(inputs, degree)
             terms = memory.terms(functions, degree, lags, MOST[degree])
+            # Few lags have no products of many inputs.
             found = np.concatenate(
                 [
-                    readout.capacities(memory.products(values, terms[at : at + _CHUNK], lags))
-                    for at in range(0, len(terms), _CHUNK)
+                    np.zeros(0),
+                    *(
+                        readout.capacities(memory.products(values, terms[at : at + _CHUNK], lags))
+                        for at in range(0, len(terms), _CHUNK)
+                    ),
                 ]
             )
             by_degree[degree] = float(found.sum())

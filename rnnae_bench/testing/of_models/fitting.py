@@ -64,21 +64,17 @@ def loss(candidate: ModelCandidate) -> str:
 
 
 def seeds(candidate: ModelCandidate) -> str:
-    """Do two trainings under one seed come to the same weights, and under another seed to others?"""
+    """Do two trainings under one seed come to the same weights?"""
     first = training_of(candidate).weights
     torch.manual_seed(1234)
-    again, other = trained(candidate).weights, trained(candidate, seed=1).weights
+    again = trained(candidate).weights
     worst = max((off(first[name], again[name]) for name in first if first[name].is_floating_point()), default=0.0)
     require(
         worst == 0,
         f"trained twice under one seed, the weights differ by {worst:.2g} of the largest: draw what is random in "
         "training from the global generators only",
     )
-    if candidate.fits_itself:
-        return "the same weights"
-    differ = sum(not _same(first[name], other[name]) for name in first)
-    require(differ > 0, "trained under another seed, the weights are the same: set no seed")
-    return f"the same weights; {differ} of {len(first)} tensors differ under another seed"
+    return f"the same {len(first)} tensors"
 
 
 def _same(one: Tensor, two: Tensor) -> bool:

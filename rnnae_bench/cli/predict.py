@@ -51,7 +51,9 @@ def main(arguments: list[str]) -> int:
             require_writable_file(Path(given), "the predictions")
     record, store = find(options.record, options.source)
     if record.weights is None:
-        raise UserError(f"the weights of record {record.id} were not kept; run it again with --keep weights --overwrite")
+        raise UserError(
+            f"the weights of record {record.id} were not kept; run it again with --keep weights --overwrite"
+        )
     load_libraries()
     import torch
 

@@ -21,9 +21,16 @@ torch.set_num_threads(1)
 LONGEST = (
     "test_testing.py",
     *("sweeps/executors/test_local.py", "cli/test_sweep.py", "cli/test_run.py", "sweeps/executors/test_ray.py"),
-    *("trial/vectorized/test_vectorized_trial.py", "docs/test_pages.py", "trial/test_checkpointing.py"),
+    *("trial/vectorized/test_vectorized_trial.py", "docs/test_pages.py", "testing/test_task_exam.py"),
+    *("testing/test_model_exam.py", "leaderboard/test_wandb.py", "trial/test_checkpointing.py"),
+    *(
+        "plugins/test_examples.py",
+        "testing/test_probe_exam.py",
+        "cli/test_agents_guide.py",
+        "plugins/test_plugin_new.py",
+    ),
 )
-"""Files of tests that take a minute or more, the longest first."""
+"""Files of tests that take half a minute or more, the longest first."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -61,7 +61,7 @@ def two_processes(candidate: ModelCandidate) -> str:
     if candidate.task.protocol.batch_size % 2:
         raise NotAsked(f"a batch of {candidate.task.protocol.batch_size} rows does not divide over two")
     with tempfile.TemporaryDirectory() as folder:
-        one, two = (_value(candidate, devices, Path(folder) / str(devices)) for devices in (1, 2))
+        two, one = (_value(candidate, devices, Path(folder) / str(devices)) for devices in (2, 1))
     different = abs(one - two) / max(abs(one), abs(two), 1e-12)
     evidence = f"{pair.variant.primary.metric} {one:.5g} on one, {two:.5g} on two"
     require(
